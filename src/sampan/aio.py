@@ -1,0 +1,103 @@
+"""The few asyncio habits that everything here shares: named tasks, shielded cleanup, a clock.
+
+``asyncio.create_task`` and ``ensure_future`` are banned by lint everywhere else: the loop keeps
+only a weak reference to a task, so a fire-and-forget one can vanish in mid-flight, and an
+exception that nobody awaits is only reported when the garbage collector comes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CLEANUP_DEADLINE_S = 10.0
+
+
+class Clock(Protocol):
+    """Time as an argument: pass it to whatever waits, expires, backs off or stamps."""
+
+    def now(self) -> float:
+        """Seconds since the epoch: for stamps that users see and that outlive the process."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps: for intervals."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait ``seconds`` (>= 0)."""
+        ...
+
+
+class SystemClock:
+    """The real clock."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Tasks:
+    """A set of named background tasks with one owner.
+
+    A task that dies of anything but cancellation is logged with its traceback at once. ``close``
+    cancels what is left and waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Start ``coro`` as a task called ``name`` and keep a reference until it ends."""
+        task = asyncio.create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task %s died", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Cancel every task still running and wait until all have ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking ``fn`` in the thread pool. Never for anything that touches the store."""
+    return await asyncio.to_thread(fn, *args, **kwargs)
+
+
+async def shielded(cleanup: Awaitable[T], *, deadline_s: float = CLEANUP_DEADLINE_S) -> T:
+    """Await ``cleanup`` to its end even when the caller is cancelled, for at most ``deadline_s``.
+
+    The cancellation is not lost: it is raised once the cleanup is through.
+
+    Raises:
+        TimeoutError: the cleanup took longer than ``deadline_s``.
+    """
+    task = asyncio.ensure_future(asyncio.wait_for(cleanup, deadline_s))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("cleanup failed while the caller was cancelled", exc_info=error)
+        raise

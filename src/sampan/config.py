@@ -1,0 +1,142 @@
+"""What a daemon is told at start, and where it keeps its things.
+
+One machine may run several daemons side by side; each is an *instance*, and everything that is
+global to the kernel (bridges, nftables tables, cgroups) carries the instance's name so that no two
+ever meet. The instance follows from the root directory alone: the same root is the same instance
+after every restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_ROOT = Path("/var/lib/sampan")
+DEFAULT_STATE = Path("/run/sampan")
+DEFAULT_SOCKET = DEFAULT_STATE / "sampan.sock"
+DEFAULT_GROUP = "sampan"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """The name under which one daemon's kernel-wide objects are kept apart from another's."""
+
+    suffix: str
+    """Empty for the default root directory, else 6 hex digits of the root path's hash."""
+
+    @classmethod
+    def of(cls, root: Path) -> Instance:
+        if root.resolve() == DEFAULT_ROOT:
+            return cls("")
+        return cls(hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:6])
+
+    @property
+    def table(self) -> str:
+        """nftables table (family inet)."""
+        return f"sampan-{self.suffix}" if self.suffix else "sampan"
+
+    @property
+    def cgroup(self) -> str:
+        """cgroup, relative to the root of each hierarchy, under which every container lives."""
+        return f"sampan-{self.suffix}" if self.suffix else "sampan"
+
+    @property
+    def default_bridge(self) -> str:
+        """Interface name of the default bridge network (15 characters at most)."""
+        return f"sampan{self.suffix}" if self.suffix else "sampan0"
+
+    def bridge(self, network_id: str) -> str:
+        """Interface name of a user-defined network's bridge."""
+        return f"br{self.suffix}{network_id[: 12 - len(self.suffix)]}"
+
+    def veth(self, endpoint_id: str) -> str:
+        """Interface name of the host's end of an endpoint's veth pair."""
+        return f"ve{self.suffix}{endpoint_id[: 13 - len(self.suffix)]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Directories of one daemon. ``root`` survives a reboot, ``state`` (a tmpfs) does not."""
+
+    root: Path
+    state: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "sampan.db"
+
+    @property
+    def blobs(self) -> Path:
+        """Content-addressed blobs: ``blobs/sha256/<hex>``."""
+        return self.root / "blobs"
+
+    @property
+    def layers(self) -> Path:
+        """Unpacked read-only layers, one directory a chain ID: ``layers/<hex>/diff``."""
+        return self.root / "layers"
+
+    @property
+    def snapshots(self) -> Path:
+        """Writable layers, one directory a snapshot key."""
+        return self.root / "snapshots"
+
+    @property
+    def volumes(self) -> Path:
+        return self.root / "volumes"
+
+    @property
+    def tmp(self) -> Path:
+        """Scratch space on the same file system as ``root``; emptied at every start."""
+        return self.root / "tmp"
+
+    def container(self, container_id: str) -> Path:
+        """A container's own durable directory: log file, hosts, hostname, resolv.conf."""
+        return self.root / "containers" / container_id
+
+    def run(self, container_id: str) -> Path:
+        """A run's volatile directory: OCI bundle, pid files, attach socket, exit status."""
+        return self.state / "runs" / container_id
+
+    @property
+    def netns(self) -> Path:
+        """Bind-mounted network namespaces, one file a sandbox."""
+        return self.state / "netns"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonConfig:
+    """Everything the command line and daemon.json can say, after both were merged."""
+
+    paths: Paths = field(default_factory=lambda: Paths(DEFAULT_ROOT, DEFAULT_STATE))
+    hosts: tuple[str, ...] = (f"unix://{DEFAULT_SOCKET}",)
+    group: str = DEFAULT_GROUP
+    registry_mirrors: tuple[str, ...] = ()
+    """URLs asked first for images of the default registry."""
+    insecure_registries: tuple[str, ...] = ()
+    """HOST[:PORT] or CIDR for which plain HTTP and unverified TLS are tried. 127.0.0.0/8 always is."""
+    log_level: str = "info"
+    runtimes: dict[str, str] = field(default_factory=dict)
+    """Name -> path of OCI runtimes beyond the built-in ``crun`` and ``runc``."""
+    default_runtime: str = "crun"
+    default_address_pools: tuple[tuple[str, int], ...] = ()
+    """(base CIDR, prefix length of one network) pairs; empty means the built-in pools."""
+    default_bridge_subnet: str | None = None
+    """``bip`` of daemon.json, "ADDRESS/PREFIX"; None picks a free one from the pools."""
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    storage_driver: str | None = None
+    """``overlay2``, ``vfs`` or None: the best that works on the root directory."""
+    iptables: bool = True
+    """False: no firewall rules at all; the host's administrator does NAT and filtering."""
+    ip_forward: bool = True
+    shutdown_timeout_s: float = 15.0
+    default_shm_bytes: int = 64 * 1024 * 1024
+    default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Name -> (soft, hard) for containers that say nothing of their own."""
+
+    @property
+    def instance(self) -> Instance:
+        return Instance.of(self.paths.root)

@@ -114,7 +114,7 @@ class DaemonConfig:
     registry_mirrors: tuple[str, ...] = ()
     """URLs asked first for images of the default registry."""
     insecure_registries: tuple[str, ...] = ()
-    """HOST[:PORT] or CIDR for which plain HTTP and unverified TLS are tried. 127.0.0.0/8 always is."""
+    """HOST[:PORT] or CIDR for which plain HTTP and unverified TLS are tried; loopback always is."""
     log_level: str = "info"
     runtimes: dict[str, str] = field(default_factory=dict)
     """Name -> path of OCI runtimes beyond the built-in ``crun`` and ``runc``."""

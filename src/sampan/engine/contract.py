@@ -145,7 +145,7 @@ class Engine(Protocol):
     # -- containers: books
 
     def get(self, ref: str) -> Container: ...
-    def list(self) -> Sequence[Container]:
+    def all(self) -> Sequence[Container]:
         """Newest first."""
         ...
 
@@ -245,8 +245,8 @@ __all__ = [
     "AlreadyStarted",
     "AlreadyStopped",
     "AmbiguousContainer",
-    "Created",
     "CreateRequest",
+    "Created",
     "Engine",
     "ExecRequest",
     "ExecState",

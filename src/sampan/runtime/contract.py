@@ -235,7 +235,7 @@ class Runs(Protocol):
         """Kill what is left, remove cgroups, runtime state, the run's directory. Idempotent."""
         ...
 
-    async def list(self) -> list[str]:
+    async def known(self) -> list[str]:
         """Ids of every run that left anything on disk: what a restarted daemon must look at."""
         ...
 

@@ -25,7 +25,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # ---------------------------------------------------------------- a container's specification
 
 
-class Healthcheck(Record):
+class Healthcheck(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How to ask a container how it is. Durations are nanoseconds as in the API; 0 = default."""
 
     test: tuple[str, ...] = ()
@@ -37,24 +37,24 @@ class Healthcheck(Record):
     retries: int = 0
 
 
-class PortBinding(Record):
+class PortBinding(Record, frozen=True, kw_only=True, omit_defaults=True):
     host_ip: str = ""
     host_port: str = ""
     """A port, a range "8000-8010", or empty for any free one."""
 
 
-class RestartPolicy(Record):
+class RestartPolicy(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: Literal["", "no", "always", "unless-stopped", "on-failure"] = ""
     maximum_retry_count: int = 0
 
 
-class BindOptions(Record):
+class BindOptions(Record, frozen=True, kw_only=True, omit_defaults=True):
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
 
 
-class Mount(Record):
+class Mount(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One mount as the user asked for it, whichever of the API's four spellings was used."""
 
     type: Literal["bind", "volume", "tmpfs"]
@@ -81,24 +81,24 @@ class Mount(Record):
     origin: Literal["binds", "mounts", "tmpfs", "image", "volumes", "volumes_from"] = "binds"
 
 
-class Device(Record):
+class Device(Record, frozen=True, kw_only=True, omit_defaults=True):
     path_on_host: str
     path_in_container: str
     permissions: str = "rwm"
 
 
-class Ulimit(Record):
+class Ulimit(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     soft: int
     hard: int
 
 
-class LogConfig(Record):
+class LogConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     type: str = "json-file"
     options: dict[str, str] = {}
 
 
-class Resources(Record):
+class Resources(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Limits. Bytes, nanocpus (1e9 = one CPU), microseconds; 0 or empty: unlimited."""
 
     memory: int = 0
@@ -120,7 +120,7 @@ class Resources(Record):
     cgroup_parent: str = ""
 
 
-class HostConfig(Record):
+class HostConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The part of a container that depends on the host it runs on."""
 
     binds: tuple[str, ...] = ()
@@ -165,7 +165,7 @@ class HostConfig(Record):
     console_size: tuple[int, int] = (0, 0)
 
 
-class ContainerSpec(Record):
+class ContainerSpec(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a container is: the user's wishes merged with the image's defaults. Never changes
     after creation, but for ``docker update`` and ``docker rename``."""
 
@@ -217,21 +217,21 @@ class Phase(enum.IntEnum):
     STOPPED = 3
 
 
-class HealthResult(Record):
+class HealthResult(Record, frozen=True, kw_only=True, omit_defaults=True):
     start: float
     end: float
     exit_code: int
     output: str
 
 
-class Health(Record):
+class Health(Record, frozen=True, kw_only=True, omit_defaults=True):
     status: Literal["none", "starting", "healthy", "unhealthy"] = "none"
     failing_streak: int = 0
     log: tuple[HealthResult, ...] = ()
     """The five newest."""
 
 
-class Run(Record):
+class Run(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One life of a container, from start to exit. Times are seconds since the epoch."""
 
     number: int
@@ -250,11 +250,11 @@ class Run(Record):
     error: str = ""
     paused: bool = False
     stop_requested: bool = False
-    """The user asked it to stop: restart policies but ``always`` after a daemon restart let it be."""
+    """The user asked it to stop: restart policies let it be (``always`` until a daemon restart)."""
     health: Health | None = None
 
 
-class EndpointSettings(Record):
+class EndpointSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One container's attachment to one network: what was asked for and what it was given."""
 
     network_id: str
@@ -280,7 +280,7 @@ class EndpointSettings(Record):
     """Name inside the container (``eth0``)."""
 
 
-class PublishedPort(Record):
+class PublishedPort(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A port as it is published now."""
 
     container_port: int
@@ -289,7 +289,7 @@ class PublishedPort(Record):
     host_port: int
 
 
-class MountPoint(Record):
+class MountPoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A mount as it was resolved, for inspect and for the runtime."""
 
     type: Literal["bind", "volume", "tmpfs"]
@@ -306,7 +306,7 @@ class MountPoint(Record):
     """Created for this container only: removed with ``rm -v`` and by auto-remove."""
 
 
-class Container(Record):
+class Container(Record, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     """64 hex digits."""
     name: str
@@ -334,7 +334,7 @@ class Container(Record):
 # ---------------------------------------------------------------- networks and volumes
 
 
-class IpamPool(Record):
+class IpamPool(Record, frozen=True, kw_only=True, omit_defaults=True):
     subnet: str
     """CIDR."""
     gateway: str = ""
@@ -342,7 +342,7 @@ class IpamPool(Record):
     aux_addresses: dict[str, str] = {}
 
 
-class Network(Record):
+class Network(Record, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     name: str
     driver: str
@@ -365,7 +365,7 @@ class Network(Record):
     """``bridge``, ``host`` and ``none``: cannot be removed."""
 
 
-class Volume(Record):
+class Volume(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     driver: str
     created_at: float
@@ -380,7 +380,7 @@ class Volume(Record):
 # ---------------------------------------------------------------- images
 
 
-class ImageTag(Record):
+class ImageTag(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A reference in the local store: canonical name -> image."""
 
     name: str
@@ -388,7 +388,7 @@ class ImageTag(Record):
     image_id: str
 
 
-class ImageDigest(Record):
+class ImageDigest(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A repository digest under which an image was pulled."""
 
     name: str
@@ -396,7 +396,7 @@ class ImageDigest(Record):
     image_id: str
 
 
-class Image(Record):
+class Image(Record, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     """"sha256:..."; digest of the image config blob."""
     config: bytes
@@ -413,7 +413,7 @@ class Image(Record):
     comment: str = ""
 
 
-class Layer(Record):
+class Layer(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A read-only layer on disk."""
 
     chain_id: str
@@ -429,7 +429,7 @@ class Layer(Record):
     """Directory under ``layers/``."""
 
 
-class BuildCacheEntry(Record):
+class BuildCacheEntry(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A build step's key -> what it made."""
 
     key: str

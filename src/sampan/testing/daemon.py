@@ -1,0 +1,223 @@
+"""A real ``sampand`` in directories of its own, for tests, benchmarks and the laboratory.
+
+It is started as a user would start it, is ready when its socket answers ``_ping``, and can be
+stopped, killed and started again on the same directories. ``leftovers`` tells everything that this
+instance still has in the kernel or on disk: a test ends by asserting that it is empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sampan.config import Instance
+
+READY_WITHIN_S = 20.0
+GONE_WITHIN_S = 20.0
+
+
+class DaemonProcess:
+    """One daemon on ``base/root`` and ``base/state``, listening on ``base/sampan.sock``."""
+
+    def __init__(self, base: Path, *arguments: str) -> None:
+        self.base = base
+        self.root = base / "root"
+        self.state = base / "state"
+        self.socket = base / "sampan.sock"
+        self.log = base / "sampand.log"
+        self.instance = Instance.of(self.root)
+        self.arguments = arguments
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """For ``DOCKER_HOST``."""
+        return f"unix://{self.socket}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The caller's environment with clients pointed at this daemon and at no one else."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "COMPOSE_"))}
+        return kept | {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.base / "docker-config")}
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: it ended, or did not answer within ``READY_WITHIN_S``; with its log.
+        """
+        self.base.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "sampan.api.daemon"]
+        command += ["--root", str(self.root), "--state", str(self.state)]
+        command += ["--host", self.host, *self.arguments]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            )
+        deadline = time.monotonic() + READY_WITHIN_S
+        ended = os.pidfd_open(self.process.pid)
+        try:
+            while not self.answers():
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"sampand ended at start:\n{self.tail()}")
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"sampand does not answer:\n{self.tail()}")
+                select.select([ended], [], [], 0.02)
+        finally:
+            os.close(ended)
+
+    def answers(self) -> bool:
+        """Whether ``_ping`` is answered."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self.socket))
+            client.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+            return client.recv(64).startswith(b"HTTP/1.1 200")
+        return False
+
+    def tail(self, lines: int = 60) -> str:
+        """The end of its log."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send ``how`` and wait until the process has ended; returns its exit code."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(GONE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise RuntimeError(f"sampand ignored {how.name}:\n{self.tail()}") from None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self.stop(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it in good order and start it again."""
+        self.stop()
+        self.start()
+
+    def destroy(self) -> None:
+        """Stop it, kill whatever it left, and delete its directories. For a test's last line."""
+        self.stop()
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _wait_until(lambda: not self.processes())
+        for point in sorted(self.mounts(), key=len, reverse=True):
+            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+        for interface in self.interfaces():
+            subprocess.run(["ip", "link", "del", interface], check=False, capture_output=True)
+        if self.tables():
+            subprocess.run(["nft", "delete", "table", "inet", self.instance.table], check=False)
+        for group in sorted(self.cgroups(), key=len, reverse=True):
+            with contextlib.suppress(OSError):
+                os.rmdir(group)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    # -- what is left
+
+    def leftovers(self) -> dict[str, list[str]]:
+        """Everything of this instance that is still there although no container should be."""
+        found = {
+            "processes": [self._command(pid) for pid in self.processes()],
+            "mounts": self.mounts(),
+            "interfaces": [i for i in self.interfaces() if i != self.instance.default_bridge],
+            "cgroups": [g for g in self.cgroups() if Path(g).name != self.instance.cgroup],
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+    def settled(self) -> dict[str, list[str]]:
+        """``leftovers`` once the kernel had time to finish what was asked of it: it takes
+        namespaces and their interfaces away after the last process has gone, on its own time."""
+        _wait_until(lambda: not self.leftovers())
+        return self.leftovers()
+
+    def processes(self) -> list[int]:
+        """Every process, other than the daemon itself, that names this instance's directories."""
+        own = self.process.pid if self.process and self.process.poll() is None else 0
+        found = []
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdigit() or int(entry.name) in (own, os.getpid()):
+                continue
+            command = self._command(int(entry.name))
+            if (
+                str(self.root) in command or str(self.state) in command
+            ) and "sampan.network.dns" not in command:
+                found.append(int(entry.name))
+        return found
+
+    def helpers(self) -> list[int]:
+        """Processes that belong to the daemon as a whole (its DNS), not to a container."""
+        return [
+            int(entry.name)
+            for entry in os.scandir("/proc")
+            if entry.name.isdigit()
+            and "sampan.network.dns" in (command := self._command(int(entry.name)))
+            and str(self.state) in command
+        ]
+
+    @staticmethod
+    def _command(pid: int) -> str:
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return ""
+
+    def mounts(self) -> list[str]:
+        with open("/proc/self/mountinfo") as table:
+            points = [line.split()[4] for line in table]
+        return [p for p in points if p.startswith(f"{self.base}/")]
+
+    def interfaces(self) -> list[str]:
+        suffix = self.instance.suffix
+        marks = (f"br{suffix}", f"ve{suffix}", self.instance.default_bridge)
+        return [name for _, name in socket.if_nameindex() if name.startswith(marks)]
+
+    def tables(self) -> list[str]:
+        listed = subprocess.run(
+            ["nft", "list", "tables"], capture_output=True, text=True, check=True
+        ).stdout
+        return [t for t in listed.splitlines() if t.split()[-1] == self.instance.table]
+
+    def cgroups(self) -> list[str]:
+        found: list[str] = []
+        for top in Path("/sys/fs/cgroup").glob(f"**/{self.instance.cgroup}"):
+            found += [str(top), *(str(d) for d in top.rglob("*") if d.is_dir())]
+        return found
+
+
+def _wait_until(done: object, deadline_s: float = 5.0) -> bool:
+    """Poll for what the kernel does not announce (a namespace's end)."""
+    assert callable(done)
+    deadline = time.monotonic() + deadline_s
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], 0.02)
+    return True
+
+
+@contextlib.contextmanager
+def running_daemon(base: Path, *arguments: str) -> Iterator[DaemonProcess]:
+    """A daemon that answers; destroyed at the end, whatever happened."""
+    daemon = DaemonProcess(base, *arguments)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.destroy()

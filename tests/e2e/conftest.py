@@ -1,0 +1,120 @@
+"""Real daemons for end-to-end tests.
+
+``daemon`` is shared by a module and has ``busybox:latest``; every test that uses it must leave it
+without containers, and the fixture proves that it did. ``own_daemon`` makes one for a single test
+that kills, restarts or fills it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.testing.daemon import DaemonProcess, running_daemon
+
+DOCKER = "docker"
+
+
+class Shell:
+    """Runs real client commands against one daemon."""
+
+    def __init__(self, daemon: DaemonProcess) -> None:
+        self.daemon = daemon
+
+    def __call__(
+        self,
+        *command: str,
+        stdin: bytes | None = None,
+        ok: bool = True,
+        timeout: float = 60,
+        cwd: Path | str = "/",
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``command``; with ``ok`` a non-zero exit fails the test and shows both logs."""
+        done = subprocess.run(
+            command,
+            input=stdin if stdin is not None else b"",
+            capture_output=True,
+            timeout=timeout,
+            cwd=cwd,
+            env=self.daemon.environment | (env or {}),
+            check=False,
+        )
+        result = subprocess.CompletedProcess(
+            done.args,
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+        )
+        if ok and result.returncode != 0:
+            pytest.fail(
+                f"{' '.join(command)} -> {result.returncode}\n{result.stdout}{result.stderr}\n"
+                f"--- sampand ---\n{self.daemon.tail()}"
+            )
+        return result
+
+    def docker(self, *arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
+        return self(DOCKER, *arguments, **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system that ``sampan image bootstrap busybox`` makes."""
+    from sampan.client.bootstrap import busybox_tar as write
+
+    path = tmp_path_factory.mktemp("busybox") / "busybox.tar"
+    with path.open("wb") as out:
+        write(out)
+    return path
+
+
+@pytest.fixture(scope="session")
+def with_busybox(busybox_tar: Path) -> Callable[[DaemonProcess], None]:
+    def load(daemon: DaemonProcess) -> None:
+        Shell(daemon).docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox:latest")
+
+    return load
+
+
+def short_directory() -> tempfile.TemporaryDirectory[str]:
+    # pytest's own tmp_path is too long for a unix socket's 108 bytes once ids are appended
+    return tempfile.TemporaryDirectory(prefix="smp", ignore_cleanup_errors=True)
+
+
+@pytest.fixture(scope="module")
+def module_daemon(with_busybox: Callable[[DaemonProcess], None]) -> Iterator[DaemonProcess]:
+    with short_directory() as base, running_daemon(Path(base) / "d") as daemon:
+        with_busybox(daemon)
+        yield daemon
+
+
+@pytest.fixture
+def daemon(module_daemon: DaemonProcess) -> Iterator[DaemonProcess]:
+    yield module_daemon
+    shell = Shell(module_daemon)
+    if left := shell.docker("ps", "-aq").stdout.split():
+        shell.docker("rm", "-fv", *left)
+    assert module_daemon.settled() == {}, module_daemon.tail()
+
+
+@pytest.fixture
+def sh(daemon: DaemonProcess) -> Shell:
+    return Shell(daemon)
+
+
+@pytest.fixture
+def own_daemon(with_busybox: Callable[[DaemonProcess], None]) -> Iterator[DaemonProcess]:
+    """For tests that kill, restart or fill it."""
+    with short_directory() as base, running_daemon(Path(base) / "d") as daemon:
+        with_busybox(daemon)
+        yield daemon
+        if not daemon.answers():
+            daemon.start()
+        shell = Shell(daemon)
+        if left := shell.docker("ps", "-aq").stdout.split():
+            shell.docker("rm", "-fv", *left)
+        assert daemon.settled() == {}, daemon.tail()

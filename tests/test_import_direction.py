@@ -1,0 +1,81 @@
+"""Who may import whom: the layers of the package, as a test."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "sampan"
+
+FOUNDATION = {"errors", "aio", "config", "ignore"}
+PARTS = {"image", "runtime", "network", "volume"}
+ALLOWED: dict[str, set[str]] = {
+    "kernel": set(),
+    "store": set(),
+    **{part: {"store", "kernel"} for part in PARTS},
+    "engine": PARTS | {"store", "kernel"},
+    "build": PARTS | {"store", "kernel"},
+    "api": PARTS | {"engine", "build", "store", "kernel"},
+    "client": set(),
+    "compose": {"client"},
+    "cli": {"client", "compose"},
+}
+SYSCALL_DOORS = {"ctypes", "pyroute2", "fcntl"}
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in SOURCE.rglob("*.py") if p.relative_to(SOURCE).parts[0] != "testing")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything a module imports, at whatever depth of its code."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_imports_point_downwards(path: Path) -> None:
+    package = path.relative_to(SOURCE).parts[0]
+    inner = {
+        name.split(".")[1]
+        for name in imported(path)
+        if name.startswith("sampan.") and len(name.split(".")) > 1
+    } - {"__version__"}
+    if package.endswith(".py"):
+        assert inner <= FOUNDATION, f"{path.name} is foundation and may import foundation only"
+    else:
+        assert inner <= ALLOWED[package] | FOUNDATION | {package}
+
+
+def test_the_command_and_the_daemon_meet_only_over_the_api() -> None:
+    outside = {"client", "compose", "cli"}
+    for path in modules():
+        package = path.relative_to(SOURCE).parts[0]
+        if package in outside:
+            inner = {n.split(".")[1] for n in imported(path) if n.startswith("sampan.")}
+            assert inner <= outside | FOUNDATION | {"__version__"}, path
+
+
+def test_only_the_kernel_package_makes_system_calls_by_hand() -> None:
+    for path in modules():
+        top = {name.split(".")[0] for name in imported(path)}
+        if path.relative_to(SOURCE).parts[0] not in {"kernel", "cli"}:
+            assert not top & (SYSCALL_DOORS - {"fcntl"}), path
+
+
+def test_no_module_has_grown_past_one_idea() -> None:
+    long = {
+        str(p.relative_to(SOURCE)): n
+        for p in modules()
+        if (n := len(p.read_text().splitlines())) > 500
+    }
+    assert not long, f"more than 500 lines, which usually means two ideas: {long}"

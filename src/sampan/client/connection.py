@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 
 from sampan.client.errors import ProtocolError
 from sampan.client.http import Head, Reader, body, delimited, read_head
@@ -28,10 +29,8 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket; a thread that waits in it wakes up and sees the end of input."""
-        try:
+        with suppress(OSError):  # the other side may have been faster
             self.sock.shutdown(2)
-        except OSError:
-            pass  # the other side was faster
         self.sock.close()
 
     def exchange(self, head: bytes, content: bytes | Iterable[bytes] | None) -> Head:
@@ -94,7 +93,7 @@ class Response:
         self.headers = head.headers
 
     def iter_raw(self) -> Iterator[bytes]:
-        """The body's bytes, in pieces as they arrive. Raises ProtocolError if they end too early."""
+        """The body's bytes, in pieces as they arrive. Raises ProtocolError if they end early."""
         try:
             yield from self._parts
         except ConnectionResetError as error:
@@ -193,10 +192,8 @@ class Hijacked:
 
     def close_write(self) -> None:
         """End the container's stdin; its output goes on."""
-        try:
+        with suppress(OSError):  # the container may have been faster
             self._connection.sock.shutdown(1)
-        except OSError:
-            pass  # the container was faster
 
     def close(self) -> None:
         """Close both directions."""

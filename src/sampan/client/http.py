@@ -7,6 +7,8 @@ until-close bodies. It takes bytes from a socket in whatever pieces they come.
 
 from __future__ import annotations
 
+from sampan.client.errors import ProtocolError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
         def recv(self, size: int, /) -> bytes: ...
 
-
-from sampan.client.errors import ProtocolError
 
 PIECE = 65536
 """Bytes asked of the socket at once."""
@@ -185,7 +185,7 @@ def _until_close(reader: Reader) -> Iterator[bytes]:
 
 
 def quote(text: str, keep: bytes = b"") -> str:
-    """Percent-encode for a path segment or a query value; the bytes in ``keep`` stay as they are."""
+    """Percent-encode for a path segment or a query value; bytes in ``keep`` stay as they are."""
     raw = text.encode("utf-8", "surrogateescape")
     if _UNRESERVED.issuperset(raw):
         return text

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.errors import Conflict, Exhausted, Internal, Unsupported
+from sampan.kernel import mount as kernel_mount
+from sampan.store.contract import Store
+from sampan.store.database import open_store
+from sampan.store.records import (
+    Container,
+    ContainerSpec,
+    EndpointSettings,
+    Health,
+    HealthResult,
+    HostConfig,
+    Image,
+    Mount,
+    Phase,
+    PortBinding,
+    Run,
+)
+from sampan.testing.contracts.store import StoreContract, volume
+
+FULL_CONTAINER = Container(
+    id="c" * 64,
+    name="boat",
+    created_at=12.5,
+    image_id="sha256:1",
+    spec=ContainerSpec(
+        image="busybox",
+        args=("true",),
+        mounts=(Mount(type="volume", target="/data"),),
+        host=HostConfig(port_bindings={"80/tcp": (PortBinding(host_port="8080"),)}),
+    ),
+    run=Run(
+        number=3,
+        phase=Phase.STOPPED,
+        exit_code=7,
+        health=Health(log=(HealthResult(start=1.0, end=2.0, exit_code=0, output="fine"),)),
+    ),
+    networks={"web": EndpointSettings(network_id="n", network_name="web")},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "sampan.db"
+
+
+class TestDatabaseStore(StoreContract):
+    @pytest.fixture
+    def store(self, path: Path) -> Iterator[Store]:
+        store = open_store(path)
+        yield store
+        store.close()
+
+
+def test_everything_is_back_after_reopening(path: Path) -> None:
+    image = Image(id="sha256:1", config=b'{"a": 1}\x00', layers=("x",), size=1, created_at=0.0)
+    store = open_store(path)
+    store.transact(lambda tx: tx.containers.put(FULL_CONTAINER))
+    store.transact(lambda tx: tx.images.put(image))
+    store.transact(lambda tx: tx.volumes.put(volume("gone")))
+    store.transact(lambda tx: tx.volumes.delete("gone"))
+    store.close()
+    store = open_store(path)
+    assert dict(store.containers) == {FULL_CONTAINER.id: FULL_CONTAINER}
+    assert dict(store.images) == {image.id: image}
+    assert not store.volumes
+    store.close()
+
+
+def test_what_was_acknowledged_survives_sigkill(path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from sampan.store.database import open_store
+from sampan.testing.contracts.store import volume
+store = open_store(Path({str(path)!r}))
+for n in range(20):
+    store.transact(lambda tx: tx.volumes.put(volume(str(n))))
+    print(n, flush=True)
+def half(tx):
+    tx.volumes.put(volume("half"))
+    os.kill(os.getpid(), signal.SIGKILL)
+store.transact(half)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    store = open_store(path)
+    assert set(store.volumes) == {str(n) for n in range(20)}
+    store.close()
+
+
+def test_two_daemons_cannot_share_a_root(path: Path) -> None:
+    store = open_store(path)
+    with pytest.raises(Conflict, match="in use by another sampand"):
+        open_store(path)
+    store.close()
+
+
+def test_a_newer_schema_is_refused_with_what_to_do(path: Path) -> None:
+    open_store(path).close()
+    raw = sqlite3.connect(path)
+    raw.execute("PRAGMA user_version=99")
+    raw.close()
+    with pytest.raises(Unsupported, match="newer sampan"):
+        open_store(path)
+
+
+def test_a_row_that_cannot_be_read_names_itself(path: Path) -> None:
+    open_store(path).close()
+    raw = sqlite3.connect(path)
+    raw.execute("INSERT INTO volumes VALUES ('broken', '{')")
+    raw.commit()
+    raw.close()
+    with pytest.raises(Internal, match="volumes broken"):
+        open_store(path)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    where = tmp_path / "small"
+    where.mkdir()
+    kernel_mount.mount("tmpfs", where, "tmpfs", data="size=256k")
+    yield where
+    kernel_mount.unmount(where)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs")
+def test_a_full_disk_changes_nothing_and_is_survived(small_disk: Path) -> None:
+    store = open_store(small_disk / "sampan.db")
+    n = 0
+    with pytest.raises(Exhausted):  # noqa: PT012
+        for n in range(1000):
+            store.transact(lambda tx, n=n: tx.volumes.put(volume(str(n), "x" * 4000)))
+    assert set(store.volumes) == {str(i) for i in range(n)}
+    with pytest.raises(Exhausted):
+        store.transact(lambda tx: tx.volumes.put(volume("again", "x" * 9000)))
+    before = dict(store.volumes)
+    store.close()
+    store = open_store(small_disk / "sampan.db")
+    assert dict(store.volumes) == before
+    store.close()

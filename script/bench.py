@@ -1,0 +1,379 @@
+"""Times the same commands against sampan and against a throw-away dockerd, in turns.
+
+Machines are noisy, so nothing is timed alone: a round runs the case once on each side, and the
+figure to look at is the ratio of the medians. The client is the stock docker command on both
+sides unless a case says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sampan.client.bootstrap import busybox_tar
+
+from sampan.testing.daemon import DaemonProcess
+
+SAMPAN = str(Path(sys.executable).parent / "sampan")
+DOCKERD_START_S = 30.0
+
+
+@dataclass
+class Side:
+    """One daemon under test."""
+
+    name: str
+    host: str
+    pid: int
+    scratch: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, stdin: bytes | None = None) -> str:
+        done = subprocess.run(
+            command, input=stdin or b"", capture_output=True, env=self.env, check=False
+        )
+        if done.returncode != 0:
+            raise SystemExit(
+                f"bench: on {self.name}: {' '.join(command)}\n"
+                f"{done.stdout.decode()}{done.stderr.decode()}"
+            )
+        return done.stdout.decode()
+
+    def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
+        return self.run("docker", *arguments, stdin=stdin)
+
+
+class Dockerd:
+    """A Docker daemon with directories, bridge address and socket of its own."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.host = f"unix://{base}/d.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> int:
+        self.base.mkdir(parents=True)
+        command = [
+            "dockerd",
+            "--data-root",
+            f"{self.base}/root",
+            "--exec-root",
+            f"{self.base}/exec",
+        ]
+        command += ["--host", self.host, "--pidfile", f"{self.base}/pid", "--bip", "10.213.7.1/24"]
+        with (self.base / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+        deadline = time.monotonic() + DOCKERD_START_S
+        while subprocess.run(
+            ["docker", "-H", self.host, "version"], capture_output=True, check=False
+        ).returncode:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(
+                    f"bench: dockerd did not start:\n{(self.base / 'log').read_text()[-2000:]}"
+                )
+            time.sleep(0.2)
+        return self.process.pid
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+        with open("/proc/self/mountinfo") as table:
+            points = [line.split()[4] for line in table]
+        for point in sorted((p for p in points if p.startswith(f"{self.base}/")), reverse=True):
+            subprocess.run(["umount", "-l", point], check=False)
+
+
+Sample = Callable[[Side], float]
+"""Runs a case once; returns its figure in the case's unit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    key: str
+    title: str
+    target: float
+    """The ratio to stay under."""
+    sample: Sample
+    unit: str = "ms"
+    rounds: int = 15
+    prepare: Callable[[Side], None] | None = None
+    finish: Callable[[Side], None] | None = None
+    higher_is_better: bool = False
+
+
+def timed(what: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    what()
+    return (time.perf_counter() - begin) * 1e3
+
+
+def run_bridge(side: Side) -> float:
+    return timed(lambda: side.docker("run", "--rm", "busybox", "true"))
+
+
+def run_none(side: Side) -> float:
+    return timed(lambda: side.docker("run", "--rm", "--network", "none", "busybox", "true"))
+
+
+def exec_prepare(side: Side) -> None:
+    side.docker("run", "-d", "--name", "bench-exec", "busybox", "sleep", "3600")
+
+
+def exec_once(side: Side) -> float:
+    return timed(lambda: side.docker("exec", "bench-exec", "true"))
+
+
+def exec_finish(side: Side) -> None:
+    side.docker("rm", "-f", "bench-exec")
+
+
+STORM = 40
+
+
+def storm(side: Side) -> float:
+    def one(number: int) -> None:
+        side.docker("run", "-d", "--name", f"bench-{number}", "busybox", "sleep", "3600")
+
+    with ThreadPoolExecutor(STORM) as pool:
+        took = timed(lambda: list(pool.map(one, range(STORM))))
+    side.docker("rm", "-f", *(f"bench-{n}" for n in range(STORM)))
+    return took / STORM
+
+
+LINES = 200_000
+
+
+def log_lines(side: Side) -> float:
+    def through() -> None:
+        side.docker("run", "--name", "bench-log", "busybox", "seq", str(LINES))
+        out = side.docker("logs", "bench-log")
+        assert out.count("\n") == LINES, out.count("\n")
+
+    try:
+        return timed(through)
+    finally:
+        side.docker("rm", "-f", "bench-log")
+
+
+def build_context(side: Side) -> None:
+    lines = ["FROM busybox"]
+    context = side.scratch / "context"
+    context.mkdir(exist_ok=True)
+    for n in range(6):
+        (context / f"file{n}").write_bytes(os.urandom(1000))
+        lines += [f"COPY file{n} /data/file{n}", f"RUN echo {n} > /made{n}"]
+    (context / "Dockerfile").write_text("\n".join(lines) + "\n")
+
+
+def build(side: Side) -> float:
+    command = ("build", "-q", "--no-cache", "-t", "bench-build", str(side.scratch / "context"))
+    return timed(lambda: side.docker(*command))
+
+
+def own_ps_prepare(side: Side) -> None:
+    for n in range(3):
+        side.docker("run", "-d", "--name", f"bench-ps{n}", "busybox", "sleep", "3600")
+
+
+def own_ps(side: Side) -> float:
+    command = (SAMPAN, "ps") if side.name == "sampan" else ("docker", "ps")
+    return timed(lambda: side.run(*command))
+
+
+def own_ps_finish(side: Side) -> None:
+    side.docker("rm", "-f", *(f"bench-ps{n}" for n in range(3)))
+
+
+def resident(pid: int) -> int:
+    """Proportional set size of a process and its children, kB."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                total += resident(int(child))
+    return total
+
+
+def memory_at_rest(side: Side) -> float:
+    return resident(side.pid) / 1024
+
+
+def memory_per_container(side: Side) -> float:
+    count = 20
+
+    def used() -> float:
+        kilobytes = resident(side.pid)
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    name = Path(f"/proc/{entry.name}/comm").read_text().strip()
+                    if name in ("conmon", "containerd-shim"):
+                        kilobytes += resident(int(entry.name))
+        return kilobytes / 1024
+
+    before = used()
+    for n in range(count):
+        side.docker("run", "-d", "--name", f"bench-mem{n}", "busybox", "sleep", "3600")
+    after = used()
+    side.docker("rm", "-f", *(f"bench-mem{n}" for n in range(count)))
+    return (after - before) / count
+
+
+COMPOSE = "services:\n" + "".join(
+    f"  s{n}:\n    image: busybox\n    command: sleep 3600\n    stop_signal: SIGKILL\n"
+    for n in range(10)
+)
+
+
+def compose_prepare(side: Side) -> None:
+    directory = side.scratch / "ten"
+    directory.mkdir(exist_ok=True)
+    (directory / "docker-compose.yml").write_text(COMPOSE)
+
+
+def compose_command(side: Side) -> list[str]:
+    program = [SAMPAN, "compose"] if side.name == "sampan" else ["docker-compose"]
+    return [*program, "-f", str(side.scratch / "ten" / "docker-compose.yml")]
+
+
+def compose_up(side: Side) -> float:
+    took = timed(lambda: side.run(*compose_command(side), "up", "-d"))
+    side.run(*compose_command(side), "down")
+    return took
+
+
+def compose_down(side: Side) -> float:
+    side.run(*compose_command(side), "up", "-d")
+    return timed(lambda: side.run(*compose_command(side), "down"))
+
+
+def compose_same(side: Side) -> float:
+    side.run(*compose_command(side), "up", "-d")
+    took = timed(lambda: side.run(*compose_command(side), "up", "-d"))
+    side.run(*compose_command(side), "down")
+    return took
+
+
+CASES = [
+    Case("run", "run --rm busybox true, bridge", 0.20, run_bridge, rounds=25),
+    Case("run-none", "the same, --network none", 0.20, run_none, rounds=25),
+    Case(
+        "exec", "exec c true", 0.5, exec_once, rounds=25, prepare=exec_prepare, finish=exec_finish
+    ),
+    Case("storm", f"{STORM} run -d at once, each", 0.35, storm, rounds=5),
+    Case("logs", f"{LINES} log lines through the driver and back", 0.6, log_lines, rounds=3),
+    Case("build", "build, 6 RUN + 6 COPY, no cache", 0.35, build, rounds=5, prepare=build_context),
+    Case(
+        "ps",
+        "ps by each side's own command",
+        3.5,
+        own_ps,
+        prepare=own_ps_prepare,
+        finish=own_ps_finish,
+    ),
+    Case("memory", "memory of the daemon at rest", 0.6, memory_at_rest, "MB", rounds=1),
+    Case("memory-each", "memory per container", 0.2, memory_per_container, "MB", rounds=1),
+    Case(
+        "up",
+        "compose up, 10 services (Docker: docker-compose 1.29.2)",
+        0.35,
+        compose_up,
+        rounds=3,
+        prepare=compose_prepare,
+    ),
+    Case("up-same", "compose up, no change", 1.2, compose_same, rounds=3, prepare=compose_prepare),
+    Case("down", "compose down, 10 services", 0.5, compose_down, rounds=3, prepare=compose_prepare),
+]
+
+
+@contextlib.contextmanager
+def sides(base: Path) -> Iterator[list[Side]]:
+    """sampan and, where there is one, Docker; each with ``busybox``."""
+    image = io.BytesIO()
+    busybox_tar(image)
+    with contextlib.ExitStack() as stack:
+        daemon = DaemonProcess(base / "s")
+        stack.callback(daemon.destroy)
+        daemon.start()
+        assert daemon.process
+        found = [Side("sampan", daemon.host, daemon.process.pid, base / "work-s")]
+        if shutil.which("dockerd"):
+            dockerd = Dockerd(base / "d")
+            stack.callback(dockerd.stop)
+            found.append(Side("docker", dockerd.host, dockerd.start(), base / "work-d"))
+        for side in found:
+            side.scratch.mkdir()
+            side.env = daemon.environment | {"DOCKER_HOST": side.host, "DOCKER_BUILDKIT": "0"}
+            side.docker("import", "-c", 'CMD ["sh"]', "-", "busybox:latest", stdin=image.getvalue())
+        yield found
+
+
+def measure(case: Case, both: list[Side], rounds: int) -> dict[str, list[float]]:
+    samples: dict[str, list[float]] = {side.name: [] for side in both}
+    for side in both:
+        if case.prepare:
+            case.prepare(side)
+        if rounds > 1:
+            case.sample(side)  # warm caches on both sides alike
+    for _ in range(rounds):
+        for side in both:
+            samples[side.name].append(case.sample(side))
+    for side in both:
+        if case.finish:
+            case.finish(side)
+    return samples
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="script/bench")
+    parser.add_argument("cases", nargs="*", help="keys of the cases to run; all if none")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds of each case (its own number if not given)"
+    )
+    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    options = parser.parse_args()
+    if options.list:
+        for case in CASES:
+            print(f"{case.key:12} {case.title}")
+        return 0
+    if unknown := set(options.cases) - {case.key for case in CASES}:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}; --list names them")
+    chosen = [c for c in CASES if not options.cases or c.key in options.cases]
+    with tempfile.TemporaryDirectory(prefix="smpb", ignore_cleanup_errors=True) as base:
+        with sides(Path(base)) as both:
+            print(f"{'case':60} {'docker':>10} {'sampan':>10} {'ratio':>7} {'target':>7}")
+            for case in chosen:
+                samples = measure(case, both, options.rounds or case.rounds)
+                ours = statistics.median(samples["sampan"])
+                theirs = statistics.median(samples["docker"]) if "docker" in samples else 0.0
+                ratio = f"{ours / theirs:.2f}" if theirs else "-"
+                verdict = "" if not theirs or ours / theirs <= case.target else "  missed"
+                print(
+                    f"{case.title:60} {theirs:7.1f} {case.unit:2} {ours:7.1f} {case.unit:2} "
+                    f"{ratio:>7} {case.target:>7.2f}{verdict}",
+                    flush=True,
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

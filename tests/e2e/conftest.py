@@ -7,6 +7,7 @@ that kills, restarts or fills it.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,12 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess, running_daemon
+
+
+@pytest.fixture(scope="session")
+def sampan() -> str:
+    """Path of the ``sampan`` command."""
+    return str(Path(sys.executable).parent / "sampan")
 
 
 @pytest.fixture(scope="session")

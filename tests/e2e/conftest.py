@@ -8,14 +8,13 @@ that kills, restarts or fills it.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sampan.testing.clients import Shell
-from sampan.testing.daemon import DaemonProcess, running_daemon
+from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
 
 
 @pytest.fixture(scope="session")
@@ -41,11 +40,6 @@ def with_busybox(busybox_tar: Path) -> Callable[[DaemonProcess], None]:
         Shell(daemon).docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox:latest")
 
     return load
-
-
-def short_directory() -> tempfile.TemporaryDirectory[str]:
-    # pytest's own tmp_path is too long for a unix socket's 108 bytes once ids are appended
-    return tempfile.TemporaryDirectory(prefix="smp", ignore_cleanup_errors=True)
 
 
 @pytest.fixture(scope="module")

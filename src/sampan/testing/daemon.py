@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,6 +211,11 @@ def _wait_until(done: object, deadline_s: float = 5.0) -> bool:
             return False
         select.select([], [], [], 0.02)
     return True
+
+
+def short_directory() -> tempfile.TemporaryDirectory[str]:
+    """A temporary directory whose path leaves room in a unix socket's 108 bytes."""
+    return tempfile.TemporaryDirectory(prefix="smp", ignore_cleanup_errors=True)
 
 
 @contextlib.contextmanager

@@ -116,7 +116,9 @@ class FakeNetworks:
         wanted: dict[str, tuple[PortBinding, ...]],
     ) -> tuple[PublishedPort, ...]:
         self._maybe_fail()
-        taken = {(p.protocol, p.host_port) for ports in self.ports.values() for p in ports}
+        taken: set[tuple[str, int]] = {
+            (p.protocol, p.host_port) for ports in self.ports.values() for p in ports
+        }
         made: list[PublishedPort] = []
         for spec, bindings in wanted.items():
             number, _, protocol = spec.partition("/")

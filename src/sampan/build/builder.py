@@ -15,6 +15,7 @@ from sampan.build.cache import Cache
 from sampan.build.contract import BuildOutput, BuildRequest, DockerfileError
 from sampan.build.dockerfile import parse
 from sampan.build.job import Job, Parts
+from sampan.build.mounts import forget_caches
 from sampan.build.plan import Plan, PlannedStage, make_plan
 from sampan.build.prune import prune
 from sampan.build.sandboxes import Sandboxes
@@ -84,7 +85,10 @@ class LocalBuilder:
 
     async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
         """Forget cache rows and remove the images that only they held: those no tagged image
-        and no container stands on; ``all``: every row. Returns image ids and bytes given back."""
+        and no container stands on; ``all``: every row, and what cache mounts hold. Returns
+        image ids and bytes given back."""
+        if all:
+            await in_thread(forget_caches, self._parts.config.paths.root)
         return await prune(self._parts.store, self._parts.images, everything=all)
 
 

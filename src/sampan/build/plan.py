@@ -2,7 +2,7 @@
 
     Dockerfile ──> stages ──> the closure of what the target needs ──> Plan
 
-Pure. What a stage needs is its base and every ``COPY --from``; a stage nobody needs is not built.
+Pure. What a stage needs is its base and every ``from``; a stage nobody needs is not built.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sampan.build.contract import DockerfileError
 from sampan.build.dockerfile import BadSubstitution, Dockerfile, Instruction, expand
-from sampan.build.dockerfile.instructions import Arg, Copy
+from sampan.build.dockerfile.instructions import Arg, Copy, Run
 
 PROXY_ARGS = frozenset(
     name
@@ -142,8 +142,8 @@ def _stages(dockerfile: Dockerfile, env: Mapping[str, str]) -> list[PlannedStage
         base = names.get(image.lower())
         needs = {base} if base is not None else set()
         for step in stage.steps:
-            if isinstance(step, Copy) and step.from_:
-                needs |= _copied_from(step, index, names, dockerfile.name)
+            for ref in _sources(step):
+                needs |= _needed(ref, step.line, index, names, dockerfile.name)
         staged.append(
             PlannedStage(
                 index=index,
@@ -168,15 +168,25 @@ def _stages(dockerfile: Dockerfile, env: Mapping[str, str]) -> list[PlannedStage
     return staged
 
 
-def _copied_from(step: Copy, index: int, names: Mapping[str, int], name: str) -> set[int]:
-    if step.from_.isdecimal():
-        if int(step.from_) >= index:
+def _sources(step: Instruction) -> list[str]:
+    """What a step takes files from, besides the context."""
+    if isinstance(step, Copy):
+        return [step.from_] if step.from_ else []
+    if isinstance(step, Run):
+        options = [option for mount in step.mounts for option in mount.split(",")]
+        return [o.removeprefix("from=") for o in options if o.startswith("from=")]
+    return []
+
+
+def _needed(ref: str, line: int, index: int, names: Mapping[str, int], name: str) -> set[int]:
+    if ref.isdecimal():
+        if int(ref) >= index:
             raise DockerfileError(
-                f"{name}:{step.line}: invalid from flag value {step.from_}: refers to this stage "
-                "or a later one; only earlier stages can be copied from"
+                f"{name}:{line}: invalid from flag value {ref}: refers to this stage or a later "
+                "one; only earlier stages can be copied from"
             )
-        return {int(step.from_)}
-    found = names.get(step.from_.lower())
+        return {int(ref)}
+    found = names.get(ref.lower())
     return set() if found is None else {found}
 
 

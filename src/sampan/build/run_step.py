@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sampan.aio import shielded
@@ -17,7 +18,7 @@ from sampan.build.contract import BuildFailed
 from sampan.build.dockerfile.instructions import Run
 from sampan.build.job import Job
 from sampan.build.layer import make_layer
-from sampan.build.metadata import Scope
+from sampan.build.mounts import Wish, key_of, materialise
 from sampan.build.plan import PROXY_ARGS
 from sampan.build.sandboxes import Place
 from sampan.build.scoped import resolve
@@ -44,7 +45,7 @@ _MOUNT_POINTS = (
     "/sys",
     "/dev",
 )
-"""Children first. The runtime makes those that an image lacks; they are no part of the layer."""
+"""The runtime makes those that an image lacks; they are no part of the layer."""
 
 
 def run_args(state: State, step: Run) -> dict[str, str]:
@@ -63,10 +64,13 @@ def command_of(state: State, step: Run) -> tuple[str, ...]:
     return (*state.shell, *step.command.args) if step.command.shell else step.command.args
 
 
-def run_key(state: State, step: Run) -> str:
+def run_key(state: State, step: Run, wishes: tuple[Wish, ...]) -> str:
     args = [f"{name}={value}" for name, value in run_args(state, step).items()]
     script = step.script.content if step.script else ""
-    return digest(state.key, "RUN", step.network, *args, "", *command_of(state, step), "", script)
+    mounts = key_of(wishes)
+    return digest(
+        state.key, "RUN", step.network, mounts, *args, "", *command_of(state, step), "", script
+    )
 
 
 def created_by(state: State, step: Run) -> str:
@@ -77,28 +81,25 @@ def created_by(state: State, step: Run) -> str:
 
 
 async def run_step(
-    job: Job, state: State, step: Run, key: str, scope: Scope, out: Channel
+    job: Job, state: State, step: Run, key: str, wishes: tuple[Wish, ...], out: Channel
 ) -> State:
     """Execute it and commit what it wrote.
 
     Raises:
         BuildFailed: a non-zero exit code, or the command could not be started.
-        DockerfileError: ``--mount``.
     """
-    if step.mounts:
-        raise scope.wrong(
-            step,
-            f"RUN --mount={step.mounts[0]} is not supported yet: copy the files with COPY, or do "
-            "without the cache",
-        )
 
     async def write(_: str, root: str) -> bool:
         run_id = secrets.token_hex(32)
         out.text(f" ---> Running in {run_id[:12]}\n")
-        absent = await job.in_thread(lambda _: _absent(root))
         async with job.sandboxes.borrow(step.network) as place:
-            spec = _bundle(job, state, step, run_id, root, place)
-            await _execute(job, spec, out)
+
+            def ready(_: Event) -> tuple[list[str], tuple[MountPoint, ...]]:
+                points = materialise(job, wishes, place.etc_dir / run_id[:12])
+                return _absent(root, [point.target for point in points]), points
+
+            absent, points = await job.in_thread(ready)
+            await _execute(job, _bundle(job, state, step, run_id, root, place, points), out)
         await job.in_thread(lambda _: _tidy(root, absent))
         out.text(f" ---> Removed intermediate container {run_id[:12]}\n")
         return True
@@ -155,7 +156,15 @@ async def _clear(stream: AttachStream, delete: Coroutine[Any, Any, None]) -> Non
     await delete
 
 
-def _bundle(job: Job, state: State, step: Run, run_id: str, root: str, place: Place) -> BundleSpec:
+def _bundle(
+    job: Job,
+    state: State,
+    step: Run,
+    run_id: str,
+    root: str,
+    place: Place,
+    mounts: tuple[MountPoint, ...],
+) -> BundleSpec:
     config, request = job.parts.config, job.request
     env = {
         "HOSTNAME": place.hostname,
@@ -165,13 +174,13 @@ def _bundle(job: Job, state: State, step: Run, run_id: str, root: str, place: Pl
         **run_args(state, step),
         **state.env,
     }
-    mounts: tuple[MountPoint, ...] = ()
     if step.script is not None and step.script.content.startswith("#!"):
         script = place.etc_dir / f"script-{step.script.name}"
         script.write_text(step.script.content)
         script.chmod(0o755)
         target = f"{SCRIPT_DIR}/{step.script.name}"
-        mounts = (MountPoint(type="bind", source=str(script), target=target, read_write=False),)
+        shown = MountPoint(type="bind", source=str(script), target=target, read_write=False)
+        mounts = (*mounts, shown)
     return BundleSpec(
         id=run_id,
         rootfs=Path(root),
@@ -200,9 +209,15 @@ def _bundle(job: Job, state: State, step: Run, run_id: str, root: str, place: Pl
     )
 
 
-def _absent(root: str) -> list[str]:
-    """Mount points that the image has not, as host paths."""
+def _absent(root: str, targets: list[str]) -> list[str]:
+    """Mount points that the image has not, as host paths, children first."""
     places = [resolve(root, path) for path in _MOUNT_POINTS]
+    for target in targets:
+        place = resolve(root, target)
+        while place != root and place not in places:
+            places.append(place)
+            place = os.path.dirname(place)
+    places.sort(key=len, reverse=True)
     return [path for path in places if not os.path.lexists(path)]
 
 

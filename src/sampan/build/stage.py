@@ -21,9 +21,9 @@ from sampan.build.dockerfile.instructions import Copy, Run, Workdir
 from sampan.build.job import Job
 from sampan.build.layer import make_layer
 from sampan.build.metadata import Scope
+from sampan.build.mounts import look
 from sampan.build.plan import PlannedStage
 from sampan.build.run_step import run_key, run_step
-from sampan.build.screen import Channel
 from sampan.build.state import (
     State,
     digest,
@@ -33,6 +33,7 @@ from sampan.build.state import (
     render,
     with_history,
 )
+from sampan.build.tree import Tree
 from sampan.image.config import chain_id
 from sampan.store.records import Image
 
@@ -96,10 +97,7 @@ class StageRun:
     async def _step(self, state: State, step: Instruction, title: str) -> State:
         match step:
             case Run():
-                key = run_key(state, step)
-                return await self._layered(
-                    state, title, [key], lambda: run_step(*self._args(state, step, key))
-                )
+                return await self._run(state, step, title)
             case Copy():
                 return await self._copy(state, step, title)
             case Workdir():
@@ -110,10 +108,13 @@ class StageRun:
                 self._pending.append((title, provisional_id(state.config)))
                 return state
 
-    def _args(
-        self, state: State, step: Run, key: str
-    ) -> tuple[Job, State, Run, str, Scope, Channel]:
-        return self._job, state, step, key, self._scope, self._out
+    async def _run(self, state: State, step: Run, title: str) -> State:
+        job = self._job
+        wishes = await look(job, state, step, self._scope, self._tree) if step.mounts else ()
+        key = run_key(state, step, wishes)
+        return await self._layered(
+            state, title, [key], lambda: run_step(job, state, step, key, wishes, self._out)
+        )
 
     async def _layered(
         self,
@@ -156,7 +157,7 @@ class StageRun:
                 lambda: copy_step(job, state, step, want, job.context, selection, [key], scope),
             )
         # The same source stack gives the same files: no need to mount it to find that out.
-        chain, what = await self._source(step)
+        chain, what = await self._source(step.from_)
         quick = copy_key(state, want, f"stack {chain}")
         if (image := job.cache.find(quick)) is not None:
             return self._hit(state, title, image)
@@ -170,14 +171,17 @@ class StageRun:
             lambda: copy_step(job, state, step, want, tree, selection, [key, quick], scope),
         )
 
-    async def _source(self, step: Copy) -> tuple[str, str]:
-        """(chain ID, what to call it) of ``--from``."""
-        stage = self._job.plan.stage(step.from_)
+    async def _source(self, ref: str) -> tuple[str, str]:
+        """(chain ID, what to call it) of what ``from`` names."""
+        stage = self._job.plan.stage(ref)
         if stage is not None and stage.index < self._stage.index:
             state = await self._job.states[stage.index]
-            return state.chain_id, f"stage {step.from_}"
-        image = await base_image(self._job, step.from_, self._job.request.platform, self._out)
-        return chain_id(image.layers), f"image {step.from_}"
+            return state.chain_id, f"stage {ref}"
+        image = await base_image(self._job, ref, self._job.request.platform, self._out)
+        return chain_id(image.layers), f"image {ref}"
+
+    async def _tree(self, ref: str) -> Tree:
+        return await self._job.source(*await self._source(ref))
 
     async def _workdir(self, state: State, step: Workdir, title: str) -> State:
         job = self._job

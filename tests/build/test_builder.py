@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tarfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from build_fakes import PlainImages, PlainSnapshots, Shell
 
 from sampan.aio import SystemClock, Tasks, in_thread
 from sampan.build.builder import LocalBuilder, open_builder
 from sampan.build.contract import BuildFailed, BuildOutput, BuildRequest, DockerfileError
 from sampan.config import DaemonConfig, Paths
-from sampan.errors import Unsupported
+from sampan.errors import Unavailable, Unsupported
 from sampan.image.contract import BadReference, Credentials, ImageConfig, NoSuchImage
 from sampan.store.records import Network
 from sampan.testing.networks import FakeNetworks
@@ -383,6 +385,55 @@ async def test_mounts(bench: Bench) -> None:
     assert bench.nothing_is_left()
     await bench.builder.prune(all=True)
     assert not await in_thread(os.path.lexists, points["/cache"].source)
+
+
+# -- ADD
+
+
+async def test_add_unpacks_local_archives_only(bench: Bench) -> None:
+    (bench.context / "plain").write_text("not an archive")
+    inner = bench.context / "inner"
+    inner.mkdir()
+    (inner / "f").write_text("f")
+    with tarfile.open(bench.context / "a.tar.gz", "w:gz") as archive:
+        archive.add(inner, "sub")
+    image_id = await bench.build(
+        "FROM scratch\nADD a.tar.gz /x\nADD plain /y/\nCOPY a.tar.gz /z/\nADD inner /w\n"
+    )
+    assert bench.files(image_id) == ["w/f", "x/sub/f", "y/plain", "z/a.tar.gz"]
+
+
+async def test_add_downloads_and_checks(bench: Bench) -> None:
+    bodies = {"/d/f.txt": b"one"}
+
+    async def serve(request: web.Request) -> web.Response:
+        body = bodies.get(request.path)
+        return web.Response(body=body) if body else web.Response(status=404)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        text = f"FROM scratch\nADD {base}/d/f.txt /x/\n"
+        first = await bench.build(text)
+        assert bench.files(first) == ["x/f.txt"]
+        assert await bench.build(text) == first
+        bodies["/d/f.txt"] = b"two"
+        assert await bench.build(text) != first
+        with pytest.raises(Unavailable, match="the server said 404"):
+            await bench.build(f"FROM scratch\nADD {base}/none /x\n")
+        wrong = "sha256:" + "0" * 64
+        with pytest.raises(DockerfileError, match=f"expected {wrong}"):
+            await bench.build(f"FROM scratch\nADD --checksum={wrong} {base}/d/f.txt /x\n")
+        with pytest.raises(DockerfileError, match="cannot determine filename from url"):
+            await bench.build(f"FROM scratch\nADD {base}/ /x\n")
+    finally:
+        await runner.cleanup()
+    assert bench.nothing_is_left()
 
 
 # -- bases

@@ -115,6 +115,7 @@ async def select(job: Job, tree: Tree, want: Wanted, step: Copy, scope: Scope) -
         return picked, [f"{found.name} {tree.digest(found)}" for found in picked]
 
     try:
+        remote = [await fetch(job, url, step.checksum) for url in urls]
         picked, digests = await job.in_thread(look)
     except DockerfileError as error:
         raise scope.wrong(step, error) from None

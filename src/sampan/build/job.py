@@ -7,10 +7,10 @@ import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.build.cache import Cache
@@ -27,6 +27,9 @@ from sampan.runtime.contract import Runs
 from sampan.store.contract import Store
 
 T = TypeVar("T")
+
+CLOSE_DEADLINE_S = 60.0
+"""Everything a build borrowed must be given back within this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,17 @@ class Job:
         self.states = {
             stage.index: asyncio.get_running_loop().create_future() for stage in self.plan.stages
         }
-        self._undo.push_async_callback(_shield(self.sandboxes.close))
+        self._undo.push_async_callback(self.sandboxes.close)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # In one piece: a second cancellation must not get between two parts of it.
+        await shielded(self._close(), deadline_s=CLOSE_DEADLINE_S)
+
+    async def _close(self) -> None:
         # A mount under way must have happened before it can be taken back.
         if pending := [*self._cleanups, *self._mounted.values()]:
-            await shielded(_all(pending))
+            await asyncio.wait(pending)
         await self._undo.aclose()
         await self.later.close()
 
@@ -101,7 +108,7 @@ class Job:
 
     async def _mount(self, chain_id: str, what: str) -> Tree:
         key = secrets.token_hex(32)
-        self._undo.push_async_callback(_shield(self.parts.snapshots.remove), key)
+        self._undo.push_async_callback(self.parts.snapshots.remove, key)
         await self.parts.snapshots.prepare(key, chain_id)
         root = await self.parts.snapshots.mount(key)
         return Tree(str(root), what, keeps_owner=True)
@@ -132,14 +139,3 @@ class Job:
 def _unlink(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-
-
-def _shield(cleanup: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    async def run(*args: object) -> None:
-        await shielded(cleanup(*args))
-
-    return run
-
-
-async def _all(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    await asyncio.wait(tasks)

@@ -16,6 +16,7 @@ from sampan.aio import shielded
 from sampan.build.accounts import home
 from sampan.build.contract import BuildFailed
 from sampan.build.dockerfile.instructions import Run
+from sampan.build.dockerfile.source import Heredoc
 from sampan.build.job import Job
 from sampan.build.layer import make_layer
 from sampan.build.mounts import Wish, key_of, materialise
@@ -60,8 +61,12 @@ def run_args(state: State, step: Run) -> dict[str, str]:
 
 def command_of(state: State, step: Run) -> tuple[str, ...]:
     if step.script is not None and step.script.content.startswith("#!"):
-        return (f"{SCRIPT_DIR}/{step.script.name}",)
+        return (_script_path(step.script),)
     return (*state.shell, *step.command.args) if step.command.shell else step.command.args
+
+
+def _script_path(script: Heredoc) -> str:
+    return f"{SCRIPT_DIR}/{script.name.replace('/', '_')}"
 
 
 def run_key(state: State, step: Run, wishes: tuple[Wish, ...]) -> str:
@@ -175,10 +180,10 @@ def _bundle(
         **state.env,
     }
     if step.script is not None and step.script.content.startswith("#!"):
-        script = place.etc_dir / f"script-{step.script.name}"
+        script = place.etc_dir / "script"
         script.write_text(step.script.content)
         script.chmod(0o755)
-        target = f"{SCRIPT_DIR}/{step.script.name}"
+        target = _script_path(step.script)
         shown = MountPoint(type="bind", source=str(script), target=target, read_write=False)
         mounts = (*mounts, shown)
     return BundleSpec(

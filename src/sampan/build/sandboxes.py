@@ -60,13 +60,15 @@ class Sandboxes:
         self._mode = "default" if mode in ("", "bridge") else mode
         self._extra_hosts = extra_hosts
         self._free: defaultdict[str, list[Place]] = defaultdict(list)
-        self._opened: list[str] = []
+        self._opened = contextlib.AsyncExitStack()
         self._warming: asyncio.Task[Place] | None = None
+        self._warmed = False
         self._tasks = Tasks()
 
     def warm(self) -> None:
         """A ``RUN`` is coming: begin to open its place now. Once a build."""
-        if self._warming is None and not self._opened:
+        if not self._warmed:
+            self._warmed = True
             self._warming = self._tasks.spawn(self._open(self._mode), name="build/sandbox")
 
     @contextlib.asynccontextmanager
@@ -89,11 +91,12 @@ class Sandboxes:
 
     async def close(self) -> None:
         await self._tasks.close()
-        for place_id in self._opened:
-            await self._networks.close_sandbox(place_id)
-            await in_thread(shutil.rmtree, self._etc_dir(place_id), ignore_errors=True)
-        self._opened.clear()
         self._free.clear()
+        await self._opened.aclose()
+
+    async def _forget(self, place_id: str) -> None:
+        await in_thread(shutil.rmtree, self._etc_dir(place_id), ignore_errors=True)
+        await self._networks.close_sandbox(place_id)
 
     def _etc_dir(self, place_id: str) -> Path:
         # Under tmp, which every start of the daemon empties.
@@ -114,7 +117,7 @@ class Sandboxes:
         netns: Path | Literal["host"]
         endpoints: list[EndpointSettings] = []
         # From here on close() knows it; a cancelled opening must not leave a namespace.
-        self._opened.append(place_id)
+        self._opened.push_async_callback(self._forget, place_id)
         if mode == "host":
             netns = "host"
         elif mode.startswith("container:"):

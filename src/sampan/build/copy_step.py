@@ -99,11 +99,7 @@ async def select(job: Job, tree: Tree, want: Wanted, step: Copy, scope: Scope) -
     Raises:
         DockerfileError: one does not exist, is outside of the tree, or there are too many.
     """
-    remote = [
-        await fetch(job, source, step.checksum)
-        for source in want.sources
-        if is_remote(want, source)
-    ]
+    urls = [source for source in want.sources if is_remote(want, source)]
 
     def look(_: Event) -> tuple[list[Picked], list[str]]:
         picked = [

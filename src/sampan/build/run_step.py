@@ -99,12 +99,13 @@ async def run_step(
         out.text(f" ---> Running in {run_id[:12]}\n")
         async with job.sandboxes.borrow(step.network) as place:
 
-            def ready(_: Event) -> tuple[list[str], tuple[MountPoint, ...]]:
+            def ready(_: Event) -> tuple[list[str], BundleSpec]:
                 points = materialise(job, wishes, place.etc_dir / run_id[:12])
-                return _absent(root, [point.target for point in points]), points
+                spec = _bundle(job, state, step, run_id, root, place, points)
+                return _absent(root, [point.target for point in points]), spec
 
-            absent, points = await job.in_thread(ready)
-            await _execute(job, _bundle(job, state, step, run_id, root, place, points), out)
+            absent, spec = await job.in_thread(ready)
+            await _execute(job, spec, out)
         await job.in_thread(lambda _: _tidy(root, absent))
         out.text(f" ---> Removed intermediate container {run_id[:12]}\n")
         return True
@@ -170,6 +171,7 @@ def _bundle(
     place: Place,
     mounts: tuple[MountPoint, ...],
 ) -> BundleSpec:
+    """Blocking: reads the image's accounts."""
     config, request = job.parts.config, job.request
     env = {
         "HOSTNAME": place.hostname,

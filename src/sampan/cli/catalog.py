@@ -1,0 +1,80 @@
+"""Which file knows which command. Names only: nothing here is imported before it is used."""
+
+from __future__ import annotations
+
+_FILES: dict[str, tuple[str, ...]] = {
+    "ps": ("ps",),
+    "run": ("run", "create"),
+    "attach": ("attach", "start"),
+    "exec": ("exec",),
+    "lifecycle": (
+        "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename", "update",
+        "container prune",
+    ),
+    "look": ("logs", "top", "port", "diff"),
+    "stats": ("stats",),
+    "inspect": (
+        "inspect", "container inspect", "image inspect", "network inspect", "volume inspect",
+    ),
+    "cp": ("cp",),
+    "commit": ("commit", "export"),
+    "images": ("images", "tag", "rmi", "history", "image prune"),
+    "transfer": ("pull", "push", "load", "save", "import"),
+    "bootstrap": ("image bootstrap",),
+    "build": ("build",),
+    "network": (
+        "network ls", "network create", "network connect", "network disconnect", "network rm",
+        "network prune",
+    ),
+    "volume": ("volume ls", "volume create", "volume rm", "volume prune"),
+    "system": ("info", "version", "events"),
+    "usage": ("system df", "system prune"),
+}  # fmt: skip
+
+MODULES = {command: file for file, commands in _FILES.items() for command in commands}
+"""Command -> module under ``sampan.cli``."""
+
+_CONTAINER = (
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port",
+    "rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
+)  # fmt: skip
+_IMAGE = ("build", "history", "import", "load", "pull", "push", "save", "tag")
+
+
+def _own(group: str, *names: str) -> dict[str, str]:
+    return {name: f"{group} {name}" for name in names}
+
+
+GROUPS: dict[str, dict[str, str]] = {
+    "container": {
+        **{name: name for name in _CONTAINER},
+        **_own("container", "inspect", "prune"),
+        "ls": "ps",
+        "list": "ps",
+        "ps": "ps",
+        "remove": "rm",
+    },
+    "image": {
+        **{name: name for name in _IMAGE},
+        **_own("image", "bootstrap", "inspect", "prune"),
+        "ls": "images",
+        "list": "images",
+        "rm": "rmi",
+        "remove": "rmi",
+    },
+    "network": {
+        **_own("network", "connect", "create", "disconnect", "inspect", "ls", "prune", "rm"),
+        "list": "network ls",
+        "remove": "network rm",
+    },
+    "volume": {
+        **_own("volume", "create", "inspect", "ls", "prune", "rm"),
+        "list": "volume ls",
+        "remove": "volume rm",
+    },
+    "system": {"df": "system df", "prune": "system prune", "events": "events", "info": "info"},
+    "builder": {"build": "build"},
+}
+"""Group -> its words -> the command."""
+
+ALIASES = {"containers": "container", "networks": "network", "volumes": "volume"}

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from sampan.errors import Exhausted
@@ -12,8 +10,8 @@ from sampan.testing.store import MemoryStore
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
-    def store(self) -> Iterator[Store]:
-        yield MemoryStore()
+    def store(self) -> Store:
+        return MemoryStore()
 
 
 def test_a_full_disk_changes_nothing() -> None:

@@ -43,6 +43,10 @@ class Volumes(Protocol):
         the engine's: containers in the store name their volumes."""
         ...
 
+    async def unmount(self, name: str) -> None:
+        """No running container uses it any more: undo what ``mount`` mounted, if it did."""
+        ...
+
     async def seed(self, name: str, source: Path) -> None:
         """Copy what the image has at the target (``source`` in the mounted snapshot) into an
         empty, never seeded volume: contents, owner, mode, xattrs. Nothing when it has content."""
@@ -50,4 +54,9 @@ class Volumes(Protocol):
 
     async def remove(self, name: str) -> None:
         """Raises NoSuchVolume. The caller has made sure that no container uses it."""
+        ...
+
+    async def recover(self) -> None:
+        """At the daemon's start: finish what a crash interrupted, remove directories that no
+        record knows."""
         ...

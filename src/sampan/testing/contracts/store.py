@@ -23,7 +23,7 @@ class StoreContract:
     """Subclass it as ``TestX`` and override the fixture ``store``."""
 
     @pytest.fixture
-    def store(self) -> Iterator[Store]:
+    def store(self) -> Iterator[Store] | Store:
         raise NotImplementedError
 
     def test_what_is_put_is_there_when_transact_returns(self, store: Store) -> None:

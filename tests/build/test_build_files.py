@@ -151,7 +151,7 @@ def test_links_in_the_root_cannot_lead_out(tmp_path: Path, root: Path) -> None:
     copy(root, context, "victim", "/a/../../../b")
     assert listing(outside) == ["victim"]
     assert (outside / "victim").read_text() == "safe"
-    assert (root / "file").read_text() == "evil"
+    assert (root / "file").is_symlink()
     assert (root / str(outside).lstrip("/") / "victim").read_text() == "evil"
 
 

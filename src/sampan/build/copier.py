@@ -40,11 +40,11 @@ class Copier:
     def copy(self, tree: Tree, source: Picked, dest: str) -> None:
         """``source`` to ``dest`` (absolute in the root): a directory's contents into the
         directory ``dest``; a file to ``dest``, or into it if it is a directory or ends in "/".
+        A link found on the way or at ``dest`` is followed, inside the root.
 
         Raises:
             DockerfileError: a directory over a file.
         """
-        where = resolve(self._root, dest)
         if source.is_dir:
             for entry in tree.entries(source):
                 self._check()
@@ -53,26 +53,20 @@ class Copier:
                 else:
                     self.make_dirs(dest, like=entry.stat)
             return
-        if dest.endswith("/") or os.path.isdir(where):
-            self.make_dirs(dest)
-            dest = f"{dest}/{os.path.basename(source.name)}"
+        dest = self._file_at(dest, os.path.basename(source.name))
         for entry in tree.entries(source):
             self._put(entry, dest)
 
     def write(self, name: str, content: bytes, dest: str, mode: int = 0o644) -> None:
         """An inline file (a heredoc, a download)."""
-        if dest.endswith("/") or os.path.isdir(resolve(self._root, dest)):
-            dest = f"{dest}/{name}"
-        target = self._place(dest)
+        target = self._place(self._file_at(dest, name))
         with open(target, "xb", buffering=0) as file:
             file.write(content)
             self._finish(file.fileno(), mode, self._owner or (0, 0))
 
     def place_file(self, path: str, name: str, dest: str, mode: int) -> None:
         """A host file of ours (a download) under ``name``."""
-        if dest.endswith("/") or os.path.isdir(resolve(self._root, dest)):
-            dest = f"{dest}/{name}"
-        target = self._place(dest)
+        target = self._place(self._file_at(dest, name))
         with open(path, "rb") as source, open(target, "xb", buffering=0) as file:
             shutil.copyfileobj(source, file, 1 << 20)
             self._finish(file.fileno(), mode, self._owner or (0, 0))
@@ -150,6 +144,14 @@ class Copier:
             os.utime(where, (mtime, mtime))
 
     # -- one entry
+
+    def _file_at(self, dest: str, name: str) -> str:
+        """Where a file called ``name`` goes that is copied to ``dest``. A link there is followed:
+        ``COPY x /etc/localtime`` means what the link names."""
+        where = resolve(self._root, dest)
+        if dest.endswith("/") or os.path.isdir(where):
+            return f"{dest}/{name}"
+        return where[len(self._root) :]
 
     def _check(self) -> None:
         if self._stop.is_set():

@@ -566,6 +566,20 @@ async def test_requests_that_make_no_sense(bench: Bench) -> None:
 # -- prune
 
 
+async def test_what_a_build_stands_on_is_in_use(bench: Bench) -> None:
+    seen: list[str | None] = []
+
+    async def look(process: object) -> int:
+        newest = max(bench.store.images.values(), key=lambda image: len(image.layers))
+        seen.extend(bench.builder.image_users(i) for i in (newest.id, "sha256:other"))
+        return 0
+
+    bench.runs.programs["look"] = look
+    image_id = await bench.build('FROM base\nRUN touch /a\nRUN ["look"]\n')
+    assert seen == ["a build", None]
+    assert bench.builder.image_users(image_id) is None
+
+
 async def test_prune_keeps_what_tagged_images_stand_on(bench: Bench) -> None:
     kept = await bench.build("FROM base\nRUN touch /a\nRUN touch /b\n", tags=("kept",))
     await bench.build("FROM base\nRUN touch /c\nCMD x\n")

@@ -39,12 +39,19 @@ class LocalBuilder:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._jobs: set[Job] = set()
+
+    def image_users(self, image_id: str) -> str | None:
+        """ "a build" when one that runs now stands on the image: for ``Images.remove``'s
+        ``in_use``, so that an ``image prune`` does not take a build's last step from under it."""
+        return "a build" if any(image_id in job.standing_on for job in self._jobs) else None
 
     async def build(self, request: BuildRequest, emit: Callable[[BuildOutput], None]) -> str:
         """See the contract."""
         if request.squash:
             raise Unsupported("squash is not supported: put what belongs together into one RUN")
-        tags = [parse_reference(tag) for tag in request.tags]
+        for tag in request.tags:
+            parse_reference(tag)  # a bad name is said before the work, not after it
         plan, context = await in_thread(_read, request)
         cache = Cache(self._parts.store, self._parts.clock, enabled=not request.no_cache)
         order = [stage.index for stage in plan.stages]
@@ -67,9 +74,20 @@ class LocalBuilder:
             ),
             total=total,
         )
-        async with job:
-            await _run_stages(job)
-        image_id = job.states[plan.target.index].result().image_id
+        self._jobs.add(job)
+        try:
+            async with job:
+                await _run_stages(job)
+            image_id = job.states[plan.target.index].result().image_id
+            self._name(job, image_id, emit)
+        finally:
+            self._jobs.discard(job)
+        emit(BuildOutput(image_id=image_id))
+        return image_id
+
+    def _name(self, job: Job, image_id: str, emit: Callable[[BuildOutput], None]) -> None:
+        """The last step: everything the names stand on is durable by now."""
+        plan, cache = job.plan, job.cache
         cache.touch()
         if plan.unused_args:
             names = " ".join(plan.unused_args)
@@ -77,11 +95,9 @@ class LocalBuilder:
                 BuildOutput(text=f"[Warning] One or more build-args [{names}] were not consumed\n")
             )
         emit(BuildOutput(text=f"Successfully built {short(image_id)}\n"))
-        for tag, written in zip(tags, request.tags, strict=True):
-            self._parts.images.tag(image_id, written)
-            emit(BuildOutput(text=f"Successfully tagged {tag.familiar}\n"))
-        emit(BuildOutput(image_id=image_id))
-        return image_id
+        for tag in job.request.tags:
+            self._parts.images.tag(image_id, tag)
+            emit(BuildOutput(text=f"Successfully tagged {parse_reference(tag).familiar}\n"))
 
     async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
         """Forget cache rows and remove the images that only they held: those no tagged image
@@ -89,7 +105,9 @@ class LocalBuilder:
         image ids and bytes given back."""
         if all:
             await in_thread(forget_caches, self._parts.config.paths.root)
-        return await prune(self._parts.store, self._parts.images, everything=all)
+        return await prune(
+            self._parts.store, self._parts.images, everything=all, in_use=self.image_users
+        )
 
 
 @contextlib.asynccontextmanager

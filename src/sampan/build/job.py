@@ -45,7 +45,7 @@ class Parts:
     clock: Clock
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Job:
     """Enter it, use it, leave it: nothing of the build is left but images and cache rows."""
 
@@ -64,6 +64,8 @@ class Job:
     later: Tasks = field(default_factory=Tasks)
     """Cleanups that nobody needs to wait for before the build's end."""
     states: dict[int, asyncio.Future[State]] = field(default_factory=dict)
+    standing_on: set[str] = field(default_factory=set)
+    """Ids of the images that this build has used or made so far."""
     _undo: AsyncExitStack = field(default_factory=AsyncExitStack)
     _mounted: dict[str, asyncio.Task[Tree]] = field(default_factory=dict)
     _cleanups: list[asyncio.Task[None]] = field(default_factory=list)

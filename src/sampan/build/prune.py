@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sampan.errors import SampanError
 from sampan.image.contract import Images
 from sampan.store.contract import Store, Transaction
 
 
-async def prune(store: Store, images: Images, *, everything: bool) -> tuple[list[str], int]:
+async def prune(
+    store: Store,
+    images: Images,
+    *,
+    everything: bool,
+    in_use: Callable[[str], str | None],
+) -> tuple[list[str], int]:
     """Without ``everything``, steps that a tagged image or a container stands on stay cached.
 
     Returns the keys' images that are gone, and the bytes of their layers.
@@ -35,10 +43,10 @@ async def prune(store: Store, images: Images, *, everything: bool) -> tuple[list
     )
     gone: list[str] = []
     for image_id in doomed:
-        if image_id not in store.images:
+        if image_id not in store.images or in_use(image_id) is not None:
             continue
         try:
-            await images.remove(image_id, prune_parents=False, in_use=lambda _: None)
+            await images.remove(image_id, prune_parents=False, in_use=in_use)
         except SampanError:
             continue  # something began to use it meanwhile: then it is not ours to remove
         gone.append(image_id)

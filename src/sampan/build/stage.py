@@ -129,11 +129,13 @@ class StageRun:
                 return self._hit(state, title, image)
         self._miss(title)
         state = await work()
+        self._job.standing_on.add(state.image_id)
         self._out.text(f" ---> {short(state.image_id)}\n")
         return state
 
     def _hit(self, state: State, title: str, image: Image) -> State:
         self._flush(True)
+        self._job.standing_on.add(image.id)
         self._out.text(f"{title} ---> Using cache\n ---> {short(image.id)}\n")
         return state.on(image, self._job.parts.images.config(image))
 
@@ -178,6 +180,7 @@ class StageRun:
             state = await self._job.states[stage.index]
             return state.chain_id, f"stage {ref}"
         image = await base_image(self._job, ref, self._job.request.platform, self._out)
+        self._job.standing_on.add(image.id)
         return chain_id(image.layers), f"image {ref}"
 
     async def _tree(self, ref: str) -> Tree:

@@ -81,7 +81,9 @@ class Cursor:
         raise self.fail(f'must be true or false, not "{self.text()}"')
 
     def integer(self, default: int = 0) -> int:
-        return self._converted(lambda text: int(text, 0 if text[:2] in ("0x", "0o") else 10), default, "a whole number")
+        return self._converted(
+            lambda text: int(text, 0 if text[:2] in ("0x", "0o") else 10), default, "a whole number"
+        )
 
     def number(self, default: float = 0) -> float:
         return self._converted(float, default, "a number")

@@ -77,8 +77,7 @@ def find(request: Request) -> tuple[str, ...]:
         parent = os.path.dirname(folder)
         if parent == folder:
             raise UsageError(
-                f"no compose file in {start} or above it: "
-                f"write a {NAMES[0]}, or name one with -f"
+                f"no compose file in {start} or above it: write a {NAMES[0]}, or name one with -f"
             )
         folder = parent
 
@@ -128,9 +127,7 @@ def load_env(
     return {**found, **environ}
 
 
-def project_name(
-    request: Request, tree: Map, directory: str, variables: Mapping[str, str]
-) -> str:
+def project_name(request: Request, tree: Map, directory: str, variables: Mapping[str, str]) -> str:
     """-p, COMPOSE_PROJECT_NAME, ``name:``, else the directory's name. Raises UsageError."""
     said = request.project or variables.get("COMPOSE_PROJECT_NAME")
     if said:
@@ -299,8 +296,7 @@ class _Work:
 def _no_base(extends: Node, name: str, other: str, known: Map) -> ComposeFileError:
     return ComposeFileError(
         extends.where,
-        f'services.{name}.extends: there is no service "{other}"'
-        f"{suggestion(other, known.entries)}",
+        f'services.{name}.extends: there is no service "{other}"{suggestion(other, known.entries)}',
     )
 
 

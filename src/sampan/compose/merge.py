@@ -96,7 +96,9 @@ def is_path(source: str) -> bool:
 
 def is_remote(context: str) -> bool:
     """Whether a build's context is something that the daemon fetches."""
-    return "://" in context or context.startswith(("git@", "github.com/")) or context.endswith(".git")
+    return (
+        "://" in context or context.startswith(("git@", "github.com/")) or context.endswith(".git")
+    )
 
 
 def resolve(path: str, base: str) -> str:
@@ -141,7 +143,9 @@ def merge(base: Node, over: Node, key: str = "") -> Node:
     if over.tag == "override" or type(base) is not type(over) or key in _REPLACED:
         return over
     if isinstance(base, Map) and isinstance(over, Map):
-        if key == "logging" and _text(base, "driver") != (_text(over, "driver") or _text(base, "driver")):
+        if key == "logging" and _text(base, "driver") != (
+            _text(over, "driver") or _text(base, "driver")
+        ):
             return over  # options of one driver mean nothing to another
         entries = dict(base.entries)
         for name, value in over.entries.items():

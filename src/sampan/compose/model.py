@@ -149,9 +149,7 @@ class Service:
         """Services whose containers must exist before this one can be created."""
         modes = [self.network_mode, *(str(self.settings.get(k, "")) for k in ("ipc", "pid"))]
         found = [m.removeprefix("service:") for m in modes if m.startswith("service:")]
-        found += [
-            v.partition(":")[0] for v in self.volumes_from if not v.startswith("container:")
-        ]
+        found += [v.partition(":")[0] for v in self.volumes_from if not v.startswith("container:")]
         return tuple(dict.fromkeys(found))
 
 

@@ -105,9 +105,7 @@ def _check_references(
             raise _undefined(place, "service", dependency.service, every)
 
 
-def _undefined(
-    cur: Cursor, kind: str, name: str, known: Mapping[str, object]
-) -> ComposeFileError:
+def _undefined(cur: Cursor, kind: str, name: str, known: Mapping[str, object]) -> ComposeFileError:
     top = "" if kind == "service" else f" in the top-level {kind}s"
     return cur.fail(f'there is no {kind} "{name}"{top}{suggestion(name, known)}')
 

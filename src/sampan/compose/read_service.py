@@ -26,17 +26,11 @@ from sampan.compose.model import (
 )
 from sampan.compose.source import Map, Scalar
 
-_TEXTS = (
-    "user working_dir hostname domainname ipc pid userns_mode uts cgroup cgroup_parent cpuset "
-    "mac_address runtime"
-).split()
-_LISTS = "cap_add cap_drop security_opt group_add dns dns_opt dns_search".split()
-_FLAGS = "tty stdin_open privileged read_only init oom_kill_disable".split()
-_SIZES = "mem_limit mem_reservation shm_size".split()
-_NUMBERS = (
-    "cpu_shares cpu_quota cpu_period cpu_rt_period cpu_rt_runtime mem_swappiness "
-    "oom_score_adj pids_limit"
-).split()
+_TEXTS = ["user", "working_dir", "hostname", "domainname", "ipc", "pid", "userns_mode", "uts", "cgroup", "cgroup_parent", "cpuset", "mac_address", "runtime"]
+_LISTS = ["cap_add", "cap_drop", "security_opt", "group_add", "dns", "dns_opt", "dns_search"]
+_FLAGS = ["tty", "stdin_open", "privileged", "read_only", "init", "oom_kill_disable"]
+_SIZES = ["mem_limit", "mem_reservation", "shm_size"]
+_NUMBERS = ["cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime", "mem_swappiness", "oom_score_adj", "pids_limit"]
 _RESTART = {"any": "always", "on-failure": "on-failure", "none": "no"}
 
 
@@ -410,3 +404,19 @@ def _device(cur: Cursor) -> str:
     return f"{source}:{cur['target'].text(source)}:{cur['permissions'].text('rwm')}"
 
 
+def read_ports(texts: tuple[str, ...]) -> tuple[Port, ...]:
+    """Ports of a command line, in the short form."""
+    return tuple(port for text in texts for port in _short_ports(_argument(text)))
+
+
+def read_mount(text: str) -> Mount:
+    """A mount of a command line, in the short form."""
+    source, colon, rest = text.partition(":")
+    if colon and is_path(source):
+        text = f"{os.path.abspath(os.path.expanduser(source))}:{rest}"
+    return _short_mount(_argument(text))
+
+
+def _argument(text: str) -> Cursor:
+    place = Where("command line", 0)
+    return Cursor(Scalar(place, text), text, place)

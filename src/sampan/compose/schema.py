@@ -62,8 +62,7 @@ BUILD = Obj(
         "sbom": SCALAR,
     },
     ignored=frozenset(
-        "cache_to additional_contexts entitlements ssh isolation privileged secrets ulimits "
-        "platforms provenance sbom".split()
+        ["cache_to", "additional_contexts", "entitlements", "ssh", "isolation", "privileged", "secrets", "ulimits", "platforms", "provenance", "sbom"]
     ),
 )
 
@@ -272,9 +271,7 @@ SERVICE = Obj(
         "working_dir": STRING,
     },
     ignored=frozenset(
-        "annotations blkio_config cpu_count cpu_percent credential_spec develop gpus isolation "
-        "label_file models post_start pre_stop provider pull_refresh_after use_api_socket "
-        "device_cgroup_rules storage_opt".split()
+        ["annotations", "blkio_config", "cpu_count", "cpu_percent", "credential_spec", "develop", "gpus", "isolation", "label_file", "models", "post_start", "pre_stop", "provider", "pull_refresh_after", "use_api_socket", "device_cgroup_rules", "storage_opt"]
     ),
 )
 

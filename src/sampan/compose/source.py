@@ -87,14 +87,18 @@ def parse(text: str, file: str) -> Map:
         hint = ""
         if error.problem and "cannot start any token" in error.problem and "\t" in text:
             hint = " (YAML does not allow tabs for indentation)"
-        raise ComposeFileError(Where(file, line), f"not valid YAML: {error.problem}{hint}") from None
+        raise ComposeFileError(
+            Where(file, line), f"not valid YAML: {error.problem}{hint}"
+        ) from None
     except yaml.YAMLError as error:
         raise ComposeFileError(Where(file, 0), f"not valid YAML: {error}") from None
     if root is None:
         raise ComposeFileError(Where(file, 0), "empty compose file: write at least `services:`")
     tree = _Builder(file).build(root, 0)
     if not isinstance(tree, Map):
-        raise ComposeFileError(tree.where, f"the top of the file must be a mapping, not {describe(tree)}")
+        raise ComposeFileError(
+            tree.where, f"the top of the file must be a mapping, not {describe(tree)}"
+        )
     return tree
 
 

@@ -20,13 +20,13 @@ _HOST_LISTS = {
     "dns-search": "DnsSearch", "link": "Links", "volumes-from": "VolumesFrom",
     "add-host": "ExtraHosts", "device-cgroup-rule": "DeviceCgroupRules",
 }  # fmt: skip
-_HOST_TEXTS = {
+HOST_TEXTS = {
     "cpuset-cpus": "CpusetCpus", "cpuset-mems": "CpusetMems", "cgroup-parent": "CgroupParent",
     "cgroupns": "CgroupnsMode", "ipc": "IpcMode", "pid": "PidMode", "userns": "UsernsMode",
     "uts": "UTSMode", "isolation": "Isolation", "runtime": "Runtime", "cidfile": "ContainerIDFile",
     "volume-driver": "VolumeDriver",
 }  # fmt: skip
-_HOST_NUMBERS = {
+HOST_NUMBERS = {
     "cpu-shares": "CpuShares", "cpu-period": "CpuPeriod", "cpu-quota": "CpuQuota",
     "blkio-weight": "BlkioWeight", "memory-swappiness": "MemorySwappiness",
     "oom-score-adj": "OomScoreAdj", "pids-limit": "PidsLimit",
@@ -100,8 +100,8 @@ def create_body(args: Args, environ: Mapping[str, str]) -> dict[str, Any]:
 def _host_config(args: Args) -> dict[str, Any]:
     host: dict[str, Any] = {}
     host.update({key: args.many(name) for name, key in _HOST_LISTS.items() if args.given(name)})
-    host.update({key: args.text(name) for name, key in _HOST_TEXTS.items() if args.given(name)})
-    host.update({key: args.number(name) for name, key in _HOST_NUMBERS.items() if args.given(name)})
+    host.update({key: args.text(name) for name, key in HOST_TEXTS.items() if args.given(name)})
+    host.update({key: args.number(name) for name, key in HOST_NUMBERS.items() if args.given(name)})
     host.update({key: args.on(name) for name, key in _HOST_BOOLS.items() if args.given(name)})
     for name, key in _HOST_SIZES.items():
         if args.given(name):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from sampan.client import networks, volumes
 from sampan.compose.app import App
@@ -24,7 +26,7 @@ def down(app: App) -> int:
     name = project.name if project else app.project_name()
     label = {"label": [f"{PREFIX}project={name}"]}
     only = set(app.services)
-    questions = {
+    questions: dict[str, Callable[[], Any]] = {
         "containers": lambda: list_project(app.client, name),
         "networks": lambda: networks.list_(app.client, label),
         "volumes": lambda: volumes.list_(app.client, label) if app.args.volumes else [],

@@ -1,9 +1,10 @@
-"""``ps``, ``config``, ``images``, ``top``, ``port``, ``ls``, ``version``: commands that only look."""
+"""Commands that only look: ``ps``, ``config``, ``images``, ``top``, ``port``, ``ls``, ``version``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from sampan import __version__
@@ -148,7 +149,7 @@ def images(app: App) -> int:
     """List the images that the project's containers use."""
     found = app.containers(oneoff=True)
     ids = {c.image_id for c in found}
-    details = at_once({i: lambda i=i: image_api.inspect(app.client, i) for i in ids})
+    details = at_once({i: partial(image_api.inspect, app.client, i) for i in ids})
     if app.args.quiet:
         _lines(sorted(i.removeprefix("sha256:") for i in ids))
         return 0
@@ -169,7 +170,7 @@ def images(app: App) -> int:
 def top(app: App) -> int:
     """Processes of every running container."""
     found = [c for c in app.containers(every=False) if c.running]
-    answers = at_once({c.name: lambda c=c: api.top(app.client, c.id) for c in found})
+    answers = at_once({c.name: partial(api.top, app.client, c.id) for c in found})
     for name, answer in answers.items():
         sys.stdout.write(f"{name}\n{render(answer['Titles'], answer['Processes'] or [])}\n")
     return 0
@@ -183,10 +184,10 @@ def port(app: App) -> int:
         if c.service != args.service or c.number != args.index:
             continue
         for p in c.ports:
-            if str(p["PrivatePort"]) == number and p["Type"] == (protocol or args.protocol):
-                if p.get("PublicPort"):
-                    print(f"{p.get('IP', '')}:{p['PublicPort']}")
-                    return 0
+            inner = (str(p["PrivatePort"]), p["Type"])
+            if inner == (number, protocol or args.protocol) and p.get("PublicPort"):
+                print(f"{p.get('IP', '')}:{p['PublicPort']}")
+                return 0
         raise UsageError(f"no port {args.port} of {c.name} is published")
     raise UsageError(f"service {args.service!r} has no running container number {args.index}")
 

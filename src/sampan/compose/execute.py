@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -237,10 +237,8 @@ def secret_files(project: Project, service: Service) -> list[bytes]:
 
 
 def _gone(remove: Callable[[], Any]) -> None:
-    try:
+    with suppress(NotFound):  # somebody else was faster: it is as wanted
         remove()
-    except NotFound:
-        pass  # somebody else was faster: it is as wanted
 
 
 class _Run:

@@ -26,11 +26,17 @@ from sampan.compose.model import (
 )
 from sampan.compose.source import Map, Scalar
 
-_TEXTS = ["user", "working_dir", "hostname", "domainname", "ipc", "pid", "userns_mode", "uts", "cgroup", "cgroup_parent", "cpuset", "mac_address", "runtime"]
-_LISTS = ["cap_add", "cap_drop", "security_opt", "group_add", "dns", "dns_opt", "dns_search"]
-_FLAGS = ["tty", "stdin_open", "privileged", "read_only", "init", "oom_kill_disable"]
-_SIZES = ["mem_limit", "mem_reservation", "shm_size"]
-_NUMBERS = ["cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime", "mem_swappiness", "oom_score_adj", "pids_limit"]
+_TEXTS = (
+    *("user", "working_dir", "hostname", "domainname", "ipc", "pid", "userns_mode", "uts"),
+    *("cgroup", "cgroup_parent", "cpuset", "mac_address", "runtime"),
+)
+_LISTS = ("cap_add", "cap_drop", "security_opt", "group_add", "dns", "dns_opt", "dns_search")
+_FLAGS = ("tty", "stdin_open", "privileged", "read_only", "init", "oom_kill_disable")
+_SIZES = ("mem_limit", "mem_reservation", "shm_size")
+_NUMBERS = (
+    *("cpu_shares", "cpu_quota", "cpu_period", "cpu_rt_period", "cpu_rt_runtime"),
+    *("mem_swappiness", "oom_score_adj", "pids_limit"),
+)
 _RESTART = {"any": "always", "on-failure": "on-failure", "none": "no"}
 
 

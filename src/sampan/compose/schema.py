@@ -62,7 +62,19 @@ BUILD = Obj(
         "sbom": SCALAR,
     },
     ignored=frozenset(
-        ["cache_to", "additional_contexts", "entitlements", "ssh", "isolation", "privileged", "secrets", "ulimits", "platforms", "provenance", "sbom"]
+        {
+            "cache_to",
+            "additional_contexts",
+            "entitlements",
+            "ssh",
+            "isolation",
+            "privileged",
+            "secrets",
+            "ulimits",
+            "platforms",
+            "provenance",
+            "sbom",
+        }
     ),
 )
 
@@ -271,7 +283,25 @@ SERVICE = Obj(
         "working_dir": STRING,
     },
     ignored=frozenset(
-        ["annotations", "blkio_config", "cpu_count", "cpu_percent", "credential_spec", "develop", "gpus", "isolation", "label_file", "models", "post_start", "pre_stop", "provider", "pull_refresh_after", "use_api_socket", "device_cgroup_rules", "storage_opt"]
+        {
+            "annotations",
+            "blkio_config",
+            "cpu_count",
+            "cpu_percent",
+            "credential_spec",
+            "develop",
+            "gpus",
+            "isolation",
+            "label_file",
+            "models",
+            "post_start",
+            "pre_stop",
+            "provider",
+            "pull_refresh_after",
+            "use_api_socket",
+            "device_cgroup_rules",
+            "storage_opt",
+        }
     ),
 )
 

@@ -113,12 +113,12 @@ class Counter:
     def __init__(self, label: str, fd: int = 2) -> None:
         self._label = label
         self._out = sys.stderr if fd == 2 else sys.stdout
-        self._live = columns(fd) > 0
+        self.live = columns(fd) > 0
         self._shown = False
 
     def __call__(self, total: int) -> None:
         """The bytes so far."""
-        if self._live:
+        if self.live:
             self._shown = True
             self._out.write(f"\r\x1b[2K{self._label}  {human_size(total)}")
             self._out.flush()

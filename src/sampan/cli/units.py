@@ -114,8 +114,8 @@ def since(text: str, now: float) -> str:
         back = parse_duration(text)
     except ValueError:
         return _zoned(text)
-    if back == 0:
-        return text
+    if text == "0":
+        return text  # the beginning of time
     return f"{now - back / 1e9:.9f}"
 
 

@@ -91,9 +91,7 @@ class Context:
 
     def _pieces(self) -> Iterator[bytes]:
         if self._foreign is not None:
-            info = tarfile.TarInfo(_FOREIGN_NAME)
-            info.size = len(self._foreign)
-            yield _header(info) + self._foreign + _padding(info.size)
+            yield _member(_FOREIGN_NAME, self._foreign)
         yield from self._directory("")
 
     def _directory(self, below: str) -> Iterator[bytes]:
@@ -155,6 +153,17 @@ class Context:
         except OSError as error:
             raise _unreadable(name, error) from error
         yield _padding(info.size)
+
+
+def one_file(name: str, text: bytes) -> bytes:
+    """A whole tar with a single file, for a build that needs nothing but its Dockerfile."""
+    return _member(name, text) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+def _member(name: str, text: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = len(text)
+    return _header(info) + text + _padding(info.size)
 
 
 def _header(info: tarfile.TarInfo) -> bytes:

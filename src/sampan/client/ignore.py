@@ -132,7 +132,7 @@ def _character_class(pattern: str, at: int) -> tuple[str, int]:
     negated = pattern.startswith("^", at)
     if negated:
         at += 1
-    ranges = []
+    ranges: list[str] = []
     while not (ranges and pattern.startswith("]", at)):
         low, at = _class_char(pattern, at)
         high = low

@@ -64,10 +64,13 @@ def _out(console: Console, ref: str, path: str, target: str) -> None:
         name = _stat(encoded)["name"]
         folder, rename = _place(target, os.path.isdir(target), path, os.path.isdir)
         with tarfile.open(fileobj=Stream(response.iter_raw()), mode="r|") as tar:  # type: ignore[call-overload]
+            # Python's own filters came with 3.11.4, and the strict default of later ones would
+            # change modes: the check below holds everywhere.
+            tar.extraction_filter = lambda member, _folder: member
             for member in tar:
                 member.name = renamed(member.name, name, rename)
-                # The "tar" filter keeps modes, and refuses what would leave the folder.
-                tar.extract(member, folder, filter="tar", numeric_owner=True)
+                check_inside(member, folder)
+                tar.extract(member, folder, numeric_owner=True)
 
 
 def _place(target: str, exists: bool, source: str, is_dir: Any) -> tuple[str, str | None]:
@@ -93,6 +96,20 @@ def renamed(name: str, top: str, new: str | None) -> str:
     plain = name.removeprefix("./")
     rest = plain.removeprefix(top).lstrip("/") if top not in ("", "/", ".") else plain
     return "/".join(part for part in (new, rest) if part) or "."
+
+
+def check_inside(member: tarfile.TarInfo, folder: str) -> None:
+    """A container is not trusted: nothing of its tar may land outside of ``folder``.
+
+    Not by "..", and not through a symbolic link that an earlier member has made. Raises CliError.
+    """
+    root = os.path.realpath(folder)
+    names = [member.name, *([member.linkname] if member.islnk() else [])]
+    for name in names:
+        at = os.path.normpath(os.path.join(root, name.lstrip("/")))
+        parent = os.path.realpath(os.path.dirname(at)) if at != root else root
+        if not f"{parent}/".startswith(f"{root.rstrip('/')}/"):
+            raise CliError(f"refusing to write {name!r}: it lies outside of {folder}")
 
 
 class Stream:

@@ -102,15 +102,14 @@ def _history(console: Console, args: Args) -> int:
     now = time.time()
     rows = []
     for item in images.history(console.client, args.rest[0]):
+        created = item["Created"]
         by = item.get("CreatedBy", "").replace("\t", " ")
         identity = item["Id"] if whole else item["Id"].removeprefix("sha256:")[:12]
         rows.append(
             {
                 "ID": "<missing>" if item["Id"] == "<missing>" else identity,
-                "CreatedSince": ago(now - item["Created"])
-                if human
-                else local_time(item["Created"]),
-                "CreatedAt": local_time(item["Created"]),
+                "CreatedSince": ago(now - created) if human else local_time(created),
+                "CreatedAt": local_time(created),
                 "CreatedBy": by if whole or len(by) <= 45 else by[:44] + "…",
                 "Size": human_size(item["Size"], 3) if human else str(item["Size"]),
                 "Comment": item.get("Comment", ""),

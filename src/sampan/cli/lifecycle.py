@@ -117,10 +117,8 @@ _SIZES = {
 
 
 def _prune(console: Console, args: Args) -> int:
-    question = (
-        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?"
-    )
-    if not args.on("force") and not console.confirm(question):
+    question = "WARNING! This will remove all stopped containers."
+    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
         return 1
     done = containers.prune(console.client, parse_filters(args.many("filter")))
     deleted = done.get("ContainersDeleted") or []

@@ -1,0 +1,134 @@
+"""Who is called what, and who may ask. Pure.
+
+A name belongs to a network; a sandbox sees the names of the networks it is on, under three
+spellings: as such, with the network's name behind it, and by its own links. Several endpoints with
+one name are all answered, in turn first.
+
+Each network's map is replaced, never changed: a reader that holds one has a consistent picture.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import NamedTuple
+
+from sampan.network.dns import message
+from sampan.network.dns.message import Query
+
+TTL_S = 5
+"""Short, because containers come and go: Docker's ten minutes keep stale addresses in proxies."""
+
+
+class Endpoint(NamedTuple):
+    addresses: tuple[str, ...]
+    names: tuple[str, ...]
+    """The first is the one that PTR tells."""
+    network_name: str
+    links: tuple[tuple[str, str], ...] = ()
+    """(name, alias), for this endpoint's own questions."""
+
+
+class _Zone(NamedTuple):
+    forward: dict[str, tuple[str, ...]]
+    reverse: dict[str, str]
+
+
+class Table:
+    def __init__(self) -> None:
+        self._endpoints: dict[str, dict[str, Endpoint]] = {}
+        self._networks_of: dict[str, set[str]] = {}
+        self._zones: dict[str, _Zone] = {}
+        self._batch: set[str] | None = None
+
+    def begin(self) -> None:
+        """Forget everything; nobody sees it before ``commit``."""
+        self._batch = set(self._endpoints)
+        self._endpoints, self._networks_of = {}, {}
+
+    def commit(self) -> None:
+        changed, self._batch = self._batch or set(), None
+        for network in changed | set(self._endpoints):
+            self._rebuild(network)
+
+    def join(self, sandbox: str, network: str, endpoint: Endpoint) -> None:
+        self._endpoints.setdefault(network, {})[sandbox] = endpoint
+        self._networks_of.setdefault(sandbox, set()).add(network)
+        self._rebuild(network)
+
+    def leave(self, sandbox: str, network: str) -> None:
+        """Idempotent."""
+        self._endpoints.get(network, {}).pop(sandbox, None)
+        self._networks_of.get(sandbox, set()).discard(network)
+        self._rebuild(network)
+
+    def drop(self, sandbox: str) -> None:
+        """Idempotent."""
+        for network in list(self._networks_of.pop(sandbox, ())):
+            self._endpoints.get(network, {}).pop(sandbox, None)
+            self._rebuild(network)
+
+    def lookup(self, sandbox: str, name: str) -> tuple[str, ...]:
+        """Addresses of ``name`` as this sandbox sees it; empty: it is none of ours."""
+        found: list[str] = []
+        for network in sorted(self._networks_of.get(sandbox, ())):
+            zone = self._zones[network]
+            found += zone.forward.get(name, ())
+            for target, alias in self._endpoints[network][sandbox].links:
+                if alias.lower() == name:
+                    found += zone.forward.get(target.lower(), ())
+        return tuple(dict.fromkeys(found))
+
+    def reverse(self, sandbox: str, name: str) -> str:
+        for network in self._networks_of.get(sandbox, ()):
+            if told := self._zones[network].reverse.get(name):
+                return told
+        return ""
+
+    def answers(self, sandbox: str, query: Query, *, stream: bool) -> cycle[bytes] | None:
+        """Every answer in turn, ids aside (from the third byte on); None: not ours to answer."""
+        if query.klass != message.IN:
+            return None
+        if query.type == message.PTR:
+            told = self.reverse(sandbox, query.name)
+            if not told:
+                return None
+            data = message.write_name(told)
+            whole = message.answer(
+                query, message.NOERROR, [(message.PTR, data)], TTL_S, stream=stream
+            )
+            return cycle((whole[2:],))
+        addresses = self.lookup(sandbox, query.name)
+        if not addresses:
+            return None
+        records = [message.address_record(text) for text in addresses]
+        wanted = [r for r in records if query.type in (r[0], message.ANY)]
+        turns = [wanted[i:] + wanted[:i] for i in range(len(wanted))] or [[]]
+        return cycle(
+            tuple(
+                message.answer(query, message.NOERROR, turn, TTL_S, stream=stream)[2:]
+                for turn in turns
+            )
+        )
+
+    def _rebuild(self, network: str) -> None:
+        if self._batch is not None:
+            self._batch.add(network)
+            return
+        members = self._endpoints.get(network)
+        if not members:
+            self._endpoints.pop(network, None)
+            self._zones.pop(network, None)
+            return
+        forward: dict[str, tuple[str, ...]] = {}
+        reverse: dict[str, str] = {}
+        for endpoint in members.values():
+            spellings = dict.fromkeys(name.lower() for name in endpoint.names)
+            for name in list(spellings):
+                spellings[f"{name}.{endpoint.network_name.lower()}"] = None
+            for name in spellings:
+                forward[name] = forward.get(name, ()) + endpoint.addresses
+            for address in endpoint.addresses:
+                if endpoint.names:
+                    told = f"{endpoint.names[0]}.{endpoint.network_name}"
+                    reverse[message.reverse_name(address)] = told
+        self._zones[network] = _Zone(forward, reverse)

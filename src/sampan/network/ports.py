@@ -1,0 +1,273 @@
+"""Host ports: parsing what was asked for, and holding what was given.
+
+The daemon holds a listening socket for every published port. Traffic never reaches it (DNAT comes
+before), but nobody else can have the port, and the kernel itself tells us when somebody has it
+already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from sampan.errors import InvalidArgument
+from sampan.network.contract import PortTaken
+from sampan.store.records import PortBinding, PublishedPort
+
+Protocol = Literal["tcp", "udp", "sctp"]
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_RANDOM_ATTEMPTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One container port to publish on one address."""
+
+    container_port: int
+    protocol: Protocol
+    host_ip: str
+    first: int
+    """0: any free port."""
+    last: int
+
+
+def parse_port(text: str) -> tuple[int, int]:
+    """ "80" or "8000-8010" as (first, last); "" and "0" as (0, 0). Raises InvalidArgument."""
+    first, dash, last = text.partition("-")
+    if not text or text == "0":
+        return 0, 0
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise InvalidArgument(f"invalid port specification: {text!r}")
+    low, high = int(first), int(last or first)
+    if not 0 < low <= high <= 65535:
+        raise InvalidArgument(f"invalid port specification: {text!r}")
+    return low, high
+
+
+def parse_wishes(
+    wanted: dict[str, tuple[PortBinding, ...]], default_ip: str, *, ipv6: bool
+) -> list[Wish]:
+    """The API's map as a list; a binding without an address becomes one for IPv4 and one for IPv6.
+
+    Args:
+        default_ip: where bindings without an address go; empty for everywhere.
+        ipv6: the host has IPv6.
+
+    Raises:
+        InvalidArgument
+    """
+    found = []
+    for key, bindings in wanted.items():
+        number, _, protocol = key.partition("/")
+        protocol = protocol or "tcp"
+        if protocol not in ("tcp", "udp", "sctp"):
+            raise InvalidArgument(f"invalid proto: {protocol}")
+        low, high = parse_port(number)
+        if low == 0 or low != high:
+            raise InvalidArgument(f"invalid container port: {key}")
+        for binding in bindings or (PortBinding(),):
+            first, last = parse_port(binding.host_port)
+            address = binding.host_ip.strip("[]") or default_ip
+            if address:
+                try:
+                    ipaddress.ip_address(address)
+                except ValueError:
+                    raise InvalidArgument(f"invalid host IP: {address}") from None
+            addresses = [address] if address else ["0.0.0.0", "::"] if ipv6 else ["0.0.0.0"]
+            for each in addresses:
+                found.append(Wish(low, cast(Protocol, protocol), each, first, last))
+    return found
+
+
+@dataclass
+class Held:
+    """A published port and what holds it."""
+
+    port: PublishedPort
+    socket: socket.socket | None
+    """None for sctp: DNAT is all there is."""
+
+
+@dataclass
+class PortBook:
+    """Every published port of this daemon."""
+
+    held: dict[str, list[Held]] = field(default_factory=dict)
+    """By container."""
+
+    def ours(self, protocol: str, host_ip: str, number: int) -> bool:
+        """Whether a container of ours has it, on this address or on all."""
+        address = ipaddress.ip_address(host_ip)
+        for holding in self.held.values():
+            for one in holding:
+                other = ipaddress.ip_address(one.port.host_ip)
+                if (one.port.protocol, one.port.host_port) != (protocol, number):
+                    continue
+                if other.version == address.version and (
+                    other == address or other.is_unspecified or address.is_unspecified
+                ):
+                    return True
+        return False
+
+    def hold(self, container_id: str, wishes: Iterable[Wish]) -> list[Held]:
+        """Reserve all, or none.
+
+        Raises:
+            PortTaken: in Docker's words.
+        """
+        wishes = list(wishes)
+        made: list[Held] = []
+        with contextlib.ExitStack() as undo:
+            done: set[int] = set()
+            for at in range(len(wishes)):
+                if at in done:
+                    continue
+                # The same number for the wildcard of both families: that is what the user means.
+                group = [at, *_twins(wishes, at)]
+                done.update(group)
+                for held in self._hold_group([wishes[i] for i in group]):
+                    undo.callback(close, held)
+                    made.append(held)
+                    # In the books at once: sctp and later wishes of this very call see it.
+                    self.held.setdefault(container_id, []).append(held)
+                    undo.callback(self.held[container_id].remove, held)
+            undo.pop_all()
+        return made
+
+    def _hold_group(self, group: list[Wish]) -> list[Held]:
+        first = group[0]
+        if first.first and first.first == first.last:
+            return self._hold_at(group, first.first)
+        refused: PortTaken | None = None
+        numbers: Iterable[int] = range(first.first, first.last + 1)
+        if first.first == 0:
+            numbers = (0 for _ in range(_RANDOM_ATTEMPTS))
+        for number in numbers:
+            try:
+                return self._hold_at(group, number)
+            except PortTaken as error:
+                refused = error
+        what = f"{first.first}-{first.last}" if first.first else "of the ephemeral range"
+        raise PortTaken(f"all ports {what} are allocated") from refused
+
+    def _hold_at(self, group: list[Wish], number: int) -> list[Held]:
+        made: list[Held] = []
+        with contextlib.ExitStack() as undo:
+            for wish in group:
+                at = number or (made[0].port.host_port if made else 0)
+                held = self._hold_one(wish, at)
+                undo.callback(close, held)
+                made.append(held)
+            undo.pop_all()
+        return made
+
+    def _hold_one(self, wish: Wish, number: int) -> Held:
+        if number and self.ours(wish.protocol, wish.host_ip, number):
+            raise PortTaken(
+                f"Bind for {_shown(wish.host_ip)}:{number} failed: port is already allocated"
+            )
+        if wish.protocol == "sctp" and not number:
+            raise InvalidArgument("sctp ports need an explicit host port")
+        try:
+            sock = listen(wish.protocol, wish.host_ip, number)
+        except OSError as error:
+            where = f"{wish.protocol} {_shown(wish.host_ip)}:{number}"
+            if error.errno == errno.EADDRINUSE:
+                raise PortTaken(
+                    f"failed to bind host port for {_shown(wish.host_ip)}:{number}: "
+                    f"listen {where}: bind: address already in use"
+                ) from None
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise InvalidArgument(
+                    f"listen {where}: bind: cannot assign requested address: "
+                    "no interface of the host has it"
+                ) from None
+            raise
+        if sock is not None:
+            number = sock.getsockname()[1]
+        return Held(
+            PublishedPort(
+                container_port=wish.container_port,
+                protocol=wish.protocol,
+                host_ip=wish.host_ip,
+                host_port=number,
+            ),
+            sock,
+        )
+
+    def take_back(self, container_id: str, ports: Iterable[PublishedPort]) -> list[Held]:
+        """After a restart: hold again what is published already. A port that a process of the
+        host has taken meanwhile stays published by DNAT; it is held by nothing."""
+        found = []
+        for port in ports:
+            try:
+                sock = listen(port.protocol, port.host_ip, port.host_port)
+            except OSError:
+                sock = None
+            found.append(Held(port, sock))
+        self.held.setdefault(container_id, []).extend(found)
+        return found
+
+    def release(self, container_id: str) -> list[Held]:
+        """Idempotent. Returns what was held."""
+        freed = self.held.pop(container_id, [])
+        for held in freed:
+            close(held)
+        return freed
+
+    def each(self, change: Callable[[Held], None]) -> None:
+        for holding in self.held.values():
+            for held in holding:
+                change(held)
+
+
+def close(held: Held) -> None:
+    if held.socket is not None:
+        held.socket.close()
+
+
+def listen(protocol: str, host_ip: str, number: int) -> socket.socket | None:
+    """A bound socket, listening if it is one for streams; None for sctp. Raises OSError."""
+    if protocol not in _KINDS:
+        return None
+    six = ":" in host_ip
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, _KINDS[protocol])
+    try:
+        if six:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if protocol == "tcp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host_ip, number))
+        if protocol == "tcp":
+            sock.listen(128)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _twins(wishes: list[Wish], at: int) -> list[int]:
+    one = wishes[at]
+    if one.host_ip != "0.0.0.0":
+        return []
+    for i in range(at + 1, len(wishes)):
+        other = wishes[i]
+        if (other.container_port, other.protocol, other.first, other.last, other.host_ip) == (
+            one.container_port,
+            one.protocol,
+            one.first,
+            one.last,
+            "::",
+        ):
+            return [i]
+    return []
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

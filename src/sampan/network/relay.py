@@ -1,0 +1,111 @@
+"""The userland relay: what comes in on a held socket goes on to the container.
+
+Only for what DNAT cannot do: IPv6 clients of an IPv4-only container, ::1, and hosts where the
+firewall is not ours to touch. The container then sees the host as its client, as with Docker's
+proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+
+from sampan.aio import Tasks
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+_UDP_IDLE_S = 90.0
+_UDP_FLOWS = 1024
+
+
+class Relay:
+    """Serves held sockets until they are closed. Runs on the event loop."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._running: dict[int, asyncio.Task[None]] = {}
+
+    def serve(self, sock: socket.socket, address: str, port: int, protocol: str) -> None:
+        # The relay has a duplicate of its own: the holder may close its one at any time, and a
+        # number used again by another socket must not be read by us.
+        mine = sock.dup()
+        mine.setblocking(False)
+        work = self._accept if protocol == "tcp" else self._datagrams
+        name = f"network/relay {address}:{port}/{protocol}"
+        self._running[id(sock)] = self._tasks.spawn(work(mine, address, port), name=name)
+
+    def close(self, sock: socket.socket | None) -> None:
+        task = self._running.pop(id(sock), None)
+        if task is not None:
+            task.cancel()
+
+    def close_all(self) -> None:
+        for task in self._running.values():
+            task.cancel()
+        self._running.clear()
+
+    async def _accept(self, listener: socket.socket, address: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        with listener:
+            async with asyncio.TaskGroup() as connections:
+                while True:
+                    client, _ = await loop.sock_accept(listener)
+                    connections.create_task(_stream(client, address, port))
+
+    async def _datagrams(self, sock: socket.socket, address: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        flows: dict[object, tuple[socket.socket, asyncio.Task[None]]] = {}
+        with sock:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    data, peer = await loop.sock_recvfrom(sock, _CHUNK)
+                    if peer not in flows:
+                        if len(flows) >= _UDP_FLOWS:
+                            continue
+                        out = _dial(address, socket.SOCK_DGRAM)
+                        out.connect((address, port))
+
+                        async def back(out: socket.socket = out, peer: object = peer) -> None:
+                            try:
+                                with out:
+                                    while True:
+                                        async with asyncio.timeout(_UDP_IDLE_S):
+                                            answer = await loop.sock_recv(out, _CHUNK)
+                                        await loop.sock_sendto(sock, answer, peer)  # type: ignore[arg-type]
+                            except (OSError, TimeoutError):
+                                return
+                            finally:
+                                flows.pop(peer, None)
+
+                        flows[peer] = (out, group.create_task(back()))
+                    with contextlib.suppress(OSError):
+                        flows[peer][0].send(data)
+
+
+def _dial(address: str, kind: socket.SocketKind) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    sock.setblocking(False)
+    return sock
+
+
+async def _stream(client: socket.socket, address: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    client.setblocking(False)
+    with client, _dial(address, socket.SOCK_STREAM) as server:
+        try:
+            await loop.sock_connect(server, (address, port))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pump(client, server))
+                both.create_task(_pump(server, client))
+        except* OSError as broken:
+            log.debug("relay to %s:%d: %s", address, port, broken)
+
+
+async def _pump(source: socket.socket, sink: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while data := await loop.sock_recv(source, _CHUNK):
+        await loop.sock_sendall(sink, data)
+    sink.shutdown(socket.SHUT_WR)

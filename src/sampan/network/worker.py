@@ -1,0 +1,58 @@
+"""The one thread in which kernel work of the network is done, in the order it was asked for.
+
+One thread, because everything in it is serialised by the kernel anyway (the rtnl lock), because
+the netlink socket and the nftables context each serve one thread at a time, and because a thread
+that visits namespaces should be one that nobody else uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sampan.kernel.netlink import Netlink
+from sampan.kernel.netns import Stranded
+from sampan.kernel.nft import Nft
+
+T = TypeVar("T")
+
+
+class Worker:
+    """``run`` a function there. ``netlink`` and ``nft`` are for such functions only."""
+
+    netlink: Netlink
+    nft: Nft
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+
+    async def open(self) -> None:
+        def connect() -> None:
+            self.netlink, self.nft = Netlink(), Nft()
+
+        await self.run(connect)
+
+    async def run(self, fn: Callable[[], T]) -> T:
+        """Raises what ``fn`` raises. When the caller is cancelled ``fn`` still runs to its end:
+        undo what it did by another ``run``, which comes after it."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, fn)
+
+    async def close(self) -> None:
+        def disconnect() -> None:
+            self.netlink.close()
+            self.nft.close()
+
+        await self.run(disconnect)
+        self._pool.shutdown(wait=False)
+
+
+def _guarded(fn: Callable[[], T]) -> T:
+    try:
+        return fn()
+    except Stranded:
+        # Whatever this thread did next would happen in a container's namespace. Containers
+        # survive the daemon; the daemon's next start finds everything.
+        os.abort()

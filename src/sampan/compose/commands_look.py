@@ -1,4 +1,4 @@
-"""Commands that only look: ``ps``, ``config``, ``images``, ``top``, ``port``, ``ls``, ``version``."""
+"""Commands that only look: ``ps``, ``config``, ``images``, ``top``, ``port``, ``ls`` ..."""
 
 from __future__ import annotations
 

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from sampan.compose.load import Request, load
+from sampan.compose.model import Project
+from sampan.compose.read import read
+
+Reader = Callable[..., Project]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Reader:
+    """Write a compose file (and others by name) and read it."""
+
+    def make(text: str, *, profiles: tuple[str, ...] = (), env: dict[str, str] | None = None,
+             **files: str) -> Project:  # fmt: skip
+        (tmp_path / "compose.yaml").write_text(dedent(text))
+        for name, content in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(dedent(content))
+        loaded = load(Request(cwd=str(tmp_path), project="p"), env or {})
+        return read(loaded, profiles)
+
+    return make

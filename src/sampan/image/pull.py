@@ -1,0 +1,256 @@
+"""Pulling: resolve, find what is missing, fetch and unpack at once, then name the image.
+
+Each layer goes from the socket through the unpacking worker to its directory; nothing compressed
+touches the disk. Layers are independent directories, so they come in side by side, in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from sampan.aio import Tasks
+from sampan.errors import NotFound, SampanError, Unsupported
+from sampan.image.catalog import Catalog
+from sampan.image.config import chain_ids, parse_config
+from sampan.image.contract import (
+    BadLayer,
+    Credentials,
+    Progress,
+    Reference,
+    RegistryFailed,
+    Report,
+)
+from sampan.image.layers import LayerStore
+from sampan.image.manifest import (
+    LIMIT,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+    choose,
+    parse_manifest,
+    parse_platform,
+)
+from sampan.image.reference import familiar_repository
+from sampan.image.registry import Endpoint, Fetched, RegistryClient, RepositorySession
+from sampan.store.records import Image, Layer
+
+DOWNLOADS = 3
+"""Layers in the air at once, over all pulls: Docker's default."""
+STEP_BYTES = 512 * 1024
+"""Progress is told every so many bytes of a layer."""
+
+
+class _Shared:
+    """One layer on its way; whoever else wants it waits for it too."""
+
+    def __init__(self, task: asyncio.Task[Layer | SampanError]) -> None:
+        self.task = task
+        self.waiters = 0
+        self.reports: list[Report] = []
+
+
+class Puller:
+    def __init__(self, client: RegistryClient, catalog: Catalog, layers: LayerStore) -> None:
+        self._client = client
+        self._catalog = catalog
+        self._layers = layers
+        self._slots = asyncio.Semaphore(DOWNLOADS)
+        self._coming: dict[str, _Shared] = {}
+        self._tasks = Tasks()
+
+    async def pull(
+        self,
+        reference: Reference,
+        credentials: Credentials | None,
+        platform: str,
+        report: Report,
+    ) -> Image:
+        """Raises NotFound (no such tag, repository or platform), RegistryFailed, BadLayer,
+        Exhausted, Unsupported."""
+        which = reference.digest or reference.tag
+        report(Progress(f"Pulling from {_shown(reference)}", id=which))
+        wanted = parse_platform(platform)
+        session, fetched = await self._resolve(reference, credentials, which)
+        manifest = await self._manifest(session, fetched, wanted)
+        image_id = manifest.config.digest
+        blob = await session.blob(image_id, manifest.config.size or LIMIT)
+        config = parse_config(blob)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise BadLayer(
+                f"the image config names {len(config.diff_ids)} layers, the manifest "
+                f"{len(manifest.layers)}"
+            )
+        chains = chain_ids(config.diff_ids)
+        before = self._catalog.named(reference)
+        with self._layers.hold(chains):
+            await self._fetch_all(session, manifest, config.diff_ids, chains, report)
+            size = sum(layer.size for layer in self._layers.stack(chains[-1] if chains else ""))
+            by_digest = replace(reference, tag="", digest=fetched.digest)
+            names = (by_digest,) if reference.digest else (reference, by_digest)
+            image = self._catalog.put(image_id, blob, size, names=names)
+        report(Progress(f"Digest: {fetched.digest}"))
+        new = before is None or before.id != image.id
+        verb = "Downloaded newer image for" if new else "Image is up to date for"
+        report(Progress(f"Status: {verb} {reference.familiar}"))
+        return image
+
+    async def _resolve(
+        self, reference: Reference, credentials: Credentials | None, which: str
+    ) -> tuple[RepositorySession, Fetched]:
+        """The first endpoint that has it: a mirror may lack what its origin has."""
+        session = self._client.session(reference, credentials)
+        endpoints = await self._client.reach(reference.registry)
+        for endpoint in endpoints[:-1]:
+            try:
+                return session, await self._ask(session, endpoint, which)
+            except (NotFound, RegistryFailed):
+                continue
+        return session, await self._ask(session, endpoints[-1], which)
+
+    async def _ask(self, session: RepositorySession, endpoint: Endpoint, which: str) -> Fetched:
+        await session.use(endpoint)
+        return await session.manifest(which)
+
+    async def _manifest(
+        self, session: RepositorySession, fetched: Fetched, wanted: Platform
+    ) -> Manifest:
+        found = parse_manifest(fetched.body, fetched.media_type)
+        depth = 0
+        while isinstance(found, Index):
+            depth += 1
+            if depth > 4:
+                raise BadLayer("an index of indexes of indexes: the manifest leads nowhere")
+            chosen = choose(found, wanted)
+            found = parse_manifest((await session.manifest(chosen.digest)).body)
+        return found
+
+    async def _fetch_all(
+        self,
+        session: RepositorySession,
+        manifest: Manifest,
+        diff_ids: tuple[str, ...],
+        chains: tuple[str, ...],
+        report: Report,
+    ) -> None:
+        missing = []
+        parents = ("", *chains)
+        for blob, diff_id, chain, parent in zip(
+            manifest.layers, diff_ids, chains, parents, strict=False
+        ):
+            short = _short(blob)
+            if self._layers.get(chain) is None:
+                known = self._layers.by_diff_id(diff_id)
+                if known is None:
+                    report(Progress("Pulling fs layer", id=short))
+                    missing.append((blob, diff_id, parent))
+                    continue
+                self._layers.alias(known, parent)
+            report(Progress("Already exists", id=short))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for blob, diff_id, parent in missing:
+                    group.create_task(
+                        self._one(session, blob, diff_id, parent, report), name="pull layer"
+                    )
+        except BaseExceptionGroup as several:
+            # The first failure cancelled the others: it is the one to tell.
+            first = several.exceptions[0]
+            raise first from first.__cause__
+
+    async def _one(
+        self,
+        session: RepositorySession,
+        blob: Descriptor,
+        diff_id: str,
+        parent: str,
+        report: Report,
+    ) -> None:
+        shared = self._coming.get(diff_id)
+        if shared is None:
+            task = self._tasks.spawn(
+                self._caught(self._fetch(session, blob, diff_id, parent)), name=f"fetch {diff_id}"
+            )
+            shared = self._coming[diff_id] = _Shared(task)
+            task.add_done_callback(lambda _: self._coming.pop(diff_id, None))
+        shared.reports.append(report)
+        shared.waiters += 1
+        try:
+            result = await asyncio.shield(shared.task)
+        finally:
+            shared.waiters -= 1
+            shared.reports.remove(report)
+            if not shared.waiters and not shared.task.done():
+                # The last one who wanted it has gone. Wait: what it leaves must be gone too.
+                shared.task.cancel()
+                await asyncio.wait({shared.task})
+        if isinstance(result, SampanError):
+            raise result
+        # Whoever joined may want it over another parent.
+        self._layers.alias(result, parent)
+        report(Progress("Pull complete", id=_short(blob)))
+
+    @staticmethod
+    async def _caught(fetch: Awaitable[Layer]) -> Layer | SampanError:
+        # Failures on purpose belong to those who wait, not to the log.
+        try:
+            return await fetch
+        except SampanError as error:
+            return error
+
+    async def _fetch(
+        self, session: RepositorySession, blob: Descriptor, diff_id: str, parent: str
+    ) -> Layer:
+        short = _short(blob)
+        if blob.media_type.endswith("+zstd"):
+            _need_zstd(short)
+
+        def tell(progress: Progress) -> None:
+            shared = self._coming.get(diff_id)
+            for report in list(shared.reports) if shared else ():
+                report(progress)
+
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._slots)
+            stream = _told(session.stream(blob.digest, blob.size), blob, short, tell)
+            return await self._layers.unpack(
+                stream, parent=parent, digest=blob.digest, diff_id=diff_id
+            )
+
+
+async def _told(
+    stream: AsyncIterator[bytes], blob: Descriptor, short: str, tell: Report
+) -> AsyncIterator[bytes]:
+    at = told = 0
+    async for chunk in stream:
+        at += len(chunk)
+        if at - told >= STEP_BYTES:
+            told = at
+            tell(Progress("Downloading", id=short, current=at, total=blob.size))
+        yield chunk
+    tell(Progress("Verifying Checksum", id=short))
+    tell(Progress("Download complete", id=short))
+    tell(Progress("Extracting", id=short, current=at, total=at))
+
+
+def _need_zstd(short: str) -> None:
+    try:
+        import zstandard  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError:
+        raise Unsupported(
+            f"layer {short} is compressed with zstd, which needs the Python package zstandard "
+            "(Debian: python3-zstandard) beside the daemon"
+        ) from None
+
+
+def _short(blob: Descriptor) -> str:
+    return blob.digest.partition(":")[2][:12]
+
+
+def _shown(reference: Reference) -> str:
+    if reference.registry == "docker.io":
+        return reference.repository
+    return familiar_repository(reference).partition("/")[2]

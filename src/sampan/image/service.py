@@ -1,0 +1,255 @@
+"""The image service: ``Images`` and ``Snapshots`` on top of their parts, and how it is opened."""
+
+from __future__ import annotations
+
+import platform as machine
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sampan.aio import Clock, in_thread
+from sampan.config import DaemonConfig
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.image import archive
+from sampan.image.catalog import Catalog
+from sampan.image.config import chain_id, encode_config, parse_config, rfc3339
+from sampan.image.contract import (
+    BadLayer,
+    Credentials,
+    Image,
+    ImageConfig,
+    Progress,
+    Removed,
+    Report,
+    Snapshots,
+)
+from sampan.image.layers import LayerStore
+from sampan.image.overlay import OverlaySnapshots, probe
+from sampan.image.pull import Puller
+from sampan.image.push import Pusher
+from sampan.image.reference import parse
+from sampan.image.registry import RegistryClient
+from sampan.image.snapshots import SnapshotDriver
+from sampan.image.trash import Trash, discard
+from sampan.image.vfs import VfsSnapshots
+from sampan.image.workers import WorkerPool
+from sampan.store.contract import Store
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def _silent(_: Progress) -> None:
+    return None
+
+
+class ImageStore:
+    """``Images``."""
+
+    def __init__(
+        self,
+        config: DaemonConfig,
+        catalog: Catalog,
+        layers: LayerStore,
+        snapshots: SnapshotDriver,
+        registry: RegistryClient,
+        clock: Clock,
+    ) -> None:
+        self._paths = config.paths
+        self._catalog = catalog
+        self._layers = layers
+        self._snapshots = snapshots
+        self._clock = clock
+        self._puller = Puller(registry, catalog, layers)
+        self._pusher = Pusher(registry, layers, config.paths)
+
+    def get(self, ref: str) -> Image:
+        return self._catalog.get(ref)
+
+    def config(self, image: Image) -> ImageConfig:
+        return self._catalog.config(image)
+
+    def all(self) -> list[Image]:
+        return self._catalog.all()
+
+    def tags(self, image_id: str) -> list[str]:
+        return self._catalog.tags(image_id)
+
+    def digests(self, image_id: str) -> list[str]:
+        return self._catalog.digests(image_id)
+
+    def tag(self, image_id: str, ref: str) -> None:
+        self._catalog.tag(image_id, ref)
+
+    def layer_sizes(self, image: Image) -> list[int]:
+        """Bytes of each layer, lowest first: what ``history`` shows."""
+        return [layer.size for layer in reversed(self._layers.stack(chain_id(image.layers)))]
+
+    async def pull(
+        self,
+        ref: str,
+        *,
+        credentials: Credentials | None = None,
+        platform: str = "",
+        report: Report = _silent,
+    ) -> Image:
+        return await self._puller.pull(parse(ref), credentials, platform, report)
+
+    async def push(
+        self, ref: str, *, credentials: Credentials | None = None, report: Report = _silent
+    ) -> str:
+        """Send the image called ``ref`` to its registry. Returns the manifest's digest.
+
+        Raises:
+            NoSuchImage, Forbidden, RegistryFailed
+        """
+        reference = parse(ref)
+        return await self._pusher.push(reference, self._catalog.get(ref), credentials, report)
+
+    async def load(
+        self, archive_: AsyncIterator[bytes], *, report: Report = _silent
+    ) -> Sequence[str]:
+        return await archive.load(archive_, self._paths, self._catalog, self._layers, report)
+
+    def save(self, refs: Sequence[str]) -> AsyncIterator[bytes]:
+        chosen = archive.choose(refs, self._catalog)
+        return archive.save(chosen, self._layers)
+
+    async def import_rootfs(
+        self,
+        archive: AsyncIterator[bytes],
+        *,
+        ref: str = "",
+        message: str = "",
+        config: dict[str, object] | None = None,
+        platform: str = "",
+    ) -> Image:
+        name = parse(ref) if ref else None
+        if name is not None and name.digest:
+            raise InvalidArgument("cannot import digest reference")
+        layer = await self._layers.unpack(archive)
+        with self._layers.hold([layer.chain_id]):
+            created = rfc3339(self._clock.now())
+            os_name, architecture = _platform(platform)
+            comment = message or "Imported from -"
+            image_config: dict[str, object] = {
+                "architecture": architecture,
+                "os": os_name,
+                "created": created,
+                "config": config or {},
+                "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+                "history": [{"created": created, "comment": comment}],
+            }
+            image_id, blob = encode_config(image_config)
+            names = (name,) if name is not None else ()
+            return self._catalog.put(image_id, blob, layer.size, names=names, comment=comment)
+
+    async def create(
+        self,
+        *,
+        config: dict[str, object],
+        layers: Sequence[str],
+        parent: str = "",
+        comment: str = "",
+    ) -> Image:
+        """``layers`` are diff IDs, lowest first, and must be those of the config's rootfs."""
+        image_id, blob = encode_config(config)
+        if parse_config(blob).diff_ids != tuple(layers):
+            raise InvalidArgument("rootfs.diff_ids of the image config are not its layers")
+        chain = chain_id(tuple(layers))
+        if not self._layers.complete(chain):
+            raise BadLayer(f"the layers of {image_id} are not on this host")
+        size = sum(layer.size for layer in self._layers.stack(chain))
+        return self._catalog.put(image_id, blob, size, parent=parent, comment=comment)
+
+    async def remove(
+        self,
+        ref: str,
+        *,
+        force: bool = False,
+        prune_parents: bool = True,
+        in_use: Callable[[str], str | None],
+    ) -> Removed:
+        before = {image.id: image for image in self._catalog.all()}
+        removed = self._catalog.remove(ref, force=force, prune_parents=prune_parents, in_use=in_use)
+        needed = self._needed()
+        dropped: list[str] = []
+        for image_id in removed.deleted:
+            dropped += self._layers.collect(chain_id(before[image_id].layers), needed)
+        return Removed(removed.untagged, (*removed.deleted, *dropped))
+
+    def _needed(self) -> set[str]:
+        """Every chain that an image or a snapshot stands on, prefixes included."""
+        needed: set[str] = set()
+        for chain in self._catalog.chains() | self._snapshots.parents():
+            while chain and chain not in needed:
+                needed.add(chain)
+                layer = self._layers.get(chain)
+                chain = layer.parent if layer is not None else ""
+        return needed
+
+    def chains_needed(self) -> set[str]:
+        """For the sweep at start."""
+        return self._needed()
+
+
+def _platform(wanted: str) -> tuple[str, str]:
+    os_name, _, architecture = wanted.partition("/")
+    host = ARCHITECTURES.get(machine.machine(), machine.machine())
+    return os_name or "linux", architecture or host
+
+
+@dataclass(frozen=True, slots=True)
+class ImageService:
+    images: ImageStore
+    snapshots: Snapshots
+
+
+@asynccontextmanager
+async def open_images(
+    config: DaemonConfig, store: Store, clock: Clock
+) -> AsyncIterator[ImageService]:
+    """Sweep what the last daemon left half made, choose the snapshot driver, and serve.
+
+    Raises:
+        Unsupported: ``storage_driver`` was chosen and does not work here.
+    """
+    await in_thread(_directories, config)
+    async with AsyncExitStack() as stack:
+        trash = Trash()
+        pool = WorkerPool()
+        stack.push_async_callback(pool.close)
+        stack.push_async_callback(trash.close)
+        layers = LayerStore(config.paths, store, pool, trash)
+        snapshots = await _driver(config, layers, pool, trash)
+        await snapshots.open()
+        catalog = Catalog(store, clock)
+        registry = await stack.enter_async_context(RegistryClient.open(config, clock))
+        images = ImageStore(config, catalog, layers, snapshots, registry, clock)
+        await layers.sweep(images.chains_needed())
+        yield ImageService(images, snapshots)
+
+
+def _directories(config: DaemonConfig) -> None:
+    paths = config.paths
+    # The container's files are as open as its image made them: only root may walk in here.
+    for path in (paths.layers, paths.snapshots, paths.blobs, paths.tmp):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for debris in (*paths.tmp.iterdir(), *paths.blobs.iterdir()):
+        discard(debris)
+
+
+async def _driver(
+    config: DaemonConfig, layers: LayerStore, pool: WorkerPool, trash: Trash
+) -> SnapshotDriver:
+    wanted = config.storage_driver
+    if wanted == "vfs":
+        return VfsSnapshots(config.paths, layers, pool, trash)
+    if wanted not in (None, "overlay2", "overlay"):
+        raise Unsupported(f"storage driver {wanted!r}: there are overlay2 and vfs")
+    try:
+        await in_thread(probe, config.paths)
+    except Unsupported:
+        if wanted is not None:
+            raise
+        return VfsSnapshots(config.paths, layers, pool, trash)
+    return OverlaySnapshots(config.paths, layers, pool, trash)

@@ -213,8 +213,22 @@ def detect(mounted: list[MountInfo] | None = None) -> Cgroups:
 
 
 _KNOWN = frozenset(
-    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-    + ("net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc")
+    (
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "memory",
+        "devices",
+        "freezer",
+        "blkio",
+        "pids",
+        "net_cls",
+        "net_prio",
+        "perf_event",
+        "hugetlb",
+        "rdma",
+        "misc",
+    )
 )
 
 

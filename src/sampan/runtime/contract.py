@@ -58,6 +58,8 @@ class BundleSpec:
     domainname: str
     tty: bool
     open_stdin: bool
+    stdin_once: bool = True
+    """Stdin ends when a client that was attached to it leaves; else it stays open."""
     stop_signal: int
     labels: dict[str, str]
     host: HostConfig

@@ -1,0 +1,144 @@
+"""conmon, the monitor: starting one for a run, and hearing how the creation went.
+
+The monitor forks away from us at once (it must outlive the daemon), so all there is to hear from
+it is a pipe: one line of JSON, ``{"data": PID}`` or ``{"data": -1, "message": "..."}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from dataclasses import dataclass
+
+import msgspec
+
+from sampan.aio import shielded
+from sampan.errors import Internal, Unsupported
+from sampan.kernel import process
+from sampan.runtime.contract import BundleSpec
+from sampan.runtime.failures import creation_failed
+from sampan.runtime.files import RunFiles, read_pid
+from sampan.runtime.oci import Runtime
+
+_SYNC_FD = 3
+_CREATE_DEADLINE_S = 60.0
+
+
+class _Report(msgspec.Struct):
+    data: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """A created run: who holds it, who it is."""
+
+    pid: int
+    pid_started: int
+    monitor_pid: int
+    monitor_started: int
+
+
+def find() -> str:
+    """Path of conmon.
+
+    Raises:
+        Unsupported: it is not installed.
+    """
+    path = shutil.which("conmon")
+    if path is None:
+        raise Unsupported("conmon is not installed: apt install conmon")
+    return path
+
+
+def arguments(
+    conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime, log_options: tuple[str, ...]
+) -> list[str]:
+    """conmon's command line for a run."""
+    log = "none" if spec.log_path is None else f"k8s-file:{spec.log_path}"
+    argv = [
+        conmon,
+        "--api-version=1",
+        f"--cid={files.id}",
+        f"--cuuid={files.id}",
+        f"--runtime={runtime.executable}",
+        f"--runtime-arg=--root={files.oci.parent}",
+        f"--bundle={files.directory}",
+        f"--container-pidfile={files.pid}",
+        f"--conmon-pidfile={files.monitor_pid}",
+        f"--exit-dir={files.exit.parent}",
+        f"--log-path={log}",
+        # The socket lies in the bundle directory, and nothing is cut off its path.
+        "--full-attach",
+        # A container's log is not worth an fsync at its end: 10 to 30 ms on a disk.
+        "--no-sync-log",
+        *log_options,
+    ]
+    if spec.tty:
+        argv.append("--terminal")
+    if spec.open_stdin:
+        argv.append("--stdin")
+        if spec.tty or not spec.stdin_once:
+            argv.append("--leave-stdin-open")
+    return argv
+
+
+async def launch(argv: list[str], files: RunFiles, command: str, env: dict[str, str]) -> Monitored:
+    """Start the monitor and wait until the runtime has created the container.
+
+    Raises:
+        CommandNotFound, CommandNotExecutable, InvalidArgument, Internal: as the runtime says.
+    """
+    ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(theirs, True)
+    errors = os.memfd_create("monitor-errors", os.MFD_CLOEXEC)
+    try:
+        try:
+            parent = process.spawn(
+                argv,
+                fds={_SYNC_FD: theirs, 2: errors},
+                env={**env, "_OCI_SYNCPIPE": str(_SYNC_FD)},
+            )
+        finally:
+            os.close(theirs)
+        # To its end even when the caller gives up: only then is it known what there is to undo.
+        line = await shielded(_read_line(ours), deadline_s=_CREATE_DEADLINE_S)
+        # conmon's first process ends as soon as it has forked the one that stays.
+        await parent.wait()
+        if not line:
+            said = os.pread(errors, 4096, 0).decode("utf-8", "replace").strip()
+            raise Internal(f"the monitor conmon ended without a report: {said or 'no message'}")
+        report = msgspec.json.decode(line, type=_Report)
+        if report.data <= 0:
+            raise creation_failed(report.message, command)
+    finally:
+        os.close(ours)
+        os.close(errors)
+    pid_started = process.start_time(report.data)
+    monitor_pid = read_pid(files.monitor_pid)
+    monitor_started = process.start_time(monitor_pid)
+    return Monitored(report.data, pid_started or 0, monitor_pid, monitor_started or 0)
+
+
+async def _read_line(fd: int) -> bytes:
+    """Up to the first newline, or to the end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    collected = bytearray()
+
+    def readable() -> None:
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return
+        collected.extend(data)
+        if (not data or b"\n" in data) and not done.done():
+            done.set_result(None)
+
+    loop.add_reader(fd, readable)
+    try:
+        await done
+    finally:
+        loop.remove_reader(fd)
+    return bytes(collected)

@@ -1,0 +1,316 @@
+"""The runtime's facade: bundle, monitor, OCI runtime and cgroups put together.
+
+Nothing here remembers a run: every method reads what it needs from the run's files, so that it
+works the same in the daemon that created the run and in the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal as signals
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from sampan.aio import Clock, in_thread, shielded
+from sampan.config import DaemonConfig
+from sampan.errors import Conflict, Internal, InvalidArgument
+from sampan.kernel import cgroup, inroot, process
+from sampan.runtime import execs, facts, files, monitor, spec, users
+from sampan.runtime.attach import connect
+from sampan.runtime.contract import (
+    AttachStream,
+    BundleSpec,
+    CreatedRun,
+    ExecProcess,
+    ExecSpec,
+    ExitStatus,
+    NoSuchRun,
+    RunState,
+)
+from sampan.runtime.exits import Exits
+from sampan.runtime.files import RunFiles, RunRecord
+from sampan.runtime.oci import Runtimes
+from sampan.runtime.spec_mounts import check_sources
+from sampan.runtime.spec_resources import limits
+from sampan.store.records import Resources
+
+log = logging.getLogger(__name__)
+
+_MONITOR_DEADLINE_S = 5.0
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_MONITOR_GROUP = "monitors"
+
+
+class LinuxRuns:
+    """``Runs`` on this host."""
+
+    def __init__(self, config: DaemonConfig, clock: Clock) -> None:
+        self._config = config
+        self._paths = config.paths
+        self._clock = clock
+        self._cgroups = cgroup.ensure_mounted()
+        self._facts = facts.gather(self._cgroups)
+        self._conmon = monitor.find()
+        files.prepare(config.paths)
+        self._runtimes = Runtimes(config.runtimes, files.oci_root(config.paths))
+        self._exits = Exits(files.exits(config.paths), self._oom_killed)
+
+    async def close(self) -> None:
+        """The daemon goes; runs stay."""
+        await self._exits.close()
+        self._runtimes.close()
+
+    # -- life
+
+    async def create(self, spec_: BundleSpec, *, runtime: str) -> CreatedRun:
+        at = RunFiles.of(self._paths, spec_.id)
+        oci = self._runtimes.get(runtime)
+        check_sources(spec_)
+        bundle = spec.build(spec_, self._facts, cgroup=self._group(spec_.id))
+        async with AsyncExitStack() as undo:
+            try:
+                at.directory.mkdir(mode=0o700)
+            except FileExistsError:
+                raise Conflict(f"run {spec_.id} exists already: delete it first") from None
+            undo.push_async_callback(self.delete, at.id)
+            if spec_.working_dir:
+                _make_working_dir(spec_.rootfs, spec_.working_dir)
+            at.config.write_bytes(bundle.config)
+            at.process.write_bytes(bundle.process)
+            if spec_.log_path is not None:
+                spec_.log_path.parent.mkdir(parents=True, exist_ok=True)
+            made = await monitor.launch(
+                monitor.arguments(self._conmon, spec_, at, oci, ()),
+                at,
+                spec_.args[0],
+                _ENVIRONMENT,
+            )
+            at.write_record(
+                RunRecord(
+                    runtime=runtime,
+                    pid=made.pid,
+                    pid_started=made.pid_started,
+                    monitor_pid=made.monitor_pid,
+                    monitor_started=made.monitor_started,
+                    rootfs=str(spec_.rootfs),
+                    command=spec_.args[0],
+                    user=spec_.user,
+                    tty=spec_.tty,
+                    stdin_ends=spec_.open_stdin and spec_.stdin_once and not spec_.tty,
+                    group_add=spec_.host.group_add,
+                )
+            )
+            undo.pop_all()
+        return CreatedRun(made.pid, made.pid_started, made.monitor_pid, bundle.warnings)
+
+    async def attach(self, run_id: str) -> AttachStream:
+        at, record = self._complete(run_id)
+        return connect(at.directory, half_close=record.stdin_ends)
+
+    async def start(self, run_id: str) -> None:
+        at, record = self._complete(run_id)
+        if not at.exec_fifo.exists():
+            raise Conflict(f"run {run_id} has been started already")
+        await self._runtimes.start(self._runtimes.get(record.runtime), at, record.command)
+
+    async def wait(self, run_id: str) -> ExitStatus:
+        at, record = self._complete(run_id)
+        return await self._exits.wait(at, record)
+
+    async def delete(self, run_id: str) -> None:
+        await shielded(self._delete(RunFiles.of(self._paths, run_id)), deadline_s=30)
+
+    async def _delete(self, at: RunFiles) -> None:
+        try:
+            record = at.record()
+        except NoSuchRun:
+            record = None
+        monitor_pid = record.monitor_pid if record else files.read_pid(at.monitor_pid)
+        monitor_started = record.monitor_started if record else 0
+        group = self._group(at.id)
+        if record is None or self._exits.recorded(at) is None:
+            await self._stop_everything(at, record, monitor_pid, monitor_started)
+        self._exits.settle(at)
+        try:
+            self._cgroups.remove(group, deadline_s=0)
+        except OSError:
+            # Processes that outlived init (``--pid host``), or that have not left yet.
+            self._signal_group(group, signals.SIGKILL)
+            await in_thread(self._cgroups.remove, group)
+        name = record.runtime if record else self._config.default_runtime
+        await self._runtimes.delete(self._runtimes.get(name), at)
+        shutil.rmtree(at.directory, ignore_errors=True)
+        at.exit.unlink(missing_ok=True)
+
+    async def _stop_everything(
+        self, at: RunFiles, record: RunRecord | None, monitor_pid: int, monitor_started: int
+    ) -> None:
+        """Kill the run's processes and see its monitor off."""
+        self._kill_all(at, record)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MONITOR_DEADLINE_S):
+                await process.wait_gone(monitor_pid, monitor_started)
+                return
+        log.warning("the monitor of %s does not end; killing it", at.id[:12])
+        process.send_signal(monitor_pid, monitor_started, signals.SIGKILL)
+        await process.wait_gone(monitor_pid, monitor_started)
+
+    def _kill_all(self, at: RunFiles, record: RunRecord | None) -> None:
+        group = self._group(at.id)
+        with suppress(OSError):
+            if self._cgroups.frozen(group):
+                self._cgroups.freeze(group, False)
+        if record is not None:
+            process.send_signal(record.pid, record.pid_started, signals.SIGKILL)
+        self._signal_group(group, signals.SIGKILL)
+
+    # -- while it lives
+
+    async def kill(self, run_id: str, signal: int, *, everyone: bool = False) -> None:
+        _at, record = self._complete(run_id)
+        if everyone:
+            if not self._signal_group(self._group(run_id), signal):
+                raise NoSuchRun(f"run {run_id} has ended already")
+        elif not process.send_signal(record.pid, record.pid_started, signal):
+            raise NoSuchRun(f"run {run_id} has ended already")
+
+    async def pause(self, run_id: str) -> None:
+        self._living(run_id)
+        self._cgroups.freeze(self._group(run_id), True)
+
+    async def resume(self, run_id: str) -> None:
+        self._living(run_id)
+        self._cgroups.freeze(self._group(run_id), False)
+
+    async def resize(self, run_id: str, rows: int, columns: int) -> None:
+        at, record = self._living(run_id)
+        if not record.tty:
+            return
+        # The monitor's control pipe: "1 ROWS COLUMNS" is a window's size.
+        fd = os.open(at.ctl, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"1 %d %d\n" % (rows, columns))
+        finally:
+            os.close(fd)
+
+    async def update(self, run_id: str, resources: Resources) -> None:
+        _at, record = self._living(run_id)
+        wanted, _warnings = limits(resources, self._facts)
+        problem = await self._runtimes.update(
+            self._runtimes.get(record.runtime), run_id, msgspec.json.encode(wanted)
+        )
+        if problem:
+            raise InvalidArgument(
+                f"Cannot update container {run_id}: {problem.strip()}: the kernel refused a limit"
+            )
+
+    async def pids(self, run_id: str) -> list[int]:
+        self._complete(run_id)
+        return self._cgroups.pids(self._group(run_id))
+
+    async def exec(self, spec_: ExecSpec) -> ExecProcess:
+        at, record = self._living(spec_.run_id)
+        rootfs = Path(record.rootfs)
+        user = spec_.user or record.user
+        who = users.resolve(rootfs, user, record.group_add)
+        process_json = spec.exec_process(at.process.read_bytes(), spec_, who, self._facts)
+        return await execs.start(
+            self._runtimes, self._runtimes.get(record.runtime), spec_, process_json, at.directory
+        )
+
+    # -- what a later daemon asks
+
+    async def inspect(self, run_id: str) -> RunState:
+        at = RunFiles.of(self._paths, run_id)
+        record = at.record()
+        started = not at.exec_fifo.exists()
+        if record is None:
+            # The daemon died while this was being created: nothing of it was ever promised.
+            pid = files.read_pid(at.pid)
+            alive = (
+                pid > 0
+                and process.start_time(pid) is not None
+                and bool(self._cgroups.pids(self._group(run_id)))
+            )
+            lost = None if alive else ExitStatus(255, at.directory.stat().st_mtime)
+            return RunState(alive, pid if alive else 0, lost, started=False)
+        if (status := self._exits.recorded(at)) is not None:
+            return RunState(False, 0, status, started=started)
+        if process.start_time(record.pid) == record.pid_started:
+            paused = self._cgroups.frozen(self._group(run_id))
+            return RunState(True, record.pid, None, paused, started)
+        # Dead, and the monitor is about to say so (or dead itself, which ``wait`` finds out).
+        return RunState(False, 0, await self._exits.wait(at, record), started=started)
+
+    async def known(self) -> list[str]:
+        return sorted(path.name for path in files.runs(self._paths).iterdir() if path.is_dir())
+
+    # -- inside
+
+    def _group(self, run_id: str) -> str:
+        return f"{self._config.instance.cgroup}/{run_id}"
+
+    def _complete(self, run_id: str) -> tuple[RunFiles, RunRecord]:
+        at = RunFiles.of(self._paths, run_id)
+        record = at.record()
+        if record is None:
+            raise NoSuchRun(f"run {run_id} was never completely created")
+        return at, record
+
+    def _living(self, run_id: str) -> tuple[RunFiles, RunRecord]:
+        at, record = self._complete(run_id)
+        if process.start_time(record.pid) != record.pid_started:
+            raise NoSuchRun(f"run {run_id} has ended already")
+        return at, record
+
+    def _signal_group(self, group: str, signal: int) -> int:
+        """Signal every process of a group; returns how many there were."""
+        sent = 0
+        for pid in self._cgroups.pids(group):
+            sent += process.send_signal(pid, 0, signal)
+        return sent
+
+    def _oom_killed(self, at: RunFiles) -> bool:
+        return self._cgroups.oom_kills(self._group(at.id)) > 0
+
+
+def _make_working_dir(rootfs: Path, directory: str) -> None:
+    """Docker makes a missing working directory, as root.
+
+    Raises:
+        InvalidArgument: there is a file in the way.
+    """
+    if not directory.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{directory}' is invalid, it needs to be an absolute path"
+        )
+    try:
+        os.close(inroot.open_in(rootfs, directory, os.O_PATH | os.O_DIRECTORY))
+    except FileNotFoundError:
+        try:
+            inroot.make_directories_in(rootfs, directory)
+        except OSError as error:
+            raise Internal(f"cannot make the working directory {directory}: {error}") from None
+    except NotADirectoryError:
+        raise InvalidArgument(f"Cannot mkdir: {directory} is not a directory") from None
+
+
+@asynccontextmanager
+async def open_runs(config: DaemonConfig, clock: Clock) -> AsyncIterator[LinuxRuns]:
+    """The runtime of this host. Leaving the context lets every run run on.
+
+    Raises:
+        Unsupported: conmon is not installed.
+        OSError: the cgroup trees that are needed could not be mounted.
+    """
+    runs = LinuxRuns(config, clock)
+    try:
+        yield runs
+    finally:
+        await runs.close()

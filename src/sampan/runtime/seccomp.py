@@ -1,0 +1,170 @@
+"""The system call filter: from the distribution's profile to the OCI form.
+
+The profile that containers-common ships (and that ``--security-opt seccomp=FILE`` takes) has rules
+with conditions: on the architecture, on the kernel's version, on what capabilities the container
+has. The OCI form has none, so the conditions are decided here, once for each set of
+capabilities, and the result is kept as the bytes that go into every config.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sampan.errors import InvalidArgument
+
+PROFILE = Path("/usr/share/containers/seccomp.json")
+
+ARCHITECTURES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "x86",
+    "ppc64le": "ppc64le",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+}
+"""uname's word -> the profile's."""
+
+_NATIVE = {
+    "amd64": "SCMP_ARCH_X86_64",
+    "arm64": "SCMP_ARCH_AARCH64",
+    "arm": "SCMP_ARCH_ARM",
+    "x86": "SCMP_ARCH_X86",
+    "ppc64le": "SCMP_ARCH_PPC64LE",
+    "s390x": "SCMP_ARCH_S390X",
+    "riscv64": "SCMP_ARCH_RISCV64",
+}
+
+
+class _Conditions(msgspec.Struct, frozen=True):
+    caps: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    min_kernel: str = msgspec.field(name="minKernel", default="")
+
+
+class _Arg(msgspec.Struct, frozen=True, rename="camel"):
+    index: int
+    value: int
+    op: str
+    value_two: int = 0
+
+
+class _Rule(msgspec.Struct, frozen=True, rename="camel"):
+    action: str
+    names: tuple[str, ...] = ()
+    name: str = ""
+    args: tuple[_Arg, ...] | None = None
+    errno_ret: int | None = None
+    includes: _Conditions | None = None
+    excludes: _Conditions | None = None
+
+
+class _ArchMap(msgspec.Struct, frozen=True, rename="camel"):
+    architecture: str
+    sub_architectures: tuple[str, ...] | None = None
+
+
+class _Profile(msgspec.Struct, frozen=True, rename="camel"):
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] | None = None
+    arch_map: tuple[_ArchMap, ...] | None = None
+    syscalls: tuple[_Rule, ...] | None = None
+    flags: tuple[str, ...] | None = None
+    listener_path: str = ""
+    listener_metadata: str = ""
+
+
+class Seccomp:
+    """One host's filters; keeps every translation it has made."""
+
+    def __init__(self, machine: str, kernel: tuple[int, int], profile: Path = PROFILE) -> None:
+        self._arch = ARCHITECTURES.get(machine, machine)
+        self._kernel = kernel
+        self._profile = profile
+        self._cache: dict[tuple[str, frozenset[str]], msgspec.Raw] = {}
+
+    def default(self, capabilities: Sequence[str]) -> msgspec.Raw | None:
+        """The distribution's profile for a container with ``capabilities``; None: it ships
+        none."""
+        key = ("", frozenset(capabilities))
+        if key not in self._cache:
+            try:
+                content = self._profile.read_bytes()
+            except FileNotFoundError:
+                return None
+            self._cache[key] = self._translate(content, key[1])
+        return self._cache[key]
+
+    def custom(self, content: str, capabilities: Sequence[str]) -> msgspec.Raw:
+        """The user's own profile.
+
+        Raises:
+            InvalidArgument: it is not one.
+        """
+        return self._translate(content.encode(), frozenset(capabilities))
+
+    def _translate(self, content: bytes, capabilities: frozenset[str]) -> msgspec.Raw:
+        try:
+            profile = msgspec.json.decode(content, type=_Profile)
+        except msgspec.DecodeError as error:
+            raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from None
+        result: dict[str, Any] = {"defaultAction": profile.default_action}
+        if profile.default_errno_ret is not None:
+            result["defaultErrnoRet"] = profile.default_errno_ret
+        result["architectures"] = self._architectures(profile)
+        if profile.flags:
+            result["flags"] = profile.flags
+        if profile.listener_path:
+            result["listenerPath"] = profile.listener_path
+            result["listenerMetadata"] = profile.listener_metadata
+        result["syscalls"] = [
+            _oci_rule(rule)
+            for rule in profile.syscalls or ()
+            if self._applies(rule, capabilities) and (rule.names or rule.name)
+        ]
+        return msgspec.Raw(msgspec.json.encode(result))
+
+    def _architectures(self, profile: _Profile) -> list[str]:
+        if profile.architectures:
+            return list(profile.architectures)
+        native = _NATIVE.get(self._arch)
+        for entry in profile.arch_map or ():
+            if entry.architecture == native:
+                return [native, *(entry.sub_architectures or ())]
+        return [native] if native else []
+
+    def _applies(self, rule: _Rule, capabilities: frozenset[str]) -> bool:
+        if (out := rule.excludes) is not None and (
+            capabilities.intersection(out.caps)
+            or self._arch in out.arches
+            or (out.min_kernel and self._kernel >= _version(out.min_kernel))
+        ):
+            return False
+        need = rule.includes
+        return need is None or (
+            capabilities.issuperset(need.caps)
+            and (not need.arches or self._arch in need.arches)
+            and (not need.min_kernel or self._kernel >= _version(need.min_kernel))
+        )
+
+
+def _oci_rule(rule: _Rule) -> dict[str, Any]:
+    found: dict[str, Any] = {"names": rule.names or (rule.name,), "action": rule.action}
+    if rule.errno_ret is not None:
+        found["errnoRet"] = rule.errno_ret
+    if rule.args:
+        found["args"] = [
+            {"index": a.index, "value": a.value, "valueTwo": a.value_two, "op": a.op}
+            for a in rule.args
+        ]
+    return found
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor.partition(".")[0] or 0)

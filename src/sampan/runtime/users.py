@@ -1,0 +1,128 @@
+"""Who a container's process is: ``--user`` against the image's own passwd and group files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sampan.errors import InvalidArgument
+from sampan.kernel.inroot import read_in
+from sampan.runtime.contract import NoSuchUser
+
+MAX_ID = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Numeric ids of a process, and the home directory that goes with them."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    """Supplementary groups."""
+    home: str
+
+
+def resolve(rootfs: Path, user: str, group_add: Sequence[str] = ()) -> Identity:
+    """The ids that ``user`` ("", "name", "uid", "name:group", "uid:gid") means in ``rootfs``.
+
+    A number needs no entry in passwd; a name does. With a group given, the user's own
+    supplementary groups do not count (as with Docker).
+
+    Raises:
+        NoSuchUser: the files name no such user or group.
+        InvalidArgument: a number out of range.
+    """
+    passwd = read_in(rootfs, "/etc/passwd") or b""
+    groups = _Groups(rootfs)
+    who, colon, group = user.partition(":")
+    who = who or "0"
+    entry = _passwd_entry(passwd, who)
+    if entry is None and not who.isdigit():
+        raise NoSuchUser(f"unable to find user {who}: no matching entries in passwd file")
+    uid = entry.uid if entry else _checked(who)
+    gid = entry.gid if entry else 0
+    supplementary: list[int] = []
+    if colon and group:
+        gid = groups.find(group)
+    elif entry is not None:
+        supplementary = groups.of_member(entry.name)
+    for extra in group_add:
+        supplementary.append(groups.find(extra))
+    home = entry.home if entry and entry.home else "/"
+    return Identity(uid, gid, tuple(dict.fromkeys(supplementary)), home)
+
+
+def home_of(rootfs: Path, user: str) -> str:
+    """HOME for ``user`` ("/" when passwd does not say).
+
+    Raises:
+        NoSuchUser: a name that passwd does not have.
+    """
+    return resolve(rootfs, user).home
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+def _passwd_entry(passwd: bytes, who: str) -> _Entry | None:
+    """The line whose name is ``who``, else the first whose number is."""
+    by_number: _Entry | None = None
+    for fields in _lines(passwd):
+        if len(fields) < 4 or not fields[2].isdigit() or not fields[3].isdigit():
+            continue
+        home = fields[5] if len(fields) > 5 else ""
+        entry = _Entry(fields[0], int(fields[2]), int(fields[3]), home)
+        if entry.name == who:
+            return entry
+        if by_number is None and who.isdigit() and entry.uid == int(who):
+            by_number = entry
+    return by_number
+
+
+class _Groups:
+    """/etc/group, read when the first question comes."""
+
+    def __init__(self, rootfs: Path) -> None:
+        self._rootfs = rootfs
+        self._rows: list[list[str]] | None = None
+
+    def rows(self) -> list[list[str]]:
+        if self._rows is None:
+            content = read_in(self._rootfs, "/etc/group") or b""
+            self._rows = [f for f in _lines(content) if len(f) > 2 and f[2].isdigit()]
+        return self._rows
+
+    def find(self, group: str) -> int:
+        for fields in self.rows():
+            if fields[0] == group:
+                return int(fields[2])
+        if group.isdigit():
+            return _checked(group)
+        raise NoSuchUser(f"unable to find group {group}: no matching entries in group file")
+
+    def of_member(self, name: str) -> list[int]:
+        return [
+            int(fields[2])
+            for fields in self.rows()
+            if len(fields) > 3 and name in fields[3].split(",")
+        ]
+
+
+def _checked(number: str) -> int:
+    if int(number) > MAX_ID:
+        raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}: {number}")
+    return int(number)
+
+
+def _lines(content: bytes) -> Iterator[list[str]]:
+    for line in content.decode("utf-8", "replace").splitlines():
+        line = line.strip()
+        if line and not line.startswith("#"):
+            yield line.split(":")

@@ -36,7 +36,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
 IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
-IFLA_BRPORT_ISOLATED = 33
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
@@ -158,7 +158,16 @@ def add_veth(
 
 def isolate_port(name: str) -> Message:
     """A bridge port that cannot speak with other isolated ports."""
-    slave = nested(IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_ISOLATED, b"\1"))
+    return _port(name, IFLA_BRPORT_ISOLATED)
+
+
+def hairpin_port(name: str) -> Message:
+    """A bridge port that gets back what it sends to itself."""
+    return _port(name, IFLA_BRPORT_MODE)
+
+
+def _port(name: str, flag: int) -> Message:
+    slave = nested(IFLA_INFO_SLAVE_DATA, attribute(flag, b"\1"))
     body = _info() + _name(name)
     body += nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, b"bridge"), slave)
     return RTM_NEWLINK, 0, body

@@ -24,6 +24,8 @@ _SETS = {
     "same": "type ifname . ifname",
     "apart": "type ifname",
 }
+# Published containers, each as (address, address): who speaks to itself by a published port.
+_SELVES = {"self4": "type ipv4_addr . ipv4_addr", "self6": "type ipv6_addr . ipv6_addr"}
 _MAPS = {
     "any4": "type inet_proto . inet_service : ipv4_addr . inet_service",
     "exact4": "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
@@ -54,9 +56,13 @@ _CHAINS = {
         (
             # From the host's loopback: a container cannot answer 127.0.0.1.
             "oifname @bridges ip saddr 127.0.0.0/8 masquerade",
-            # By a published port to a neighbour on the same bridge (or to oneself): the neighbour
-            # would answer directly, past the translation.
+            # By a published port to a neighbour on the same bridge: it would answer directly, past
+            # the translation. (With br_netfilter loaded such packets are bridged, have no input
+            # interface here, and their answers do come past the translation.)
             "iifname . oifname @same ct status dnat masquerade",
+            # By a published port to oneself: nobody answers a packet from one's own address.
+            "ip saddr . ip daddr @self4 masquerade",
+            "ip6 saddr . ip6 daddr @self6 masquerade",
             "iifname @natted oifname != @bridges masquerade",
         ),
     ),
@@ -107,6 +113,11 @@ class Forwarding:
     container_ip: str
     container_port: int
 
+    def self_element(self) -> tuple[str, str]:
+        """(set, element)."""
+        version = ipaddress.ip_address(self.container_ip).version
+        return f"self{version}", f"{self.container_ip} . {self.container_ip}"
+
     def element(self) -> tuple[str, str, str]:
         """(map, key, value)."""
         host = ipaddress.ip_address(self.host_ip)
@@ -122,6 +133,7 @@ def static_rules(table: str, segments: Iterable[Segment]) -> str:
     lines = [f"add table inet {table}"]
     for name, kind in _SETS.items():
         lines += [f"add set inet {table} {name} {{ {kind}; }}", f"flush set inet {table} {name}"]
+    lines += [f"add set inet {table} {name} {{ {kind}; }}" for name, kind in _SELVES.items()]
     lines += [f"add map inet {table} {name} {{ {kind}; }}" for name, kind in _MAPS.items()]
     for name in _ORDER:
         hook, rules = _CHAINS[name]
@@ -170,27 +182,35 @@ class Firewall:
         self._nft.run("\n".join(lines))
 
     def forward(self, forwardings: Iterable[Forwarding]) -> None:
-        lines = []
-        for forwarding in forwardings:
-            name, key, value = forwarding.element()
-            lines.append(f"add element inet {self.table} {name} {{ {key} : {value} }}")
+        lines = [line for one in forwardings for line in self._add(one)]
         if lines:
             self._nft.run("\n".join(lines))
 
     def unforward(self, forwardings: Iterable[Forwarding]) -> None:
-        """Idempotent."""
-        lines = []
-        for forwarding in forwardings:
-            name, key, value = forwarding.element()
-            lines.append(f"add element inet {self.table} {name} {{ {key} : {value} }}")
-            lines.append(f"delete element inet {self.table} {name} {{ {key} }}")
+        """All of a container's. Idempotent."""
+        lines: dict[str, None] = {}
+        for one in forwardings:
+            name, key, _ = one.element()
+            own, element = one.self_element()
+            lines |= dict.fromkeys(self._add(one))
+            lines[f"delete element inet {self.table} {name} {{ {key} }}"] = None
+            lines[f"delete element inet {self.table} {own} {{ {element} }}"] = None
         if lines:
-            self._nft.run("\n".join(lines))
+            # Additions first: an element that was added may be deleted, once.
+            self._nft.run("\n".join(sorted(lines)))
 
     def replace_forwardings(self, forwardings: Iterable[Forwarding]) -> None:
         """Exactly these from now on, in one transaction."""
         lines = [f"flush map inet {self.table} {name}" for name in _MAPS]
-        for forwarding in forwardings:
-            name, key, value = forwarding.element()
-            lines.append(f"add element inet {self.table} {name} {{ {key} : {value} }}")
+        lines += [f"flush set inet {self.table} {name}" for name in _SELVES]
+        for one in forwardings:
+            lines += self._add(one)
         self._nft.run("\n".join(lines))
+
+    def _add(self, one: Forwarding) -> list[str]:
+        name, key, value = one.element()
+        own, element = one.self_element()
+        return [
+            f"add element inet {self.table} {name} {{ {key} : {value} }}",
+            f"add element inet {self.table} {own} {{ {element} }}",
+        ]

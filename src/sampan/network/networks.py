@@ -201,7 +201,8 @@ class HostNetworks:
             return ()
         default_ip = Options.of(network).host_binding
         wishes = parse_wishes(wanted, default_ip, ipv6=_has_ipv6())
-        return await self._publisher.publish(sandbox.container_id, endpoint, wishes)
+        veth = self._config.instance.veth(endpoint.endpoint_id)
+        return await self._publisher.publish(sandbox.container_id, endpoint, wishes, veth)
 
     async def unpublish(self, container_id: str) -> None:
         await self._publisher.unpublish(container_id)

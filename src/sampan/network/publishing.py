@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from sampan.aio import Tasks
+from sampan.kernel import netlink
 from sampan.network.firewall import Firewall, Forwarding
 from sampan.network.ports import Held, PortBook, Wish
 from sampan.network.relay import Relay
@@ -23,7 +24,7 @@ class Publisher:
         self._relay = Relay(tasks)
 
     async def publish(
-        self, container_id: str, endpoint: EndpointSettings, wishes: Sequence[Wish]
+        self, container_id: str, endpoint: EndpointSettings, wishes: Sequence[Wish], veth: str
     ) -> tuple[PublishedPort, ...]:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self.unpublish, container_id)
@@ -32,7 +33,13 @@ class Publisher:
             self._forwarded.setdefault(container_id, []).extend(forwardings)
             if self._firewall is not None and forwardings:
                 firewall = self._firewall
-                await self._worker.run(lambda: firewall.forward(forwardings))
+
+                def forward() -> None:
+                    # br_netfilter turns a packet to oneself round within the bridge.
+                    self._worker.netlink.do(netlink.hairpin_port(veth))
+                    firewall.forward(forwardings)
+
+                await self._worker.run(forward)
             undo.pop_all()
         return tuple(one.port for one in held)
 

@@ -6,6 +6,7 @@ The cache is bounded by its entries' own time-to-live and by number.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -183,10 +184,8 @@ class Forwarder:
         asking.sent = os.urandom(2) + asking.packet[2:]
         asking.deadline = time.monotonic() + TIMEOUT_S
         self._asking[sock.fileno()] = asking
-        try:
+        with contextlib.suppress(BlockingIOError):
             sock.connect((server, 53))
-        except BlockingIOError:
-            pass
         if not asking.stream:
             sock.send(asking.sent)
         # Registered only once it is connecting: an idle stream socket reports a hang-up.

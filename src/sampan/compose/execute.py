@@ -157,9 +157,11 @@ class Executor:
     def _post(self, action: CreateContainer, name: str, keep: dict[str, str]) -> str:
         project, service = self.project, action.service
         digest, parts = hashes(project, service)
+        image = action.image_id or images.inspect(self.client, project.image_of(service))["Id"]
         labels = bodies.container_labels(
             project, service, action.number, config_hash=digest, parts=parts
         )
+        labels[bodies.PREFIX + "image"] = image
         return create_container(
             self.client,
             project,

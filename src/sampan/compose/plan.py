@@ -54,6 +54,8 @@ class CreateContainer:
     service: Service
     number: int
     name: str
+    image_id: str = ""
+    """Empty when a step of the same plan brings the image: it is asked for then."""
     replaces: Seen | None = None
     keep_volumes: bool = True
     timeout_s: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -218,14 +219,15 @@ class _Up:
         self.created[service.name] = []
         self.replicas[service.name] = []
         # Running ones are kept first when there are too many, then the oldest.
-        ranked = sorted(existing, key=lambda c: (not c.running, c.number))
-        for extra in ranked[wanted:]:
-            self._remove(extra, "scaled down")
+        ranked = sorted(existing, key=lambda c: (not c.running, _left_over(c), c.number))
+        gone = [
+            self._remove(extra, _left_over(extra) or "scaled down") for extra in ranked[wanted:]
+        ]
         kept = sorted(ranked[:wanted], key=lambda c: c.number)
         for container in kept:
-            why = self._outdated(service, container)
+            why = _left_over(container) or self._outdated(service, container)
             if why:
-                self._create(service, container.number, why, container)
+                self._create(service, container.number, why, container, gone)
             else:
                 self.replicas[service.name].append((container.name, container.id))
         numbers = {c.number for c in kept}
@@ -234,17 +236,22 @@ class _Up:
             while number in numbers:
                 number += 1
             numbers.add(number)
-            self._create(service, number, "new" if not existing else "scaled up", None)
+            self._create(service, number, "new" if not existing else "scaled up", None, gone)
 
-    def _create(self, service: Service, number: int, why: str, old: Seen | None) -> None:
+    def _create(
+        self, service: Service, number: int, why: str, old: Seen | None, gone: list[int]
+    ) -> None:
         name = container_name(self.project, service, number)
-        waits: list[int | None] = [self.images.get(self.project.image_of(service))]
+        # What goes away may hold the name or the port of what comes.
+        waits: list[int | None] = [self.images.get(self.project.image_of(service)), *gone]
         waits += [self.networks.get(a.network) for a in service.attachments]
         waits += [self.volumes.get(m.source) for m in service.mounts]
         for dependency in (*service.shared_with(), *(li.partition(":")[0] for li in service.links)):
             waits += self.created.get(dependency, [])
         keep = not self.options.renew_volumes
-        action = CreateContainer(service, number, name, old, keep, self.options.timeout_s)
+        image = self.project.image_of(service)
+        known = "" if image in self.images else self.observed.images.get(image, "")
+        action = CreateContainer(service, number, name, known, old, keep, self.options.timeout_s)
         verb = "recreate" if old else "create"
         step = self.out.add(verb, f"container {name}", why, action, *waits)
         self.created[service.name].append(step)
@@ -291,13 +298,13 @@ class _Up:
         )
         return f"config changed: {', '.join(keys)}"
 
-    def _remove(self, container: Seen, why: str) -> None:
+    def _remove(self, container: Seen, why: str) -> int:
         stop = None
         if container.running:
             action = StopContainer(container, self.options.timeout_s)
             stop = self.out.add("stop", f"container {container.name}", why, action)
         gone = RemoveContainer(container)
-        self.out.add("remove", f"container {container.name}", why, gone, stop)
+        return self.out.add("remove", f"container {container.name}", why, gone, stop)
 
     def _starts(self, service: Service) -> None:
         self.started[service.name] = []
@@ -378,3 +385,9 @@ class _Up:
                 f"containers of services that are not in the file: {names}; "
                 "--remove-orphans removes them"
             )
+
+
+def _left_over(container: Seen) -> str:
+    """Why a container with a temporary name is there; empty for all others."""
+    temporary = re.match(r"[0-9a-f]{12}_", container.name)
+    return "left by an interrupted recreation" if temporary else ""

@@ -94,8 +94,8 @@ async def save(chosen: list[Chosen], layers: LayerStore) -> AsyncIterator[bytes]
                 top = stack[-1].diff_id if stack else one.image.id
                 repositories.setdefault(name, {})[tag.tag] = top.removeprefix("sha256:")
         yield _member("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-        top = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index}
-        yield _member("index.json", _json(top))
+        oci = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": index}
+        yield _member("index.json", _json(oci))
         yield _member("manifest.json", _json(docker))
         if repositories:
             yield _member("repositories", _json(repositories))

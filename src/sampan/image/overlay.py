@@ -53,8 +53,7 @@ class OverlaySnapshots(SnapshotDriver):
 
     async def diff(self, key: str) -> AsyncIterator[bytes]:
         self.parent(key)
-        async for chunk in self._pool.pack_stream(self.home(key) / "diff"):
-            yield chunk
+        return self._pool.pack_stream(self.home(key) / "diff")
 
 
 def mount_stack(home: Path, lower: list[Path]) -> Path:

@@ -16,7 +16,6 @@ from sampan.image.config import chain_id, encode_config, parse_config, rfc3339
 from sampan.image.contract import (
     BadLayer,
     Credentials,
-    Image,
     ImageConfig,
     Progress,
     Removed,
@@ -34,6 +33,7 @@ from sampan.image.trash import Trash, discard
 from sampan.image.vfs import VfsSnapshots
 from sampan.image.workers import WorkerPool
 from sampan.store.contract import Store
+from sampan.store.records import Image
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 

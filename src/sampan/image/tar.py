@@ -122,7 +122,7 @@ class Reader:
         Raises:
             BadTar: checksum, number or length make no sense.
         """
-        raw = []
+        raw: list[bytes] = []
         extended: dict[bytes, bytes] = {}
         long_name = long_link = b""
         while True:

@@ -57,7 +57,9 @@ class VfsSnapshots(SnapshotDriver):
         return layer.chain_id, layer.diff_id
 
     async def diff(self, key: str) -> AsyncIterator[bytes]:
-        changes = await self._changes(key)
+        return self._diff(await self._changes(key))
+
+    async def _diff(self, changes: Path) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._pool.pack_stream(changes):
                 yield chunk

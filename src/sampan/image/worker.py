@@ -122,7 +122,7 @@ def _gunzip(chunk: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
                 while not chunk and (data := unzip.decompress(b"", _OUT)):
                     yield data
                 chunk = chunk or next(chunks, b"")
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]
         raise BadTar(f"invalid gzip data: {error}") from error
     if not unzip.eof:
         raise BadTar("unexpected EOF: the gzip stream is cut short")

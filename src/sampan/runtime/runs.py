@@ -17,11 +17,11 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.aio import Clock, in_thread, shielded
+from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, Internal, InvalidArgument
 from sampan.kernel import cgroup, inroot, process
-from sampan.runtime import execs, facts, files, monitor, spec, users
+from sampan.runtime import capabilities, execs, facts, files, monitor, spec, users
 from sampan.runtime.attach import connect
 from sampan.runtime.contract import (
     AttachStream,
@@ -61,6 +61,13 @@ class LinuxRuns:
         self._runtimes = Runtimes(config.runtimes, files.oci_root(config.paths))
         self._exits = Exits(files.exits(config.paths), self._oom_killed)
 
+    async def warm_up(self) -> None:
+        """Compile the default filter before the first container asks for it."""
+        granted, _ = capabilities.effective(
+            (), (), privileged=False, available=self._facts.capabilities
+        )
+        await in_thread(self._facts.seccomp.default, granted)
+
     async def close(self) -> None:
         """The daemon goes; runs stay."""
         await self._exits.close()
@@ -71,8 +78,8 @@ class LinuxRuns:
     async def create(self, spec_: BundleSpec, *, runtime: str) -> CreatedRun:
         at = RunFiles.of(self._paths, spec_.id)
         oci = self._runtimes.get(runtime)
-        check_sources(spec_)
-        bundle = spec.build(spec_, self._facts, cgroup=self._group(spec_.id))
+        # In a thread: it reads the image's passwd from a disk, and may compile a filter (15 ms).
+        bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.direct)
         async with AsyncExitStack() as undo:
             try:
                 at.directory.mkdir(mode=0o700)
@@ -253,6 +260,10 @@ class LinuxRuns:
 
     # -- inside
 
+    def _bundle(self, spec_: BundleSpec, *, takes_bpf: bool) -> spec.Bundle:
+        check_sources(spec_)
+        return spec.build(spec_, self._facts, cgroup=self._group(spec_.id), takes_bpf=takes_bpf)
+
     def _group(self, run_id: str) -> str:
         return f"{self._config.instance.cgroup}/{run_id}"
 
@@ -310,7 +321,10 @@ async def open_runs(config: DaemonConfig, clock: Clock) -> AsyncIterator[LinuxRu
         OSError: the cgroup trees that are needed could not be mounted.
     """
     runs = LinuxRuns(config, clock)
+    tasks = Tasks()
+    tasks.spawn(runs.warm_up(), name="compile the default seccomp profile")
     try:
         yield runs
     finally:
+        await tasks.close()
         await runs.close()

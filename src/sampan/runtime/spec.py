@@ -18,6 +18,8 @@ from sampan.store.records import HostConfig
 
 OCI_VERSION = "1.0.2"
 
+_BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
+
 _NETWORK_SYSCTLS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
     "net.ipv4.ping_group_range": "0 2147483647",
@@ -45,8 +47,10 @@ class Security:
     unconfined_paths: bool = False
 
 
-def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str) -> Bundle:
-    """``cgroup``: the run's group, relative to the root of each tree.
+def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str, takes_bpf: bool) -> Bundle:
+    """Args:
+        cgroup: the run's group, relative to the root of each tree.
+        takes_bpf: the runtime is crun, which takes a compiled system call filter.
 
     Raises:
         NoSuchUser, InvalidArgument, Unsupported, CommandNotFound (no command at all).
@@ -93,6 +97,7 @@ def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str) -> Bundle:
         "resources": resources,
         "devices": nodes,
     }
+    annotations = dict(host.annotations)
     if sysctls := _sysctls(spec):
         linux["sysctl"] = sysctls
     if not (host.privileged or security.unconfined_paths):
@@ -105,7 +110,10 @@ def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str) -> Bundle:
             else facts.seccomp.default(granted)
         )
         if profile is not None:
-            linux["seccomp"] = profile
+            linux["seccomp"] = profile.oci
+            if takes_bpf and profile.bpf:
+                # The profile stays: a crun that did not know the annotation would compile it.
+                annotations[_BPF_ANNOTATION] = profile.bpf
         else:
             warnings.append(
                 "no seccomp profile: install the package golang-github-containers-common"
@@ -124,8 +132,8 @@ def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str) -> Bundle:
         config["hostname"] = spec.hostname
         if spec.domainname:
             config["domainname"] = spec.domainname
-    if host.annotations:
-        config["annotations"] = host.annotations
+    if annotations:
+        config["annotations"] = annotations
     return Bundle(msgspec.json.encode(config), msgspec.json.encode(process), tuple(warnings))
 
 

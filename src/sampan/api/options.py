@@ -1,0 +1,261 @@
+"""The daemon's command line and its ``daemon.json``, merged into one ``DaemonConfig``.
+
+The file takes Docker's keys. As with Docker, an option given in both places is an error: which of
+the two was meant is not for us to guess.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sampan import __version__
+from sampan.config import (
+    DEFAULT_GROUP,
+    DEFAULT_ROOT,
+    DEFAULT_SOCKET,
+    DEFAULT_STATE,
+    DaemonConfig,
+    Paths,
+)
+from sampan.errors import InvalidArgument
+
+DEFAULT_FILE = Path("/etc/sampan/daemon.json")
+LEVELS = ("debug", "info", "warn", "warning", "error", "fatal")
+
+
+class _Pool(msgspec.Struct, forbid_unknown_fields=True):
+    base: str
+    size: int
+
+
+class _Runtime(
+    msgspec.Struct, rename={"runtime_args": "runtimeArgs", "runtime_type": "runtimeType"}
+):
+    path: str = ""
+    runtime_args: list[str] | None = None
+    runtime_type: str = ""
+
+
+class _Ulimit(msgspec.Struct, rename="pascal"):
+    name: str
+    soft: int
+    hard: int
+
+
+class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_only=True):
+    """``daemon.json``."""
+
+    data_root: str | UnsetType = UNSET
+    exec_root: str | UnsetType = UNSET
+    hosts: list[str] | UnsetType = UNSET
+    group: str | UnsetType = UNSET
+    registry_mirrors: list[str] | UnsetType = UNSET
+    insecure_registries: list[str] | UnsetType = UNSET
+    log_level: str | UnsetType = UNSET
+    debug: bool | UnsetType = UNSET
+    bip: str | UnsetType = UNSET
+    default_address_pools: list[_Pool] | UnsetType = UNSET
+    dns: list[str] | UnsetType = UNSET
+    dns_opts: list[str] | UnsetType = UNSET
+    dns_search: list[str] | UnsetType = UNSET
+    labels: list[str] | UnsetType = UNSET
+    storage_driver: str | UnsetType = UNSET
+    runtimes: dict[str, _Runtime] | UnsetType = UNSET
+    default_runtime: str | UnsetType = UNSET
+    iptables: bool | UnsetType = UNSET
+    ip_forward: bool | UnsetType = UNSET
+    shutdown_timeout: int | UnsetType = UNSET
+    default_ulimits: dict[str, _Ulimit] | UnsetType = UNSET
+    default_shm_size: str | int | UnsetType = UNSET
+    live_restore: bool | UnsetType = UNSET
+    tls: bool | UnsetType = UNSET
+    tlsverify: bool | UnsetType = UNSET
+    tlscacert: str | UnsetType = UNSET
+    tlscert: str | UnsetType = UNSET
+    tlskey: str | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a tcp:// socket needs: who may come in, and who we are."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    config: DaemonConfig
+    tls: TlsFiles | None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. Nothing has a default here: absent and default are different things as
+    long as the file has not been read."""
+    parse = argparse.ArgumentParser(
+        prog="sampand", description="The sampan daemon.", argument_default=argparse.SUPPRESS
+    )
+    parse.add_argument("--version", action="version", version=f"sampand {__version__}")
+    parse.add_argument("--config", "--config-file", dest="config", metavar="FILE")
+    parse.add_argument("--root", "--data-root", dest="data_root", metavar="DIR")
+    parse.add_argument("--state", "--exec-root", dest="exec_root", metavar="DIR")
+    parse.add_argument("-H", "--host", dest="hosts", action="append", metavar="unix://PATH")
+    parse.add_argument("-G", "--group", dest="group", metavar="NAME")
+    parse.add_argument("--registry-mirror", dest="registry_mirrors", action="append", metavar="URL")
+    parse.add_argument(
+        "--insecure-registry", dest="insecure_registries", action="append", metavar="HOST"
+    )
+    parse.add_argument("-l", "--log-level", dest="log_level", choices=LEVELS)
+    parse.add_argument("-D", "--debug", dest="debug", action="store_true")
+    parse.add_argument("--bip", dest="bip", metavar="ADDRESS/PREFIX")
+    parse.add_argument("--dns", dest="dns", action="append", metavar="ADDRESS")
+    parse.add_argument("--dns-opt", dest="dns_opts", action="append", metavar="OPTION")
+    parse.add_argument("--dns-search", dest="dns_search", action="append", metavar="DOMAIN")
+    parse.add_argument("--label", dest="labels", action="append", metavar="KEY=VALUE")
+    parse.add_argument("-s", "--storage-driver", dest="storage_driver", metavar="NAME")
+    parse.add_argument("--default-runtime", dest="default_runtime", metavar="NAME")
+    parse.add_argument("--shutdown-timeout", dest="shutdown_timeout", type=int, metavar="SECONDS")
+    parse.add_argument("--tlsverify", dest="tlsverify", action="store_true")
+    parse.add_argument("--tlscacert", dest="tlscacert", metavar="FILE")
+    parse.add_argument("--tlscert", dest="tlscert", metavar="FILE")
+    parse.add_argument("--tlskey", dest="tlskey", metavar="FILE")
+    return parse
+
+
+def load(arguments: list[str] | None = None) -> Options:
+    """Read the command line (``None``: the process's own) and the file it names.
+
+    Raises:
+        InvalidArgument: names the file and the key.
+    """
+    flags = vars(parser().parse_args(arguments))
+    named = flags.pop("config", None)
+    path = Path(named) if named else DEFAULT_FILE
+    file = read_file(path, required=named is not None)
+    given = {
+        name: value
+        for name in file.__struct_fields__
+        if (value := getattr(file, name)) is not UNSET
+    }
+    if both := sorted(given.keys() & flags.keys()):
+        names = ", ".join(name.replace("_", "-") for name in both)
+        raise InvalidArgument(
+            f"unable to configure the daemon with file {path}: the following options are given "
+            f"both as a flag and in the file: {names}: remove one of the two"
+        )
+    return _options(msgspec.structs.replace(file, **flags), path)
+
+
+def read_file(path: Path, *, required: bool) -> DaemonFile:
+    """``daemon.json``; an absent one that nobody named says nothing."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        if required:
+            raise InvalidArgument(f"configuration file {path} does not exist") from None
+        return DaemonFile()
+    except OSError as error:
+        raise InvalidArgument(f"configuration file {path}: {error.strerror}") from error
+    if not raw.strip():
+        return DaemonFile()
+    try:
+        return msgspec.json.decode(raw, type=DaemonFile)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"configuration file {path}: {error}") from error
+
+
+def _options(said: DaemonFile, path: Path) -> Options:
+    def text(value: str | UnsetType, default: str) -> str:
+        return default if isinstance(value, UnsetType) else value
+
+    def many(value: list[str] | UnsetType) -> tuple[str, ...]:
+        return () if isinstance(value, UnsetType) else tuple(value)
+
+    level = text(said.log_level, "info")
+    if level not in LEVELS:
+        raise InvalidArgument(
+            f"configuration file {path}: log-level: {level!r} is none of {', '.join(LEVELS)}"
+        )
+    state = Path(text(said.exec_root, str(DEFAULT_STATE)))
+    default_host = f"unix://{DEFAULT_SOCKET if state == DEFAULT_STATE else state / 'sampan.sock'}"
+    runtimes: dict[str, str] = {}
+    for name, runtime in (said.runtimes or {}).items():
+        if runtime.runtime_args or runtime.runtime_type or not runtime.path:
+            raise InvalidArgument(
+                f"configuration file {path}: runtimes.{name}: give the path of an OCI runtime; "
+                "runtimeArgs and runtimeType are not supported"
+            )
+        runtimes[name] = runtime.path
+    config = DaemonConfig(
+        paths=Paths(Path(text(said.data_root, str(DEFAULT_ROOT))).absolute(), state.absolute()),
+        hosts=many(said.hosts) or (default_host,),
+        group=text(said.group, DEFAULT_GROUP),
+        registry_mirrors=many(said.registry_mirrors),
+        insecure_registries=many(said.insecure_registries),
+        log_level="debug" if said.debug is True else level,
+        runtimes=runtimes,
+        default_runtime=text(said.default_runtime, "crun"),
+        default_address_pools=()
+        if isinstance(said.default_address_pools, UnsetType)
+        else tuple((pool.base, pool.size) for pool in said.default_address_pools),
+        default_bridge_subnet=text(said.bip, "") or None,
+        dns=many(said.dns),
+        dns_search=many(said.dns_search),
+        dns_options=many(said.dns_opts),
+        labels=many(said.labels),
+        storage_driver=text(said.storage_driver, "") or None,
+        iptables=said.iptables is not False,
+        ip_forward=said.ip_forward is not False,
+        shutdown_timeout_s=15.0
+        if isinstance(said.shutdown_timeout, UnsetType)
+        else float(said.shutdown_timeout),
+        default_shm_bytes=_bytes(said.default_shm_size, path),
+        default_ulimits={}
+        if isinstance(said.default_ulimits, UnsetType)
+        else {name: (limit.soft, limit.hard) for name, limit in said.default_ulimits.items()},
+    )
+    return Options(config, _tls(said, config.hosts))
+
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _bytes(value: str | int | UnsetType, path: Path) -> int:
+    if isinstance(value, UnsetType):
+        return 64 << 20
+    if isinstance(value, int):
+        return value
+    number = value.lower().removesuffix("b").removesuffix("i")
+    digits = number.rstrip("kmgt")
+    unit = number[len(digits) :]
+    if not digits.isdigit() or unit not in _UNITS:
+        raise InvalidArgument(
+            f"configuration file {path}: default-shm-size: {value!r} is no size, as 64M is one"
+        )
+    return int(digits) * _UNITS[unit]
+
+
+def _tls(said: DaemonFile, hosts: tuple[str, ...]) -> TlsFiles | None:
+    tcp = [host for host in hosts if host.startswith("tcp://")]
+    for host in hosts:
+        if not host.startswith(("unix://", "tcp://")):
+            raise InvalidArgument(
+                f"cannot listen on {host!r}: hosts are unix://PATH or tcp://ADDRESS:PORT"
+            )
+    if not tcp:
+        return None
+    files = (said.tlscacert, said.tlscert, said.tlskey)
+    if said.tlsverify is not True or any(isinstance(name, UnsetType) for name in files):
+        raise InvalidArgument(
+            f"refusing to listen on {tcp[0]} without client certificates: whoever reaches the "
+            "port owns the host. Give --tlsverify --tlscacert --tlscert --tlskey, or use a "
+            "unix:// socket"
+        )
+    ca, certificate, key = (Path(str(name)) for name in files)
+    return TlsFiles(ca, certificate, key)

@@ -1,0 +1,42 @@
+"""What the host must have before a daemon makes sense: one sentence each, with the cure."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+from pathlib import Path
+
+from sampan.config import DaemonConfig
+from sampan.errors import Forbidden, SampanError, Unsupported
+
+SECCOMP = Path("/usr/share/containers/seccomp.json")
+
+
+def problems(config: DaemonConfig) -> list[SampanError]:
+    """Everything that is missing, so that one ``apt-get install`` cures it all."""
+    found: list[SampanError] = []
+    if os.geteuid() != 0:
+        found.append(Forbidden("sampand needs root: start it with sudo"))
+    runtime = config.runtimes.get(config.default_runtime, config.default_runtime)
+    if shutil.which(runtime) is None:
+        found.append(_missing(f"the OCI runtime {runtime}", "crun"))
+    if shutil.which("conmon") is None:
+        found.append(_missing("conmon, which holds each container", "conmon"))
+    if config.iptables and ctypes.util.find_library("nftables") is None and not _library():
+        found.append(_missing("libnftables", "libnftables1"))
+    if not SECCOMP.exists() and not Path("/etc/containers/seccomp.json").exists():
+        found.append(_missing(f"the seccomp profile {SECCOMP}", "golang-github-containers-common"))
+    return found
+
+
+def _library() -> bool:
+    try:
+        ctypes.CDLL("libnftables.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _missing(what: str, package: str) -> Unsupported:
+    return Unsupported(f"sampand needs {what}: apt-get install {package}")

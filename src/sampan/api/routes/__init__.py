@@ -1,0 +1,44 @@
+"""Every route of the API, one module a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sampan.api.router import Handler, Route
+
+
+def every() -> Iterator[Route]:
+    """All routes. The order counts only where two patterns match the same path."""
+    from sampan.api.routes import (
+        attach,
+        build,
+        containers,
+        distribution,
+        execs,
+        images,
+        lifecycle,
+        networks,
+        swarm,
+        system,
+        transfer,
+        volumes,
+    )
+
+    for module in (
+        system,
+        containers,
+        lifecycle,
+        attach,
+        execs,
+        transfer,
+        images,
+        networks,
+        volumes,
+        build,
+        distribution,
+        swarm,
+    ):
+        yield from module.ROUTES
+
+
+__all__ = ["Handler", "Route", "every"]

@@ -1,0 +1,113 @@
+"""A container's output and input: ``attach`` (hijacked) and ``logs`` (streamed)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiohttp import web
+
+from sampan.api import moments
+from sampan.api.call import Call
+from sampan.api.errors import sentence_of
+from sampan.api.frames import content_type, error_frame, log_bytes, parse_detach_keys
+from sampan.api.hijack import Hijacked, Pumping, pump, take_over
+from sampan.api.router import Route
+from sampan.engine.contract import LogRequest
+from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.store.events import Event
+from sampan.store.records import Container
+
+
+async def attach(call: Call) -> web.StreamResponse:
+    engine = call.services.engine
+    container = engine.get(call.path["id"])
+    spec = container.spec
+    keys = parse_detach_keys(call.text("detachKeys"))
+    live, replay = call.flag("stream"), call.flag("logs")
+    stdin = call.flag("stdin") and live and spec.open_stdin
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if container.run is not None and container.run.paused and container.running:
+        raise Conflict(f"container {container.id} is paused, unpause the container before attach")
+    # Everything that can fail as an HTTP answer has to happen before the connection is raw.
+    stream = await engine.attach(container.id) if live else None
+    raw = take_over(call.request, content_type(call.version, tty=spec.tty))
+    try:
+        if replay:
+            logs = engine.logs(container.id, LogRequest(stdout=stdout, stderr=stderr))
+            async for batch in logs:
+                await raw.write(log_bytes(batch, tty=spec.tty, stamp=False, details=b""))
+        if stream is not None:
+            how = Pumping(
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                tty=spec.tty,
+                close_stdin=spec.stdin_once and not spec.tty,
+                detach_keys=keys if spec.tty and stdin else b"",
+            )
+            _publish(call, container, "attach")
+            if await pump(raw, stream, how) == "detached":
+                _publish(call, container, "detach")
+    except ConnectionError:
+        pass  # the client is gone
+    except SampanError as error:
+        with suppress(ConnectionError):
+            await raw.write(error_frame(sentence_of(error)))
+    finally:
+        if stream is not None:
+            await stream.close()
+        await raw.finish()
+    return Hijacked()
+
+
+def _publish(call: Call, container: Container, action: str) -> None:
+    attributes = {**container.spec.labels, "image": container.spec.image, "name": container.name}
+    call.services.events.publish(Event("container", action, container.id, attributes))
+
+
+async def logs(call: Call) -> web.StreamResponse:
+    engine = call.services.engine
+    container = engine.get(call.path["id"])
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not (stdout or stderr):
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    now = call.services.clock.now()
+    request = LogRequest(
+        follow=call.flag("follow"),
+        tail=_tail(call.text("tail")),
+        since_ns=moments.parse_ns(call.text("since"), "since", now=now),
+        until_ns=moments.parse_ns(call.text("until"), "until", now=now),
+        stdout=stdout,
+        stderr=stderr,
+    )
+    tty, stamp = container.spec.tty, call.flag("timestamps")
+    batches = engine.logs(container.id, request)
+    iterator = aiter(batches)
+    # What fails at once (log driver "none") is an HTTP error; with follow, nothing may come for
+    # long, and the head must not wait for it.
+    first = None if request.follow else await anext(iterator, None)
+    response = await call.stream(content_type(call.version, tty=tty))
+    try:
+        if first is not None:
+            await response.write(log_bytes(first, tty=tty, stamp=stamp, details=b""))
+        async for batch in iterator:
+            if batch:
+                await response.write(log_bytes(batch, tty=tty, stamp=stamp, details=b""))
+    except SampanError as error:
+        await response.write(error_frame(sentence_of(error)))
+    return response
+
+
+def _tail(written: str) -> int | None:
+    """``all`` (also what is not a number, and what is negative) means everything."""
+    try:
+        lines = int(written)
+    except ValueError:
+        return None
+    return lines if lines >= 0 else None
+
+
+ROUTES = (
+    Route("POST", "/containers/{id}/attach", attach, streams=True),
+    Route("GET", "/containers/{id}/logs", logs, streams=True),
+)

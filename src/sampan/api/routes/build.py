@@ -1,0 +1,144 @@
+"""Building an image from a context in the request's body; pruning what builds left."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from sampan.aio import in_thread, shielded
+from sampan.api import context, credentials
+from sampan.api.call import Call
+from sampan.api.filters import Filters
+from sampan.api.lines import LineStream, answer
+from sampan.api.router import Route
+from sampan.api.routes.transfer import body_chunks
+from sampan.api.types.common import PruneReport
+from sampan.api.types.hostconfig import Ulimit as WireUlimit
+from sampan.api.types.images import Line
+from sampan.build.contract import BuildOutput, BuildRequest
+from sampan.build.prune import prune as prune_cache
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.store.records import Ulimit
+
+_ARGS = msgspec.json.Decoder(dict[str, str | None] | None)
+_LABELS = msgspec.json.Decoder(dict[str, str] | None)
+_STRINGS = msgspec.json.Decoder(list[str] | None)
+_ULIMITS = msgspec.json.Decoder(list[WireUlimit] | None)
+_CLEANUP_S = 60.0
+
+
+class _BuildResult(msgspec.Struct):
+    id: str = msgspec.field(name="ID")
+
+
+def _json(call: Call, name: str, decoder: msgspec.json.Decoder[object]) -> object:
+    """A query parameter that is JSON."""
+    written = call.text(name)
+    if not written:
+        return None
+    try:
+        return decoder.decode(written)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"invalid value for parameter {name}: {error}") from error
+
+
+def _extra_hosts(call: Call) -> tuple[str, ...]:
+    """ "name:address", repeated or joined by commas; docker-py sends "name:address" too."""
+    written = [part for one in call.query.getall("extrahosts", []) for part in one.split(",")]
+    return tuple(part for part in written if part)
+
+
+def request_of(call: Call, directory: Path) -> BuildRequest:
+    """Every parameter of the query.
+
+    Raises:
+        InvalidArgument, Unsupported
+    """
+    if call.text("version", "1") not in ("", "1"):
+        raise Unsupported(
+            "this daemon has the classic builder only: set DOCKER_BUILDKIT=0 and build again"
+        )
+    if call.text("remote") not in ("", "client-session"):
+        raise Unsupported(
+            "building from a URL is not supported: fetch it and build from the directory"
+        )
+    args = _json(call, "buildargs", _ARGS)
+    labels = _json(call, "labels", _LABELS)
+    cache_from = _json(call, "cachefrom", _STRINGS)
+    ulimits = _json(call, "ulimits", _ULIMITS)
+    return BuildRequest(
+        context=directory,
+        dockerfile=call.text("dockerfile") or "Dockerfile",
+        tags=tuple(tag for tag in call.query.getall("t", []) if tag),
+        build_args=args if isinstance(args, dict) else {},
+        labels=labels if isinstance(labels, dict) else {},
+        target=call.text("target"),
+        no_cache=call.flag("nocache"),
+        pull=call.flag("pull"),
+        cache_from=tuple(cache_from) if isinstance(cache_from, list) else (),
+        network_mode=call.text("networkmode") or "default",
+        extra_hosts=_extra_hosts(call),
+        memory=call.number("memory", 0) or 0,
+        shm_size=call.number("shmsize", 0) or 0,
+        ulimits=tuple(
+            Ulimit(name=limit.name, soft=limit.soft, hard=limit.hard)
+            for limit in (ulimits if isinstance(ulimits, list) else ())
+        ),
+        platform=call.text("platform"),
+        squash=call.flag("squash"),
+        credentials=credentials.from_config_header(
+            call.request.headers.get("X-Registry-Config", "")
+        ),
+    )
+
+
+async def build(call: Call) -> web.StreamResponse:
+    services = call.services
+    directory = services.config.paths.tmp / f"context-{secrets.token_hex(8)}"
+    request = request_of(call, directory)
+    quiet = call.flag("q")
+    lines = LineStream()
+
+    def emit(output: BuildOutput) -> None:
+        if output.image_id:
+            lines.put(Line(aux=_BuildResult(id=output.image_id)))
+        elif quiet:
+            return
+        elif output.progress is not None:
+            lines.progress(output.progress)
+        else:
+            lines.put(Line(stream=output.text))
+
+    async def run() -> None:
+        directory.mkdir(mode=0o700)
+        try:
+            await context.receive(body_chunks(call), directory, directory.with_suffix(".spool"))
+            image_id = await services.builder.build(request, emit)
+            if quiet:
+                lines.put(Line(stream=f"{image_id}\n"))
+        finally:
+            await shielded(in_thread(shutil.rmtree, directory), deadline_s=_CLEANUP_S)
+
+    return await answer(call, run(), lines)
+
+
+async def prune(call: Call) -> web.Response:
+    services = call.services
+    Filters.parse(call.text("filters"), ())
+    keys, reclaimed = await prune_cache(
+        services.store,
+        services.images,
+        everything=call.flag("all"),
+        in_use=services.engine.image_users,
+    )
+    return call.json(PruneReport(caches_deleted=keys or None, space_reclaimed=max(0, reclaimed)))
+
+
+ROUTES = (
+    Route("POST", "/build", build, streams=True),
+    Route("POST", "/build/prune", prune),
+)

@@ -1,0 +1,145 @@
+"""Processes started in a running container."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from aiohttp import web
+from msgspec import UNSET
+
+from sampan.api.call import Call
+from sampan.api.errors import sentence_of
+from sampan.api.frames import content_type, error_frame, parse_detach_keys
+from sampan.api.hijack import Hijacked, Pumping, pump, take_over
+from sampan.api.router import Route
+from sampan.api.routes.lifecycle import window
+from sampan.api.types import containers as wire
+from sampan.api.types.common import IdResponse
+from sampan.engine.contract import ExecRequest, ExecState
+from sampan.errors import InvalidArgument, SampanError
+from sampan.runtime.contract import AttachStream
+
+
+async def create(call: Call) -> web.Response:
+    body = await call.body(wire.EXEC_CREATE_DECODER)
+    args = (body.cmd,) if isinstance(body.cmd, str) else tuple(body.cmd or ())
+    if not args:
+        raise InvalidArgument("No exec command specified")
+    parse_detach_keys(body.detach_keys or "")
+    exec_id = await call.services.engine.exec_create(
+        call.path["id"],
+        ExecRequest(
+            args=args,
+            env=tuple(body.env or ()),
+            user=body.user or "",
+            working_dir=body.working_dir or "",
+            tty=bool(body.tty),
+            attach_stdin=bool(body.attach_stdin),
+            attach_stdout=bool(body.attach_stdout),
+            attach_stderr=bool(body.attach_stderr),
+            privileged=bool(body.privileged),
+            detach_keys=body.detach_keys or "",
+            console_size=body.console_size or (0, 0),
+        ),
+    )
+    return call.json(IdResponse(id=exec_id), status=201)
+
+
+async def start(call: Call) -> web.StreamResponse:
+    engine, exec_id = call.services.engine, call.path["id"]
+    body = await call.body(wire.EXEC_START_DECODER, default=wire.ExecStartBody())
+    state = engine.exec_inspect(exec_id)
+    size = body.console_size or (0, 0)
+    if size != (0, 0) and not (body.tty or state.tty):
+        raise InvalidArgument("a console size is for an exec with a terminal: set Tty")
+    if body.detach:
+        stream = await engine.exec_start(exec_id, console_size=size)
+        call.services.tasks.spawn(_drain(stream), name=f"exec/{exec_id[:12]}/detached")
+        return call.empty(200)
+    stream = await engine.exec_start(exec_id, console_size=size)
+    tty = state.tty
+    try:
+        raw = take_over(call.request, content_type(call.version, tty=tty))
+    except SampanError:
+        call.services.tasks.spawn(_drain(stream), name=f"exec/{exec_id[:12]}/refused")
+        raise
+    try:
+        how = Pumping(
+            stdin=state.open_stdin,
+            stdout=state.open_stdout,
+            stderr=state.open_stderr,
+            tty=tty,
+            close_stdin=not tty,
+            detach_keys=_detach_keys(call, state),
+        )
+        outcome = await pump(raw, stream, how)
+        if outcome == "ended":
+            await _ended(stream)
+    except SampanError as error:
+        with suppress(ConnectionError):
+            await raw.write(error_frame(sentence_of(error)))
+    finally:
+        await stream.close()
+        await raw.finish()
+    return Hijacked()
+
+
+async def _ended(stream: AttachStream) -> None:
+    """Clients ask for the exit code right after the output's end: let it be known by then."""
+    wait = getattr(stream, "wait", None)
+    if wait is not None:
+        await wait()
+
+
+def _detach_keys(call: Call, state: ExecState) -> bytes:
+    if not (state.tty and state.open_stdin):
+        return b""
+    return parse_detach_keys(str(getattr(state, "detach_keys", "")))
+
+
+async def _drain(stream: AttachStream) -> None:
+    """Nobody listens: the process must not be stuck in a write all the same."""
+    try:
+        await stream.close_stdin()
+        async for _ in stream.output():
+            pass
+    finally:
+        await stream.close()
+
+
+async def inspect(call: Call) -> web.Response:
+    state = call.services.engine.exec_inspect(call.path["id"])
+    return call.json(
+        wire.ExecInspect(
+            id=state.id,
+            running=state.running,
+            exit_code=state.exit_code,
+            process_config=wire.ExecProcessConfig(
+                tty=state.tty,
+                entrypoint=state.args[0] if state.args else "",
+                arguments=list(state.args[1:]),
+                privileged=state.privileged,
+                user=state.user or UNSET,
+            ),
+            open_stdin=state.open_stdin,
+            open_stderr=state.open_stderr,
+            open_stdout=state.open_stdout,
+            can_remove=not state.running and state.exit_code is not None,
+            container_id=state.container_id,
+            pid=state.pid,
+        )
+    )
+
+
+async def resize(call: Call) -> web.Response:
+    rows, columns = window(call)
+    await call.services.engine.exec_resize(call.path["id"], rows, columns)
+    return call.empty(200)
+
+
+ROUTES = (
+    Route("POST", "/containers/{id}/exec", create),
+    Route("POST", "/exec/{id}/start", start, streams=True),
+    Route("POST", "/exec/{id}/resize", resize),
+    Route("GET", "/exec/{id}/json", inspect),
+)

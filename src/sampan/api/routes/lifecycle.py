@@ -1,0 +1,108 @@
+"""A container's life: start, stop, restart, kill, pause, unpause, wait, resize."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import get_args
+
+from aiohttp import web
+
+from sampan.aio import Tasks
+from sampan.api.call import Call, encode
+from sampan.api.errors import sentence_of
+from sampan.api.router import Route
+from sampan.api.types.containers import WaitBody, WaitError
+from sampan.engine.contract import WaitCondition
+from sampan.errors import InvalidArgument, NotFound, SampanError
+
+
+async def start(call: Call) -> web.Response:
+    await call.services.engine.start(call.path["id"])
+    return call.empty()
+
+
+async def stop(call: Call) -> web.Response:
+    await call.services.engine.stop(
+        call.path["id"], timeout_s=call.number("t"), signal=call.text("signal")
+    )
+    return call.empty()
+
+
+async def restart(call: Call) -> web.Response:
+    await call.services.engine.restart(
+        call.path["id"], timeout_s=call.number("t"), signal=call.text("signal")
+    )
+    return call.empty()
+
+
+async def kill(call: Call) -> web.Response:
+    await call.services.engine.kill(call.path["id"], call.text("signal") or "SIGKILL")
+    return call.empty()
+
+
+async def pause(call: Call) -> web.Response:
+    await call.services.engine.pause(call.path["id"])
+    return call.empty()
+
+
+async def unpause(call: Call) -> web.Response:
+    await call.services.engine.unpause(call.path["id"])
+    return call.empty()
+
+
+async def resize(call: Call) -> web.Response:
+    rows, columns = window(call)
+    await call.services.engine.resize(call.path["id"], rows, columns)
+    return call.empty(200)
+
+
+def window(call: Call) -> tuple[int, int]:
+    """``h`` and ``w``: rows and columns."""
+    rows, columns = call.number("h", 0) or 0, call.number("w", 0) or 0
+    if rows < 0 or columns < 0 or rows > 65535 or columns > 65535:
+        raise InvalidArgument("a terminal's height and width are between 0 and 65535")
+    return rows, columns
+
+
+async def wait(call: Call) -> web.StreamResponse:
+    """The head goes out as soon as the waiter is in place, because ``docker run`` waits for it
+    before it starts the container."""
+    engine, written = call.services.engine, call.text("condition", "not-running")
+    if call.version < (1, 30):
+        written = "not-running"
+    if written not in get_args(WaitCondition):
+        raise InvalidArgument(f'invalid condition: "{written}"')
+    condition: WaitCondition = written or "not-running"  # type: ignore[assignment]
+    container = engine.get(call.path["id"])
+    tasks = Tasks()
+    try:
+        waiter = tasks.spawn(_exit_code(call, container.id, condition), name="wait")
+        response = await call.stream("application/json")
+        with suppress(ConnectionError):
+            await response.write(encode(await waiter) + b"\n")
+        return response
+    finally:
+        await tasks.close()
+
+
+async def _exit_code(call: Call, container_id: str, condition: WaitCondition) -> WaitBody:
+    try:
+        status = await call.services.engine.wait(container_id, condition)
+    except NotFound:
+        # Removed in between: for who waits for that, it has happened.
+        return WaitBody(status_code=0)
+    except SampanError as error:
+        return WaitBody(status_code=125, error=WaitError(message=sentence_of(error)))
+    return WaitBody(status_code=status.exit_code)
+
+
+ROUTES = (
+    Route("POST", "/containers/{id}/start", start),
+    Route("POST", "/containers/{id}/stop", stop),
+    Route("POST", "/containers/{id}/restart", restart),
+    Route("POST", "/containers/{id}/kill", kill),
+    Route("POST", "/containers/{id}/pause", pause),
+    Route("POST", "/containers/{id}/unpause", unpause),
+    Route("POST", "/containers/{id}/resize", resize),
+    Route("POST", "/containers/{id}/wait", wait, streams=True),
+)

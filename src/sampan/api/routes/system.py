@@ -1,0 +1,311 @@
+"""The daemon itself: ping, version, info, events, disk usage, login."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import platform
+from collections import Counter
+from contextlib import suppress
+from itertools import takewhile
+
+import msgspec
+from aiohttp import web
+
+from sampan import __version__
+from sampan.api import credentials, facts, moments, versions
+from sampan.api.call import COMMON_HEADERS, Call, encode
+from sampan.api.disk import disk_usage
+from sampan.api.filters import Filters
+from sampan.api.router import Route
+from sampan.api.routes.containers import network_ids
+from sampan.api.routes.volumes import body_of
+from sampan.api.translate import image as image_out
+from sampan.api.translate.container import state_name
+from sampan.api.translate.event import FILTERS, event_out, wants
+from sampan.api.translate.summary import Summaries
+from sampan.api.types import system as wire
+from sampan.api.types.images import AUTH_DECODER, AuthAnswer, ImageSummary
+from sampan.api.types.volumes import UsageData
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.image.config import chain_ids
+from sampan.store.events import FeedLagged
+
+_PING = {
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+    "Content-Type": "text/plain; charset=utf-8",
+}
+
+
+async def ping(call: Call) -> web.Response:
+    return web.Response(body=b"OK", headers={**COMMON_HEADERS, **_PING})
+
+
+async def ping_head(call: Call) -> web.Response:
+    return web.Response(headers={**COMMON_HEADERS, **_PING, "Content-Length": "0"})
+
+
+async def version(call: Call) -> web.Response:
+    details = {
+        "ApiVersion": versions.text(versions.NEWEST),
+        "MinAPIVersion": versions.text(versions.OLDEST),
+        "Arch": facts.architecture(),
+        "Os": "linux",
+        "KernelVersion": platform.release(),
+        "PythonVersion": platform.python_version(),
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
+        "Experimental": "false",
+    }
+    return call.json(
+        wire.Version(
+            platform=wire.PlatformName(name="sampan"),
+            components=[wire.Component(name="Engine", version=__version__, details=details)],
+            version=__version__,
+            api_version=details["ApiVersion"],
+            min_api_version=details["MinAPIVersion"],
+            git_commit="",
+            go_version="",
+            os="linux",
+            arch=details["Arch"],
+            kernel_version=details["KernelVersion"],
+            build_time="",
+        )
+    )
+
+
+async def info(call: Call) -> web.Response:
+    services, config = call.services, call.services.config
+    states = Counter(state_name(container) for container in services.engine.all())
+    running = states["running"] + states["restarting"]
+    name, os_version = facts.operating_system()
+    have = facts.controllers()
+    v2 = facts.cgroup_version() == "2"
+    driver = services.snapshots.driver
+    registries = [r for r in config.insecure_registries if "/" in r] + ["::1/128", "127.0.0.0/8"]
+    indexes = {
+        host: wire.Index(name=host, mirrors=[], secure=False, official=False)
+        for host in config.insecure_registries
+        if "/" not in host
+    }
+    indexes["docker.io"] = wire.Index(
+        name="docker.io", mirrors=list(config.registry_mirrors), secure=True, official=True
+    )
+    warnings = []
+    if not facts.swap_limit():
+        warnings.append("WARNING: No swap limit support")
+    if not v2:
+        warnings.append("WARNING: cgroup v1 is deprecated; boot with cgroup v2 where you can")
+    return call.json(
+        wire.Info(
+            id=facts.daemon_id(config),
+            containers=states.total(),
+            containers_running=running,
+            containers_paused=states["paused"],
+            containers_stopped=states.total() - running - states["paused"],
+            images=len(services.store.images),
+            driver=driver,
+            driver_status=[("Root Dir", str(config.paths.layers))],
+            plugins=wire.Plugins(
+                volume=["local"],
+                network=["bridge", "host", "macvlan", "null"],
+                authorization=None,
+                log=["json-file", "none"],
+            ),
+            memory_limit="memory" in have,
+            swap_limit=facts.swap_limit(),
+            cpu_cfs_period="cpu" in have,
+            cpu_cfs_quota="cpu" in have,
+            cpu_shares="cpu" in have,
+            cpu_set="cpuset" in have,
+            pids_limit="pids" in have,
+            ipv4_forwarding=facts.ip_forwarding(),
+            debug=config.log_level == "debug",
+            n_fd=len(os.listdir("/proc/self/fd")),
+            oom_kill_disable="memory" in have and not v2,
+            n_goroutines=len(asyncio.all_tasks()),
+            system_time=moments.rfc3339(services.clock.now()),
+            logging_driver="json-file",
+            cgroup_driver="cgroupfs",
+            cgroup_version="2" if v2 else "1",
+            n_events_listener=services.events.listeners
+            if hasattr(services.events, "listeners")
+            else 0,
+            kernel_version=platform.release(),
+            operating_system=name,
+            os_version=os_version,
+            os_type="linux",
+            architecture=platform.machine(),
+            index_server_address="https://index.docker.io/v1/",
+            registry_config=wire.RegistryConfig(
+                insecure_registry_cidrs=registries,
+                index_configs=indexes,
+                mirrors=list(config.registry_mirrors),
+            ),
+            n_cpu=os.cpu_count() or 1,
+            mem_total=facts.memory_total(),
+            generic_resources=None,
+            docker_root_dir=str(config.paths.root),
+            http_proxy=os.environ.get("HTTP_PROXY", ""),
+            https_proxy=os.environ.get("HTTPS_PROXY", ""),
+            no_proxy=os.environ.get("NO_PROXY", ""),
+            name=platform.node(),
+            labels=list(config.labels),
+            experimental_build=False,
+            server_version=__version__,
+            runtimes={n: wire.Runtime(path=p) for n, p in facts.runtimes(config).items()},
+            default_runtime=config.default_runtime,
+            swarm=wire.Swarm(),
+            live_restore_enabled=True,
+            isolation="",
+            init_binary="docker-init",
+            containerd_commit=wire.Commit(),
+            runc_commit=wire.Commit(),
+            init_commit=wire.Commit(),
+            security_options=["name=seccomp,profile=builtin"],
+            default_address_pools=[
+                wire.AddressPool(base=base, size=size)
+                for base, size in config.default_address_pools
+            ]
+            or msgspec.UNSET,
+            firewall_backend=wire.FirewallBackend(driver="nftables"),
+            cdi_spec_dirs=[],
+            warnings=warnings or None,
+        )
+    )
+
+
+async def events(call: Call) -> web.StreamResponse:
+    """JSON lines, until ``until`` or until the client hangs up."""
+    clock = call.services.clock
+    now = clock.now()
+    since = moments.parse_ns(call.text("since"), "since", now=now)
+    until = moments.parse_ns(call.text("until"), "until", now=now)
+    if since and until and since > until:
+        raise InvalidArgument("until cannot be before since")
+    filters = Filters.parse(call.text("filters"), FILTERS)
+    question = wants(filters)
+    with call.services.events.feed(
+        lambda event: question(event) and not (until and event.time_ns > until),
+        # Only "until" and no "since": from the beginning of what is known, as "since 0" is.
+        since_ns=since if since or call.text("since") else None,
+    ) as feed:
+        response = await call.stream("application/json")
+        left = until / 1e9 - clock.now() if until else None
+        if left is not None:
+            # What history holds is in the feed already; nothing newer counts once it is late.
+            asyncio.get_running_loop().call_later(max(left, 0), feed.close)
+        with suppress(FeedLagged):
+            async for event in feed:
+                await response.write(encode(event_out(event, call.version)) + b"\n")
+        return response
+
+
+async def df(call: Call) -> web.Response:
+    services = call.services
+    store, engine = services.store, services.engine
+    kinds = set(call.query.getall("type", [])) or {"container", "image", "volume", "build-cache"}
+    users = Counter(container.image_id for container in store.containers.values())
+    body = wire.DiskUsage(
+        layers_size=sum(layer.size for layer in store.layers.values()),
+        images=None,
+        containers=None,
+        volumes=None,
+        build_cache=None,
+    )
+    if "image" in kinds:
+        body.images = [_image_usage(call, image_id, users) for image_id in store.images]
+    if "container" in kinds:
+        summaries, body.containers = Summaries(), []
+        network_id = network_ids(engine)
+        for container in engine.all():
+            row = copy.copy(summaries.row(container, services.clock.now(), network_id))
+            row.size_rw, row.size_root_fs = await engine.size(container.id)
+            body.containers.append(row)
+    if "volume" in kinds:
+        body.volumes = [
+            body_of(
+                volume,
+                UsageData(
+                    ref_count=len(engine.volume_users(volume.name)),
+                    size=await disk_usage(volume.mountpoint),
+                ),
+            )
+            for volume in engine.volumes()
+        ]
+    if "build-cache" in kinds:
+        body.build_cache = [
+            wire.CacheRecord(
+                id=entry.key,
+                type="regular",
+                description=entry.image_id,
+                in_use=entry.image_id in users,
+                shared=False,
+                size=0,
+                created_at=moments.rfc3339(entry.created_at),
+                last_used_at=moments.rfc3339(entry.last_used_at),
+                usage_count=1,
+            )
+            for entry in store.build_cache.values()
+        ]
+    if call.version < (1, 42):
+        body.builder_size = 0
+    return call.json(body)
+
+
+def _image_usage(call: Call, image_id: str, users: Counter[str]) -> ImageSummary:
+    """An image with what it shares with others: layers that other images have, too."""
+    services = call.services
+    images, store = services.images, services.store
+    image = store.images[image_id]
+    row = image_out.summary(
+        image,
+        images.config(image),
+        tags=images.tags(image_id),
+        digests=images.digests(image_id),
+        containers=users[image_id],
+        version=call.version,
+    )
+    others = [other.layers for key, other in store.images.items() if key != image_id]
+    common = max((_common(image.layers, layers) for layers in others), default=0)
+
+    shared = chain_ids(image.layers[:common])
+    row.shared_size = sum(store.layers[chain].size for chain in shared if chain in store.layers)
+    return row
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many layers two stacks have in common."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in same)
+
+
+async def auth(call: Call) -> web.Response:
+    body = await call.body(AUTH_DECODER)
+    login = getattr(call.services.images, "login", None)
+    if login is None:
+        raise Unsupported("checking a login is not supported: it is used when an image is pulled")
+    await login(body.serveraddress or "docker.io", credentials.from_body(body))
+    return call.json(AuthAnswer(status="Login Succeeded"))
+
+
+async def plugins(call: Call) -> web.Response:
+    """There are none: drivers are built in."""
+    return call.json([])
+
+
+ROUTES = (
+    Route("GET", "/_ping", ping),
+    Route("HEAD", "/_ping", ping_head),
+    Route("GET", "/version", version),
+    Route("GET", "/info", info),
+    Route("GET", "/events", events, streams=True),
+    Route("GET", "/system/df", df),
+    Route("POST", "/auth", auth),
+    Route("GET", "/plugins", plugins),
+)

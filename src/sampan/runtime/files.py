@@ -38,6 +38,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     stdin_ends: bool
     """The monitor takes a client's end of stdin, or its leaving, for the container's."""
     group_add: tuple[str, ...] = ()
+    log_path: str = ""
+    log_max_bytes: int = 0
+    """0: the log grows without end."""
+    log_max_files: int = 1
 
 
 _DECODER = msgspec.json.Decoder(RunRecord)

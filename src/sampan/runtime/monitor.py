@@ -52,9 +52,7 @@ def find() -> str:
     return path
 
 
-def arguments(
-    conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime, log_options: tuple[str, ...]
-) -> list[str]:
+def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime) -> list[str]:
     """conmon's command line for a run."""
     log = "none" if spec.log_path is None else f"k8s-file:{spec.log_path}"
     argv = [
@@ -73,7 +71,6 @@ def arguments(
         "--full-attach",
         # A container's log is not worth an fsync at its end: 10 to 30 ms on a disk.
         "--no-sync-log",
-        *log_options,
     ]
     if spec.tty:
         argv.append("--terminal")

@@ -21,7 +21,7 @@ from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, Internal, InvalidArgument
 from sampan.kernel import cgroup, inroot, process
-from sampan.runtime import capabilities, execs, facts, files, monitor, spec, users
+from sampan.runtime import capabilities, execs, facts, files, monitor, rotate, spec, users
 from sampan.runtime.attach import connect
 from sampan.runtime.contract import (
     AttachStream,
@@ -59,7 +59,21 @@ class LinuxRuns:
         self._conmon = monitor.find()
         files.prepare(config.paths)
         self._runtimes = Runtimes(config.runtimes, files.oci_root(config.paths))
+        self._logs: dict[str, rotate.Rotated] = {}
         self._exits = Exits(files.exits(config.paths), self._oom_killed)
+
+    async def rotate_logs(self) -> None:
+        """Forever: rotate the logs of this daemon's runs and of those it found."""
+        for run_id in await self.known():
+            at = RunFiles.of(self._paths, run_id)
+            if (record := at.record()) is not None:
+                self._watch_log(at, record)
+        await rotate.watch(self._logs, self._clock)
+
+    def _watch_log(self, at: RunFiles, record: RunRecord) -> None:
+        if record.log_path and record.log_max_bytes:
+            rule = rotate.Rule(record.log_max_bytes, record.log_max_files)
+            self._logs[at.id] = rotate.Rotated(Path(record.log_path), at.ctl, rule)
 
     async def warm_up(self) -> None:
         """Compile the default filter before the first container asks for it."""
@@ -78,6 +92,7 @@ class LinuxRuns:
     async def create(self, spec_: BundleSpec, *, runtime: str) -> CreatedRun:
         at = RunFiles.of(self._paths, spec_.id)
         oci = self._runtimes.get(runtime)
+        rotation = rotate.rule_of(spec_.host.log_config)
         # In a thread: it reads the image's passwd from a disk, and may compile a filter (15 ms).
         bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.direct)
         async with AsyncExitStack() as undo:
@@ -93,26 +108,29 @@ class LinuxRuns:
             if spec_.log_path is not None:
                 spec_.log_path.parent.mkdir(parents=True, exist_ok=True)
             made = await monitor.launch(
-                monitor.arguments(self._conmon, spec_, at, oci, ()),
+                monitor.arguments(self._conmon, spec_, at, oci),
                 at,
                 spec_.args[0],
                 _ENVIRONMENT,
             )
-            at.write_record(
-                RunRecord(
-                    runtime=runtime,
-                    pid=made.pid,
-                    pid_started=made.pid_started,
-                    monitor_pid=made.monitor_pid,
-                    monitor_started=made.monitor_started,
-                    rootfs=str(spec_.rootfs),
-                    command=spec_.args[0],
-                    user=spec_.user,
-                    tty=spec_.tty,
-                    stdin_ends=spec_.open_stdin and spec_.stdin_once and not spec_.tty,
-                    group_add=spec_.host.group_add,
-                )
+            record = RunRecord(
+                runtime=runtime,
+                pid=made.pid,
+                pid_started=made.pid_started,
+                monitor_pid=made.monitor_pid,
+                monitor_started=made.monitor_started,
+                rootfs=str(spec_.rootfs),
+                command=spec_.args[0],
+                user=spec_.user,
+                tty=spec_.tty,
+                stdin_ends=spec_.open_stdin and spec_.stdin_once and not spec_.tty,
+                group_add=spec_.host.group_add,
+                log_path=str(spec_.log_path or ""),
+                log_max_bytes=rotation.max_bytes,
+                log_max_files=rotation.max_files,
             )
+            at.write_record(record)
+            self._watch_log(at, record)
             undo.pop_all()
         return CreatedRun(made.pid, made.pid_started, made.monitor_pid, bundle.warnings)
 
@@ -141,6 +159,7 @@ class LinuxRuns:
         monitor_pid = record.monitor_pid if record else files.read_pid(at.monitor_pid)
         monitor_started = record.monitor_started if record else 0
         group = self._group(at.id)
+        self._logs.pop(at.id, None)
         if record is None or self._exits.recorded(at) is None:
             await self._stop_everything(at, record, monitor_pid, monitor_started)
         self._exits.settle(at)
@@ -322,6 +341,7 @@ async def open_runs(config: DaemonConfig, clock: Clock) -> AsyncIterator[LinuxRu
     """
     runs = LinuxRuns(config, clock)
     tasks = Tasks()
+    tasks.spawn(runs.rotate_logs(), name="rotate logs")
     tasks.spawn(runs.warm_up(), name="compile the default seccomp profile")
     try:
         yield runs

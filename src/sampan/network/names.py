@@ -23,7 +23,7 @@ from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import Unavailable
 from sampan.kernel import netns
-from sampan.kernel.nft import Nft
+from sampan.kernel.nft import Nft, NftError
 from sampan.network import etc
 from sampan.network.contract import ContainerNet, Sandbox
 from sampan.network.worker import Worker
@@ -255,13 +255,18 @@ def _sockets() -> tuple[int, int]:
         tcp.listen(128)
         ports = udp.getsockname()[1], tcp.getsockname()[1]
         with Nft() as nft:
-            nft.run(_RULES.format(udp=ports[0], tcp=ports[1], address=etc.EMBEDDED))
+            rules = _RULES.format(udp=ports[0], tcp=ports[1], address=etc.EMBEDDED)
+            try:
+                nft.run(rules)
+            except NftError:
+                # The rules of a server that was killed. Not replaced at the first try, because
+                # a deletion in a transaction waits 12 ms for a grace period of the kernel.
+                nft.run(f"delete table ip sampan-dns\n{rules}")
         return os.dup(udp.fileno()), os.dup(tcp.fileno())
 
 
 _RULES = """
-add table ip sampan-dns
-delete table ip sampan-dns
+create table ip sampan-dns
 table ip sampan-dns {{
     chain output {{
         type nat hook output priority -100;

@@ -48,7 +48,7 @@ class FakeNetworks:
                 f"network driver {wanted.driver} is not available: choose bridge, host or none"
             )
         taken = [parse_subnet(p.subnet) for n in self.networks.values() for p in n.pools]
-        pool = next((p for p in wanted.pools if p.subnet and "." in p.subnet), None)
+        pool = next((p for p in wanted.pools if p.subnet and ":" not in p.subnet), None)
         if pool is None:
             free = (f"172.{number}.0.0/16" for number in range(17, 32))
             found = next((s for s in free if not _meets(s, taken)), None)

@@ -53,8 +53,7 @@ class Index(msgspec.Struct, frozen=True):
 class _Either(msgspec.Struct):
     schema: int = msgspec.field(name="schemaVersion", default=0)
     media_type: str = msgspec.field(name="mediaType", default="")
-    manifests: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
+    manifests: msgspec.Raw = msgspec.Raw()
 
 
 def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
@@ -66,7 +65,7 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
                 "this image has a schema 1 manifest, a format from 2015: push it again with any "
                 "newer tool"
             )
-        if either.manifests is not None:
+        if bytes(either.manifests):
             return msgspec.json.decode(body, type=Index)
         return msgspec.json.decode(body, type=Manifest)
     except msgspec.DecodeError as error:

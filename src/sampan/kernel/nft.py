@@ -15,7 +15,7 @@ from typing import Any
 from sampan.errors import Internal, Unsupported
 
 _SONAMES = ("libnftables.so.1", "libnftables.so")
-_JSON = 1 << 4
+_HANDLE, _JSON = 1 << 3, 1 << 4
 
 
 class NftError(Internal):
@@ -76,7 +76,7 @@ class Nft:
 
     def query(self, command: str) -> list[dict[str, Any]]:
         """The objects that a ``list`` command tells of; empty when there are none."""
-        self._lib.nft_ctx_output_set_flags(self._context, _JSON)
+        self._lib.nft_ctx_output_set_flags(self._context, _JSON | _HANDLE)
         try:
             printed = self.run(command)
         finally:

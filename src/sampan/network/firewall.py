@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 from sampan.kernel.nft import Nft, NftError
 
+MARK = 0x1000000
+"""Bit of the packet mark that says: seen (and not dropped) by our forward chain."""
+
 _SETS = {
     "bridges": "type ifname",
     "internal": "type ifname",
@@ -67,8 +70,11 @@ _CHAINS = {
         ),
     ),
     "forward": (
-        "type filter hook forward priority filter",
+        # Before everyone else's filters, which are told by the mark that it is ours.
+        "type filter hook forward priority filter - 1",
         (
+            f"iifname @bridges meta mark set meta mark or {MARK:#x}",
+            f"oifname @bridges meta mark set meta mark or {MARK:#x}",
             "iifname . oifname @same iifname != @apart accept",
             "iifname @internal drop",
             "oifname @internal drop",
@@ -169,8 +175,37 @@ class Firewall:
             # until ``restore`` opens them again, a moment from now.
             self._nft.run(f"add table inet {self.table}; delete table inet {self.table}\n{rules}")
 
+    def let_through(self) -> None:
+        """Where another tool has set a FORWARD policy of DROP (dockerd, ufw), have it accept what
+        our own chain let pass: one rule at its head, by the mark, tagged with our table's name.
+        It stays when the daemon stops, as the containers do. Idempotent."""
+        for family in ("ip", "ip6"):
+            try:
+                found = self._nft.query(f"list chain {family} filter FORWARD")
+            except NftError:
+                continue
+            rules = [item["rule"] for item in found if "rule" in item]
+            policies = [item["chain"].get("policy") for item in found if "chain" in item]
+            if "drop" in policies and not any(r.get("comment") == self.table for r in rules):
+                self._nft.run(
+                    f"insert rule {family} filter FORWARD meta mark and {MARK:#x} == {MARK:#x} "
+                    f'accept comment "{self.table}"'
+                )
+
+    def _withdraw(self) -> None:
+        for family in ("ip", "ip6"):
+            try:
+                found = self._nft.query(f"list chain {family} filter FORWARD")
+            except NftError:
+                continue
+            for item in found:
+                if "rule" in item and item["rule"].get("comment") == self.table:
+                    handle = item["rule"]["handle"]
+                    self._nft.run(f"delete rule {family} filter FORWARD handle {handle}")
+
     def uninstall(self) -> None:
-        """Remove the table. Idempotent."""
+        """Remove the table and our rule in other tools' chains. Idempotent."""
+        self._withdraw()
         self._nft.run(f"add table inet {self.table}; delete table inet {self.table}")
 
     def add_segment(self, segment: Segment) -> None:

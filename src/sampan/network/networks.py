@@ -266,6 +266,7 @@ class HostNetworks:
         bridges = [network for network in networks if network.bridge]
         if self._firewall is not None:
             self._firewall.install([segment_of(network) for network in bridges])
+            self._firewall.let_through()
         for network in networks:
             self._driver(network.driver).ensure(network)
 

@@ -176,6 +176,8 @@ class BridgeDriver:
             )
             if self._firewall is not None:
                 self._firewall.add_segment(segment_of(network))
+                # Looked at again with each network: dockerd may have come after us.
+                self._firewall.let_through()
         except BaseException:
             if not before:
                 self.remove(network)

@@ -29,6 +29,11 @@ def container(name: str = "c") -> ContainerNet:
     return ContainerNet(container_id=container_id, name=name, hostname=container_id[:12])
 
 
+def publishing(port: str, host_port: int = 0) -> dict[str, tuple[PortBinding, ...]]:
+    """``port`` ("80/tcp") on the loopback; 0: any free one."""
+    return {port: (PortBinding(host_ip="127.0.0.1", host_port=str(host_port or "")),)}
+
+
 def wish(**asked: str) -> EndpointSettings:
     return EndpointSettings(network_id="", network_name="", **asked)  # type: ignore[arg-type]
 
@@ -57,7 +62,7 @@ class NetworksContract:
     async def test_two_networks_never_overlap(self, networks: Networks) -> None:
         one, other = await networks.create(network("a")), await networks.create(network("b"))
         assert not ipaddress.ip_network(one.pools[0].subnet).overlaps(
-            ipaddress.ip_network(other.pools[0].subnet)  # type: ignore[arg-type]
+            ipaddress.ip_network(other.pools[0].subnet)
         )
 
     async def test_a_subnet_asked_for_twice_is_refused(self, networks: Networks) -> None:
@@ -103,12 +108,12 @@ class NetworksContract:
     async def test_a_closed_sandbox_gives_everything_back(self, networks: Networks) -> None:
         made = await networks.create(network("a", "bridge", IpamPool(subnet="10.213.11.0/24")))
         sandbox, endpoint = await joined(networks, made, ipv4_wanted="10.213.11.9")
-        binding = {"80/tcp": (PortBinding(host_ip="127.0.0.1"),)}
+        binding = publishing("80/tcp")
         (port,) = await networks.publish(sandbox, endpoint, made, binding)
         await networks.close_sandbox(sandbox.container_id)
         await networks.close_sandbox(sandbox.container_id)
         sandbox, endpoint = await joined(networks, made, ipv4_wanted="10.213.11.9")
-        again = {"80/tcp": (PortBinding(host_ip="127.0.0.1", host_port=str(port.host_port)),)}
+        again = publishing("80/tcp", port.host_port)
         assert (await networks.publish(sandbox, endpoint, made, again))[0] == port
 
     async def test_a_second_network_is_a_second_interface(self, networks: Networks) -> None:
@@ -122,11 +127,11 @@ class NetworksContract:
     async def test_a_port_is_published_once(self, networks: Networks) -> None:
         made = await networks.create(network())
         (one, at), (other, there) = await joined(networks, made), await joined(networks, made)
-        free = {"80/tcp": (PortBinding(host_ip="127.0.0.1"),)}
+        free = publishing("80/tcp")
         (port,) = await networks.publish(one, at, made, free)
         assert port.host_port > 0
         assert (port.container_port, port.protocol) == (80, "tcp")
-        taken = {"81/tcp": (PortBinding(host_ip="127.0.0.1", host_port=str(port.host_port)),)}
+        taken = publishing("81/tcp", port.host_port)
         with pytest.raises(PortTaken, match="port is already allocated"):
             await networks.publish(other, there, made, taken)
         await networks.unpublish(one.container_id)

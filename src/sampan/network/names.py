@@ -124,7 +124,11 @@ class Names:
                 self._send({"op": "close", "sandbox": container_id})
             self._served &= set(self._wanted)
             for container_id in set(self._wanted) - self._served:
-                await self._open(container_id)
+                try:
+                    await self._open(container_id)
+                except (OSError, NftError) as error:
+                    # One sandbox that is half gone must not keep the others from their names.
+                    log.error("no resolver for container %.12s: %s", container_id, error)
 
     async def _reach(self, start: bool) -> socket.socket | None:
         link = _try(str(self._path))

@@ -23,6 +23,8 @@ from sampan.kernel.netlink import Netlink
 from sampan.network import books, etc
 from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import (
+    AddressTaken,
+    BadAddress,
     ContainerNet,
     EtcFiles,
     NoSuchNetwork,
@@ -285,7 +287,11 @@ class HostNetworks:
                 segment = self._segments.get(endpoint.network_id)
                 if segment is None or not endpoint.endpoint_id:
                     continue
-                books.take_back(segment, container.container_id, endpoint)
+                try:
+                    books.take_back(segment, container.container_id, endpoint)
+                except (AddressTaken, BadAddress) as error:
+                    # It runs on with the address that it has; refusing to start helps nobody.
+                    log.error("container %.12s: %s", container.container_id, error)
                 book.endpoints[endpoint.network_id] = endpoint
                 if not book.default_route and (endpoint.gateway or endpoint.ipv6_gateway):
                     book.default_route = endpoint.network_id

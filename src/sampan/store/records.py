@@ -251,6 +251,8 @@ class Run(Record, frozen=True, kw_only=True, omit_defaults=True):
     paused: bool = False
     stop_requested: bool = False
     """The user asked it to stop: restart policies let it be (``always`` until a daemon restart)."""
+    restarting: bool = False
+    """Ended, and the restart policy is about to start the container again."""
     health: Health | None = None
 
 

@@ -1,0 +1,128 @@
+"""From a container and what start has made ready to the runtime's ``BundleSpec``. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from sampan.config import DaemonConfig
+from sampan.engine.books import Books
+from sampan.engine.contract import NotRunning
+from sampan.engine.defaults import merged_env
+from sampan.engine.signals import parse_signal
+from sampan.errors import InvalidArgument
+from sampan.runtime.contract import BundleSpec
+from sampan.store.records import Container, ContainerSpec, MountPoint
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_STOP_SIGNAL = "SIGTERM"
+LOG_NAME = "container.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What ``start`` made before the bundle can be written."""
+
+    rootfs: Path
+    netns: Path | Literal["host"]
+    etc_files: dict[str, Path]
+    mounts: tuple[MountPoint, ...]
+    home: str
+    """HOME, unless the container says otherwise."""
+
+
+def log_path(container: Container, config: DaemonConfig) -> Path | None:
+    """None: its log driver keeps nothing."""
+    if container.spec.host.log_config.type == "none":
+        return None
+    return config.paths.container(container.id) / LOG_NAME
+
+
+def process_env(spec: ContainerSpec, home: str) -> tuple[str, ...]:
+    """The image's and the user's variables over the defaults."""
+    base = [DEFAULT_PATH]
+    if spec.hostname:
+        base.append(f"HOSTNAME={spec.hostname}")
+    if spec.tty:
+        base.append("TERM=xterm")
+    base.append(f"HOME={home}")
+    return merged_env(base, spec.env)
+
+
+def bundle(container: Container, ready: Ready, books: Books, config: DaemonConfig) -> BundleSpec:
+    """Raises InvalidArgument, NoSuchContainer, NotRunning: a namespace to join is not there."""
+    spec, host = container.spec, container.spec.host
+    ipc, shm = _ipc(host.ipc_mode, books, config)
+    runtime_host = host
+    if host.log_config.type == "":
+        runtime_host = msgspec.structs.replace(
+            host, log_config=msgspec.structs.replace(host.log_config, type="json-file")
+        )
+    return BundleSpec(
+        id=container.id,
+        rootfs=ready.rootfs,
+        args=spec.args,
+        env=process_env(spec, ready.home),
+        user=spec.user,
+        working_dir=spec.working_dir or "/",
+        hostname=spec.hostname,
+        domainname=spec.domainname,
+        tty=spec.tty,
+        open_stdin=spec.open_stdin,
+        stop_signal=parse_signal(spec.stop_signal or DEFAULT_STOP_SIGNAL),
+        labels=spec.labels,
+        host=runtime_host,
+        mounts=ready.mounts,
+        etc_files=ready.etc_files,
+        netns=ready.netns,
+        ipc_ns=ipc,
+        pid_ns=_shared(host.pid_mode, "pid", books),
+        uts_ns=_uts(container, books),
+        shm_path=shm,
+        log_path=log_path(container, config),
+        default_shm_bytes=config.default_shm_bytes,
+        default_ulimits=config.default_ulimits,
+    )
+
+
+def _uts(container: Container, books: Books) -> Path | Literal["private", "host"]:
+    if container.spec.host.uts_mode == "host":
+        return "host"
+    mode = container.spec.host.network_mode
+    if mode.startswith("container:"):
+        # Who shares the network shares the host name that belongs to it.
+        return _shared(mode, "uts", books)
+    return "private"
+
+
+def _shared(mode: str, name: str, books: Books) -> Path | Literal["private", "host"]:
+    if mode == "host":
+        return "host"
+    if mode.startswith("container:"):
+        pid = _pid_of(mode, books)
+        return Path(f"/proc/{pid}/ns/{name}")
+    if mode in ("", "private"):
+        return "private"
+    raise InvalidArgument(f"invalid {name.upper()} mode: {mode}")
+
+
+def _ipc(
+    mode: str, books: Books, config: DaemonConfig
+) -> tuple[Path | Literal["private", "host"], Path | None]:
+    if mode in ("", "private", "shareable", "none"):
+        return "private", None
+    shared = _shared(mode, "ipc", books)
+    if isinstance(shared, Path):
+        pid = _pid_of(mode, books)
+        return shared, Path(f"/proc/{pid}/root/dev/shm")
+    return shared, Path("/dev/shm") if shared == "host" else None
+
+
+def _pid_of(mode: str, books: Books) -> int:
+    other = books.get(mode.removeprefix("container:"))
+    if not other.running or other.run is None:
+        raise NotRunning(other.id)
+    return other.run.pid

@@ -1,0 +1,109 @@
+"""``network connect`` and ``disconnect``, of running and of stopped containers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sampan.engine import modes
+from sampan.engine.announce import Announcer
+from sampan.engine.books import Books
+from sampan.engine.live import Live
+from sampan.engine.parts import Parts
+from sampan.engine.plug import Plugs, gateway_of
+from sampan.errors import Conflict, Forbidden
+from sampan.store.records import Container, EndpointSettings, Network, PublishedPort
+
+
+class Connector:
+    def __init__(
+        self, parts: Parts, books: Books, live: Live, announce: Announcer, plugs: Plugs
+    ) -> None:
+        self._parts, self._books, self._live = parts, books, live
+        self._announce, self._plugs = announce, plugs
+
+    async def connect(self, network_ref: str, ref: str, wanted: EndpointSettings) -> None:
+        """Raises NoSuchContainer, NoSuchNetwork; Forbidden: it is on it already, or its network
+        mode excludes others; AddressTaken ..."""
+        async with self._live.locks.hold(self._books.get(ref).id):
+            container = self._books.get(ref)
+            network = modes.find_network(self._parts.store, network_ref)
+            _check(container, network)
+            endpoint = modes.bound_to(network, wanted)
+            if container.running:
+                endpoint = await self._plugs.attach(container, network, endpoint)
+            networks = {**container.networks, network.name: endpoint}
+            try:
+                after = self._books.change(
+                    container.id, lambda c: msgspec.structs.replace(c, networks=networks)
+                )
+            except BaseException:
+                if container.running:
+                    await self._plugs.detach(container, network, endpoint)
+                raise
+            if after.running:
+                self._plugs.write_etc(after)
+            self._announce.network("connect", network, container.id)
+
+    async def disconnect(self, network_ref: str, ref: str, *, force: bool) -> None:
+        """Raises NoSuchContainer, NoSuchNetwork; Forbidden: it is not on it."""
+        async with self._live.locks.hold(self._books.get(ref).id):
+            container = self._books.get(ref)
+            network = modes.find_network(self._parts.store, network_ref)
+            endpoint = container.networks.get(network.name)
+            if endpoint is None or endpoint.network_id != network.id:
+                if force:
+                    return
+                raise Forbidden(
+                    f"container {container.id} is not connected to network {network.name}"
+                )
+            if network.name == "host":
+                raise Conflict(
+                    "container cannot be disconnected from host network or connected to host "
+                    "network"
+                )
+            left = {k: v for k, v in container.networks.items() if k != network.name}
+            ports = container.ports
+            if container.running:
+                ports = await self._unplug(container, network, endpoint, left)
+            after = self._books.change(
+                container.id, lambda c: msgspec.structs.replace(c, networks=left, ports=ports)
+            )
+            if after.running:
+                self._plugs.write_etc(after)
+            self._announce.network("disconnect", network, container.id)
+
+    async def _unplug(
+        self,
+        container: Container,
+        network: Network,
+        endpoint: EndpointSettings,
+        left: dict[str, EndpointSettings],
+    ) -> tuple[PublishedPort, ...]:
+        """Ports that were published through this network move to the next one."""
+        moves = bool(container.ports) and gateway_of(container.networks) == network.name
+        if moves:
+            await self._parts.networks.unpublish(container.id)
+        await self._plugs.detach(container, network, endpoint)
+        return await self._plugs.publish(container, left) if moves else container.ports
+
+
+def _check(container: Container, network: Network) -> None:
+    kind = modes.kind_of(container.spec.host)
+    if kind == "container":
+        raise Forbidden(
+            "container sharing network namespace with another container or host cannot be "
+            "connected to any other network"
+        )
+    if kind == "host" or network.name == "host":
+        raise Forbidden(
+            "container cannot be disconnected from host network or connected to host network"
+        )
+    if kind == "none" or network.name == "none":
+        raise Forbidden(
+            "container cannot be connected to multiple networks with one of the networks in "
+            "private (none) mode"
+        )
+    if network.name in container.networks:
+        raise Forbidden(
+            f"endpoint with name {container.name} already exists in network {network.name}"
+        )

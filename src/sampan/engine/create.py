@@ -1,0 +1,117 @@
+"""``create``: everything that can be wrong is found here, and a container that exists can start.
+
+Order, and why:
+
+    merge, validate      pure: most mistakes cost nothing
+    name                 reserved in memory: of two at once, one is told so before anything is made
+    volumes, sources     may fail on the user's data
+    writable layer       the only thing that costs disk
+    seed volumes         needs the layer mounted
+    row                  last: from here on the container exists, also after a crash. A crash before
+                         leaves a layer and a directory without a row, swept at the next start
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from sampan.engine import modes
+from sampan.engine.announce import Announcer
+from sampan.engine.books import Books
+from sampan.engine.contract import Created, CreateRequest
+from sampan.engine.defaults import merged
+from sampan.engine.mounts import Mounts
+from sampan.engine.names import checked_name, made_up_name
+from sampan.engine.parts import Parts
+from sampan.engine.validate import validate
+from sampan.errors import InvalidArgument
+from sampan.image.config import chain_id
+from sampan.image.contract import ImageConfig
+from sampan.store.records import Container, ContainerSpec, HostConfig
+
+
+class Creator:
+    def __init__(self, parts: Parts, books: Books, announce: Announcer, mounts: Mounts) -> None:
+        self._parts, self._books = parts, books
+        self._announce, self._mounts = announce, mounts
+
+    async def create(self, request: CreateRequest) -> Created:
+        parts = self._parts
+        image = parts.images.get(request.spec.image)
+        config = parts.images.config(image)
+        container_id = secrets.token_hex(32)
+        spec = self._specify(request, config, container_id)
+        networks = modes.endpoints_of(spec.host, request.networks, parts.store)
+        self._check_links(spec.host)
+        async with AsyncExitStack() as undo:
+            name = (
+                checked_name(request.name) if request.name else made_up_name(self._books.name_taken)
+            )
+            self._books.reserve(name, container_id)
+            undo.callback(self._books.release, name)
+            resolved = await self._mounts.resolve(spec, undo)
+            container = Container(
+                id=container_id,
+                name=name,
+                created_at=parts.clock.now(),
+                image_id=image.id,
+                spec=msgspec.structs.replace(spec, mounts=resolved.mounts),
+                mount_points=resolved.points,
+                networks=networks,
+            )
+            # Pushed before: a prepare that fails half-way is undone as well.
+            undo.push_async_callback(parts.snapshots.remove, container_id)
+            await parts.snapshots.prepare(container_id, chain_id(config.diff_ids))
+            directory = parts.config.paths.container(container_id)
+            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            directory.mkdir(parents=True, mode=0o710)
+            await self._mounts.seed(container)
+            # The image, a network or the namespace's owner may have gone while we were busy; from
+            # here to the row nothing suspends, and the row itself keeps them.
+            parts.images.get(image.id)
+            for endpoint in networks.values():
+                modes.find_network(parts.store, endpoint.network_id)
+            self._books.add(container)
+            undo.pop_all()
+        for volume in resolved.made:
+            self._announce.volume("create", volume)
+        self._announce.container("create", container)
+        return Created(container_id)
+
+    def _specify(
+        self, request: CreateRequest, image: ImageConfig, container_id: str
+    ) -> ContainerSpec:
+        spec = merged(request, image)
+        validate(spec, self._parts.config)
+        host = modes.normal_mode(spec.host, self._books)
+        config = self._parts.config
+        host = msgspec.structs.replace(
+            host,
+            runtime=host.runtime or config.default_runtime,
+            shm_size=host.shm_size or config.default_shm_bytes,
+        )
+        if spec.network_disabled and host.network_mode in ("", "default"):
+            host = msgspec.structs.replace(host, network_mode="none")
+        hostname = spec.hostname
+        kind = modes.kind_of(host)
+        if kind == "container" and hostname:
+            raise InvalidArgument("conflicting options: hostname and the network mode")
+        if not hostname and kind != "container":
+            uses_hosts_name = kind == "host" or host.uts_mode == "host"
+            hostname = socket.gethostname() if uses_hosts_name else container_id[:12]
+        return msgspec.structs.replace(
+            spec,
+            host=host,
+            hostname=hostname,
+            mounts=tuple(sorted(spec.mounts, key=lambda m: os.path.normpath(m.target).count("/"))),
+        )
+
+    def _check_links(self, host: HostConfig) -> None:
+        for link in host.links:
+            self._books.get(link.partition(":")[0])

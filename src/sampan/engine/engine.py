@@ -1,0 +1,328 @@
+"""The facade: one short method a verb, and the one place where the parts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from sampan.aio import Clock
+from sampan.config import DaemonConfig
+from sampan.engine.announce import Announcer
+from sampan.engine.books import Books
+from sampan.engine.change import Changer
+from sampan.engine.connect import Connector
+from sampan.engine.contract import (
+    Created,
+    CreateRequest,
+    Engine,
+    ExecRequest,
+    ExecState,
+    LogRequest,
+    Process,
+    WaitCondition,
+)
+from sampan.engine.create import Creator
+from sampan.engine.exec import Execs
+from sampan.engine.exit import Ender
+from sampan.engine.health import HealthChecks
+from sampan.engine.live import Live
+from sampan.engine.logs import Logs
+from sampan.engine.mounts import Mounts
+from sampan.engine.networks import NetworkBook
+from sampan.engine.parts import Parts
+from sampan.engine.plug import Plugs
+from sampan.engine.reconcile import Reconciler, active
+from sampan.engine.remove import ContainerRemover
+from sampan.engine.restart import Restarts
+from sampan.engine.start import Starter
+from sampan.engine.stop import Stopper
+from sampan.engine.top import top
+from sampan.engine.volumes import VolumeBook
+from sampan.errors import Conflict, NotFound
+from sampan.image.contract import Images, Snapshots
+from sampan.network.contract import Networks
+from sampan.runtime.contract import AttachStream, ExitStatus, LogEntry, LogReader, Runs
+from sampan.store.contract import Store
+from sampan.store.events import EventBus
+from sampan.store.records import (
+    Container,
+    EndpointSettings,
+    Network,
+    Phase,
+    Resources,
+    RestartPolicy,
+    Volume,
+)
+from sampan.volume.contract import Volumes
+
+
+@asynccontextmanager
+async def open_engine(
+    config: DaemonConfig,
+    *,
+    store: Store,
+    events: EventBus,
+    images: Images,
+    snapshots: Snapshots,
+    runs: Runs,
+    logs: LogReader,
+    networks: Networks,
+    volumes: Volumes,
+    clock: Clock,
+) -> AsyncIterator[Engine]:
+    """The engine, reconciled with what a daemon before left. Leaving lets verbs under way come to
+    their end; containers run on.
+
+    ``networks`` is started and stopped here; ``store`` and the others stay the caller's to close.
+    """
+    parts = Parts(
+        config=config,
+        store=store,
+        events=events,
+        images=images,
+        snapshots=snapshots,
+        runs=runs,
+        logs=logs,
+        networks=networks,
+        volumes=volumes,
+        clock=clock,
+    )
+    engine = HostEngine(parts)
+    was_running = frozenset(c.id for c in store.containers.values() if active(c))
+    try:
+        await engine.reconciler.reconcile()
+        engine.live.tasks.spawn(
+            engine.reconciler.start_wanted(engine.reconciler.wanted(was_running)),
+            name="restart policies",
+        )
+        yield engine
+    finally:
+        await engine.live.close(config.shutdown_timeout_s)
+        await networks.stop()
+
+
+class HostEngine:
+    """``Engine`` on this host. Composes; decides nothing."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.events = parts.events
+        self.live = live = Live()
+        announce = Announcer(parts.events)
+        self._announce = announce
+        self._books = books = Books(parts.store)
+        plugs = Plugs(parts, books, announce)
+        mounts = Mounts(parts, books, announce)
+        self._remover = remover = ContainerRemover(parts, books, live, announce)
+        health = HealthChecks(parts, books, live, announce)
+        ender = Ender(parts, books, live, announce, mounts, plugs, remover)
+        starter = Starter(
+            parts,
+            books,
+            live,
+            announce,
+            mounts,
+            plugs,
+            remover,
+            started=lambda container: health.watch(container, ender.watch(container)),
+        )
+        self._starter = starter
+        self._restarts = restarts = Restarts(parts, books, live, starter)
+        ender.start_again = restarts.schedule
+        self._creator = Creator(parts, books, announce, mounts)
+        self._stopper = Stopper(parts, books, live, announce, starter, restarts, remover)
+        self._changer = Changer(parts, books, live, announce, plugs, restarts)
+        self._execs = Execs(parts, books, live, announce)
+        remover.removed.append(self._execs.forget)
+        self._logs = Logs(parts, books, live)
+        self._networks = NetworkBook(parts, announce)
+        self._connector = Connector(parts, books, live, announce, plugs)
+        self._volumes = VolumeBook(parts, announce)
+        self.reconciler = Reconciler(
+            parts, books, live, plugs, self._networks, starter, ender, health, remover
+        )
+
+    # -- containers: books
+
+    def get(self, ref: str) -> Container:
+        return self._books.get(ref)
+
+    def all(self) -> Sequence[Container]:
+        return self._books.all()
+
+    async def create(self, request: CreateRequest) -> Created:
+        return await self.live.to_the_end(self._creator.create(request), "create")
+
+    async def remove(
+        self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False
+    ) -> None:
+        if link:
+            raise Conflict(
+                "removing a link is not possible while containers keep theirs from creation: "
+                "create the container again without it"
+            )
+        await self.live.to_the_end(
+            self._stopper.remove(ref, force=force, volumes=volumes), f"remove {ref}"
+        )
+
+    async def rename(self, ref: str, name: str) -> None:
+        await self.live.to_the_end(self._changer.rename(ref, name), f"rename {ref}")
+
+    async def update(
+        self, ref: str, resources: Resources | None, restart: RestartPolicy | None
+    ) -> tuple[str, ...]:
+        return await self.live.to_the_end(
+            self._changer.update(ref, resources, restart), f"update {ref}"
+        )
+
+    async def prune(self, matches: Callable[[Container], bool]) -> tuple[list[str], int]:
+        ids, freed = [], 0
+        for container in self._books.all():
+            phase = container.run.phase if container.run else Phase.CREATED
+            if phase in (Phase.STARTING, Phase.RUNNING) or not matches(container):
+                continue
+            if container.run is not None and container.run.restarting:
+                continue
+            try:
+                size = await self._parts.snapshots.size(container.id)
+                await self.remove(container.id)
+            except (NotFound, Conflict):
+                continue  # removed or started meanwhile
+            ids.append(container.id)
+            freed += size
+        return ids, freed
+
+    # -- containers: runs
+
+    async def start(self, ref: str) -> None:
+        container_id = self._books.get(ref).id
+
+        async def locked() -> None:
+            async with self.live.locks.hold(container_id):
+                self._restarts.forget(container_id)
+                await self._starter.start(container_id)
+
+        await self.live.to_the_end(locked(), f"start {ref}")
+
+    async def stop(self, ref: str, *, timeout_s: int | None = None, signal: str = "") -> None:
+        await self.live.to_the_end(self._stopper.stop(ref, timeout_s, signal), f"stop {ref}")
+
+    async def restart(self, ref: str, *, timeout_s: int | None = None, signal: str = "") -> None:
+        await self.live.to_the_end(self._stopper.restart(ref, timeout_s, signal), f"restart {ref}")
+
+    async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
+        await self.live.to_the_end(self._stopper.kill(ref, signal), f"kill {ref}")
+
+    async def pause(self, ref: str) -> None:
+        await self.live.to_the_end(self._stopper.pause(ref), f"pause {ref}")
+
+    async def unpause(self, ref: str) -> None:
+        await self.live.to_the_end(self._stopper.unpause(ref), f"unpause {ref}")
+
+    async def wait(self, ref: str, condition: WaitCondition = "not-running") -> ExitStatus:
+        container = self._books.get(ref)
+        run = container.run
+        resting = run is None or (run.phase is Phase.STOPPED and not run.restarting)
+        if condition == "not-running" and resting:
+            if run is None:
+                return ExitStatus(0, 0.0)
+            return ExitStatus(run.exit_code, run.finished_at, run.oom_killed)
+        return await self.live.waiters.add(container.id, condition)
+
+    async def resize(self, ref: str, rows: int, columns: int) -> None:
+        await self._stopper.resize(ref, rows, columns)
+
+    async def attach(self, ref: str) -> AttachStream:
+        container = self._books.get(ref)
+        spec = container.spec
+        attachment = self.live.attachments.wait(container.id, stdin_once=spec.stdin_once)
+        if container.running:
+            self.live.attachments.leave(container.id, attachment)
+            attachment.connect(await self._parts.runs.attach(container.id))
+            self._announce.container("attach", container)
+        return attachment
+
+    def logs(self, ref: str, request: LogRequest) -> AsyncIterator[list[LogEntry]]:
+        return self._logs.read(ref, request)
+
+    async def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], list[Process]]:
+        answer = await top(self._parts, self._books, ref, ps_args)
+        self._announce.container("top", self._books.get(ref))
+        return answer
+
+    async def size(self, ref: str) -> tuple[int, int]:
+        container = self._books.get(ref)
+        written = await self._parts.snapshots.size(container.id)
+        image = self._parts.store.images.get(container.image_id)
+        return written, written + (image.size if image else 0)
+
+    # -- exec
+
+    async def exec_create(self, ref: str, request: ExecRequest) -> str:
+        return self._execs.create(ref, request)
+
+    async def exec_start(
+        self, exec_id: str, *, console_size: tuple[int, int] = (0, 0)
+    ) -> AttachStream:
+        return await self.live.to_the_end(
+            self._execs.start(exec_id, console_size), f"exec {exec_id}"
+        )
+
+    def exec_inspect(self, exec_id: str) -> ExecState:
+        return self._execs.inspect(exec_id)
+
+    async def exec_resize(self, exec_id: str, rows: int, columns: int) -> None:
+        await self._execs.resize(exec_id, rows, columns)
+
+    # -- networks and volumes
+
+    def network(self, ref: str) -> Network:
+        return self._networks.get(ref)
+
+    def networks(self) -> Sequence[Network]:
+        return self._networks.all()
+
+    def network_users(self, network: Network) -> Mapping[str, EndpointSettings]:
+        return self._networks.users(network)
+
+    async def network_create(self, wanted: Network) -> Network:
+        return await self.live.to_the_end(self._networks.create(wanted), "network create")
+
+    async def network_remove(self, ref: str) -> None:
+        await self.live.to_the_end(self._networks.remove(ref), f"network remove {ref}")
+
+    async def network_connect(self, ref: str, container: str, endpoint: EndpointSettings) -> None:
+        await self.live.to_the_end(
+            self._connector.connect(ref, container, endpoint), f"network connect {container}"
+        )
+
+    async def network_disconnect(self, ref: str, container: str, *, force: bool = False) -> None:
+        await self.live.to_the_end(
+            self._connector.disconnect(ref, container, force=force),
+            f"network disconnect {container}",
+        )
+
+    def volume(self, name: str) -> Volume:
+        return self._parts.volumes.get(name)
+
+    def volumes(self) -> Sequence[Volume]:
+        return self._parts.volumes.all()
+
+    def volume_users(self, name: str) -> Sequence[str]:
+        return self._volumes.users(name)
+
+    async def volume_create(
+        self, name: str, driver: str, options: dict[str, str], labels: dict[str, str]
+    ) -> Volume:
+        return await self._volumes.create(name, driver, options, labels)
+
+    async def volume_remove(self, name: str, *, force: bool = False) -> None:
+        await self.live.to_the_end(self._volumes.remove(name, force=force), f"volume remove {name}")
+
+    def image_users(self, image_id: str) -> str | None:
+        users = [c for c in self._parts.store.containers.values() if c.image_id == image_id]
+        if not users:
+            return None
+        # A running one is the stronger reason: force does not help against it.
+        first = next((c for c in users if c.running), users[0])
+        return f"{'running' if first.running else 'stopped'} container {first.id[:12]}"

@@ -1,0 +1,153 @@
+"""The end of a run: one supervisor a run waits for it, and gives back what it held.
+
+    exit stored      first: until then the monitor's files are the only place that knows it
+    events, waiters  in Docker's order: oom, die
+    given back       runtime state, then root file system (its last user is gone only then); the
+                     network at the same time
+    then             restart policy, or auto-remove, or nothing
+
+A crash of the daemon in between: ``reconcile`` finds a row that says RUNNING with an ended run (and
+does all of this), or a stopped row with debris (and sweeps it).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from sampan.engine.announce import Announcer
+from sampan.engine.books import Books
+from sampan.engine.live import Live, LiveRun, all_of
+from sampan.engine.mounts import Mounts
+from sampan.engine.parts import Parts
+from sampan.engine.plug import Plugs, unplugged
+from sampan.engine.policy import restarts_after_exit
+from sampan.engine.start import Remover
+from sampan.errors import Exhausted
+from sampan.runtime.contract import ExitStatus, NoSuchRun
+from sampan.store.records import Container, Phase, Run
+
+log = logging.getLogger(__name__)
+
+FULL_DISK_PAUSE_S = 1.0
+NOBODY_KNOWS = 255
+
+
+class Ender:
+    def __init__(
+        self,
+        parts: Parts,
+        books: Books,
+        live: Live,
+        announce: Announcer,
+        mounts: Mounts,
+        plugs: Plugs,
+        remover: Remover,
+    ) -> None:
+        self._parts, self._books, self._live = parts, books, live
+        self._announce, self._mounts, self._plugs = announce, mounts, plugs
+        self._remover = remover
+        self.start_again: Callable[[Container, float], None] = lambda container, lived_s: None
+        """Told of a container whose policy wants another run, and how long this one lived."""
+
+    def watch(self, container: Container) -> LiveRun:
+        """Supervise the run of a container that is RUNNING from now on."""
+        assert container.run is not None
+        run = LiveRun(container.id, container.run.number)
+        self._live.runs[container.id] = run
+        self._live.tasks.spawn(self._supervise(run), name=f"run {container.id[:12]}")
+        return run
+
+    async def _supervise(self, run: LiveRun) -> None:
+        try:
+            status = await self._parts.runs.wait(run.container_id)
+        except NoSuchRun:
+            status = ExitStatus(NOBODY_KNOWS, self._parts.clock.now())
+        async with self._live.locks.hold(run.container_id):
+            await self.finish(run, status)
+
+    async def finish(self, run: LiveRun, status: ExitStatus) -> None:
+        """Store the exit and clean up. The container's lock is held."""
+        if run.health is not None:
+            run.health.cancel()
+        before = self._books.find(run.container_id)
+        if before is None or self._live.runs.get(run.container_id) is not run:
+            return
+        again = not run.begins_again and _wants_another(before, status)
+        container = await self._store(run, status, restarting=again)
+        if status.oom_killed:
+            self._announce.container("oom", container)
+        lived = max(0.0, status.finished_at - (before.run.started_at if before.run else 0.0))
+        self._announce.container(
+            "die", container, exitCode=str(status.exit_code), execDuration=str(int(lived))
+        )
+        removes = container.spec.host.auto_remove and not run.begins_again
+        self._live.waiters.resolve(
+            container.id, status, *(("next-exit",) if again else ("next-exit", "not-running"))
+        )
+        await self.give_back(before)
+        del self._live.runs[container.id]
+        run.ended.set()
+        if removes and not container.removing:
+            await self._remover.remove(container, volumes=True)
+        elif again:
+            self.start_again(container, lived)
+
+    async def give_back(self, container: Container) -> None:
+        """Runtime state, root file system, network, volumes of a run that has ended."""
+
+        async def runtime_then_root() -> None:
+            await self._parts.runs.delete(container.id)
+            await self._parts.snapshots.unmount(container.id)
+
+        await all_of(
+            f"cleaning up after container {container.id[:12]}",
+            runtime_then_root(),
+            self._plugs.unplug(container.id),
+            self._mounts.release(container),
+        )
+        self._plugs.announce(container, "disconnect")
+        self._mounts.announce_mounts(container, "unmount")
+
+    async def _store(self, run: LiveRun, status: ExitStatus, *, restarting: bool) -> Container:
+        while True:
+            try:
+                return self._books.change(
+                    run.container_id, lambda c: ended(c, status, restarting=restarting)
+                )
+            except Exhausted as error:
+                # Nothing may be cleaned up before the exit code is safe: wait for space.
+                log.error("container %s ended: %s", run.container_id[:12], error)
+                await self._parts.clock.sleep(FULL_DISK_PAUSE_S)
+
+
+def ended(container: Container, status: ExitStatus, *, restarting: bool) -> Container:
+    """The row after its run's end."""
+    run = container.run or Run(number=1)
+    return msgspec.structs.replace(
+        container,
+        networks=unplugged(container.networks),
+        ports=(),
+        run=msgspec.structs.replace(
+            run,
+            phase=Phase.STOPPED,
+            pid=0,
+            monitor_pid=0,
+            paused=False,
+            exit_code=status.exit_code,
+            oom_killed=status.oom_killed,
+            finished_at=status.finished_at,
+            restarting=restarting,
+        ),
+    )
+
+
+def _wants_another(container: Container, status: ExitStatus) -> bool:
+    return not container.removing and restarts_after_exit(
+        container.spec.host.restart_policy,
+        exit_code=status.exit_code,
+        restart_count=container.restart_count,
+        stop_requested=container.run is not None and container.run.stop_requested,
+    )

@@ -1,0 +1,123 @@
+"""Which networks a container is on: network modes, and the endpoints asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from sampan.engine.books import Books
+from sampan.engine.contract import NotRunning
+from sampan.errors import InvalidArgument
+from sampan.network.contract import NoSuchNetwork
+from sampan.store.contract import Store
+from sampan.store.records import Container, EndpointSettings, HostConfig, Network
+
+WITHOUT_SANDBOX = ("host", "container")
+
+
+def kind_of(host: HostConfig) -> str:
+    """``host``, ``none``, ``container``, or ``networks``: the container is on networks."""
+    mode = host.network_mode
+    if mode in ("host", "none"):
+        return mode
+    return "container" if mode.startswith("container:") else "networks"
+
+
+def find_network(store: Store, ref: str) -> Network:
+    """By name, id, or unique prefix of an id.
+
+    Raises:
+        NoSuchNetwork; InvalidArgument: several ids begin with ``ref``.
+    """
+    if (found := store.networks.get(ref)) is not None:
+        return found
+    for network in store.networks.values():
+        if network.name == ref:
+            return network
+    matches = [n for n in store.networks.values() if ref and n.id.startswith(ref)]
+    if len(matches) > 1:
+        raise InvalidArgument(f"network {ref} is ambiguous ({len(matches)} matches found on ID)")
+    if not matches:
+        raise NoSuchNetwork(ref)
+    return matches[0]
+
+
+def normal_mode(host: HostConfig, books: Books) -> HostConfig:
+    """``container:NAME`` becomes ``container:ID``: names change, ids do not."""
+    mode = host.network_mode or "default"
+    if mode.startswith("container:"):
+        ref = mode.removeprefix("container:")
+        if not ref:
+            raise InvalidArgument("invalid container format container:<name|id>")
+        mode = f"container:{books.get(ref).id}"
+    return msgspec.structs.replace(host, network_mode=mode)
+
+
+def endpoints_of(
+    host: HostConfig, wanted: Mapping[str, EndpointSettings], store: Store
+) -> dict[str, EndpointSettings]:
+    """Endpoints by network name, the mode's network first.
+
+    Raises:
+        NoSuchNetwork, InvalidArgument.
+    """
+    kind = kind_of(host)
+    if kind == "container":
+        return {}
+    main = {"default": "bridge", "": "bridge"}.get(host.network_mode, host.network_mode)
+    asked: dict[str, EndpointSettings] = {}
+    order = [main, *(ref for ref in wanted if ref not in ("default", main))]
+    for ref in order:
+        network = find_network(store, ref)
+        settings = wanted.get(ref)
+        if settings is None and ref == main:
+            settings = wanted.get("default")
+        if settings is None and network.name in asked:
+            continue
+        checked = bound_to(network, settings)
+        if network.name not in asked or settings is not None:
+            asked[network.name] = checked
+    if kind in ("host", "none") and len(asked) > 1:
+        raise InvalidArgument(
+            "conflicting options: cannot attach both user-defined and non-user-defined "
+            "network-modes"
+        )
+    return asked
+
+
+def bound_to(network: Network, settings: EndpointSettings | None) -> EndpointSettings:
+    """``settings`` for ``network``, checked.
+
+    Raises:
+        InvalidArgument: an address or alias that this network does not give.
+    """
+    settings = settings or EndpointSettings(network_id=network.id, network_name=network.name)
+    if network.predefined and (settings.ipv4_wanted or settings.ipv6_wanted):
+        raise InvalidArgument(
+            "invalid config for network "
+            f"{network.name}: user specified IP address is supported on user defined networks only"
+        )
+    if network.predefined and settings.aliases:
+        raise InvalidArgument(
+            f"invalid config for network {network.name}: network-scoped aliases are only supported "
+            "for user-defined networks"
+        )
+    return msgspec.structs.replace(settings, network_id=network.id, network_name=network.name)
+
+
+def namespace_holder(container: Container, books: Books) -> Container:
+    """The container whose network namespace is joined, links of ``container:`` followed.
+
+    Raises:
+        NoSuchContainer, NotRunning.
+    """
+    seen = {container.id}
+    while kind_of(container.spec.host) == "container":
+        container = books.get(container.spec.host.network_mode.removeprefix("container:"))
+        if container.id in seen:
+            raise InvalidArgument("containers join each other's network namespace in a circle")
+        seen.add(container.id)
+        if not container.running:
+            raise NotRunning(container.id)
+    return container

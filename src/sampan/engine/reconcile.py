@@ -1,0 +1,221 @@
+"""A daemon's first minute: make the books and the world agree again.
+
+Whatever the daemon before this one was doing when it went (stopped, killed, or the host lost
+power), each container is in one of these states, and each has one answer:
+
+    row says     found                     answer
+    RUNNING      alive                     adopted: supervised, networks and names taken back
+    RUNNING      ended                     its true exit is stored, cleaned up after, policy asked
+    RUNNING      nothing (host rebooted)   the same, with exit code 255: nobody knows
+    STARTING     anything                  a start nobody was told of: undone, stored as failed
+    CREATED, STOPPED   debris of a run     swept
+    removing     anything                  the removal is finished
+    no row       run, snapshot, directory  removed
+
+Order: the runs are looked at first, as everything else follows from who is alive; networks are
+restored before anything is cleaned, because that sweep wants to know the living; new runs are
+started last, when addresses and ports of the dead have been given back.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sampan.aio import in_thread
+from sampan.engine import modes
+from sampan.engine.books import Books
+from sampan.engine.exit import NOBODY_KNOWS, Ender, ended
+from sampan.engine.health import HealthChecks
+from sampan.engine.live import Live, LiveRun, all_of
+from sampan.engine.networks import NetworkBook
+from sampan.engine.parts import Parts
+from sampan.engine.plug import Plugs
+from sampan.engine.policy import starts_with_daemon
+from sampan.engine.remove import ContainerRemover
+from sampan.engine.start import Starter
+from sampan.errors import SampanError
+from sampan.network.contract import ContainerNet
+from sampan.runtime.contract import ExitStatus, NoSuchRun
+from sampan.store.records import Container, EndpointSettings, Phase, PublishedPort, Run
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 128
+
+
+@dataclass(slots=True)
+class Findings:
+    alive: list[Container] = field(default_factory=list)
+    ended: list[tuple[Container, ExitStatus]] = field(default_factory=list)
+    unfinished: list[Container] = field(default_factory=list)
+    """Starts that nobody was told of."""
+
+
+class Reconciler:
+    def __init__(
+        self,
+        parts: Parts,
+        books: Books,
+        live: Live,
+        plugs: Plugs,
+        networks: NetworkBook,
+        starter: Starter,
+        ender: Ender,
+        health: HealthChecks,
+        remover: ContainerRemover,
+    ) -> None:
+        self._parts, self._books, self._live = parts, books, live
+        self._plugs, self._networks, self._starter = plugs, networks, starter
+        self._ender, self._health, self._remover = ender, health, remover
+
+    async def reconcile(self) -> None:
+        """Everything but the new runs, which ``start_wanted`` starts."""
+        parts = self._parts
+        found = await self._look()
+        await parts.volumes.recover()
+        await parts.networks.start(self._networks.all())
+        await self._networks.predefine()
+        await parts.networks.restore([self._net(c) for c in found.alive if _has_sandbox(c)])
+        for container in found.alive:
+            self._health.watch(container, self._ender.watch(container))
+        for container in found.unfinished:
+            self._books.change(container.id, lambda c: _interrupted(c, parts.clock.now()))
+        for container, status in found.ended:
+            # The same path as the end of a run under our eyes, but for the policy: that is asked
+            # in start_wanted, where a daemon's start has rules of its own.
+            run = LiveRun(container.id, container.run.number if container.run else 1)
+            run.begins_again = True
+            self._live.runs[container.id] = run
+            await self._ender.finish(run, status)
+        await self._sweep()
+        for container in self._books.all():
+            if container.removing or _left_behind(container, found):
+                await self._remove(container)
+
+    async def _look(self) -> Findings:
+        found = Findings()
+        known = set(await self._parts.runs.known())
+        for container in self._books.all():
+            run = container.run
+            if run is None or run.phase in (Phase.CREATED, Phase.STOPPED):
+                continue
+            if run.phase is Phase.STARTING:
+                found.unfinished.append(container)
+                continue
+            status = ExitStatus(NOBODY_KNOWS, self._parts.clock.now())
+            if container.id in known:
+                try:
+                    state = await self._parts.runs.inspect(container.id)
+                except NoSuchRun:
+                    found.ended.append((container, status))
+                    continue
+                if state.alive:
+                    found.alive.append(self._as_found(container, paused=state.paused))
+                    continue
+                status = state.exit or status
+            found.ended.append((container, status))
+        return found
+
+    def _as_found(self, container: Container, *, paused: bool) -> Container:
+        if container.run is None or container.run.paused == paused:
+            return container
+        run = msgspec.structs.replace(container.run, paused=paused)
+        return self._books.change(container.id, lambda c: msgspec.structs.replace(c, run=run))
+
+    def _net(
+        self, container: Container
+    ) -> tuple[
+        ContainerNet, tuple[EndpointSettings, ...], tuple[PublishedPort, ...], tuple[str, ...]
+    ]:
+        endpoints = tuple(container.networks.values())
+        names = dict.fromkeys(n for e in endpoints for n in self._plugs.names_of(container, e))
+        return self._plugs.net_of(container), endpoints, container.ports, tuple(names)
+
+    async def _sweep(self) -> None:
+        """Runs, mounts, snapshots and directories that belong to nobody alive."""
+        parts = self._parts
+        alive = set(self._live.runs)
+        rows = {c.id for c in self._books.all()}
+        for run_id in await parts.runs.known():
+            if run_id not in alive:
+                log.info("removing what is left of run %s", run_id[:12])
+                await all_of(f"sweeping run {run_id[:12]}", parts.runs.delete(run_id))
+        for key in await parts.snapshots.keys():
+            if key not in rows:
+                log.info("removing snapshot %s, which nobody owns", key)
+                await all_of(f"sweeping snapshot {key}", parts.snapshots.remove(key))
+            elif key not in alive:
+                await all_of(f"sweeping snapshot {key}", parts.snapshots.unmount(key))
+        directories = parts.config.paths.container("x").parent
+        if await in_thread(directories.is_dir):
+            for directory in list(directories.iterdir()):
+                if directory.name not in rows:
+                    await in_thread(shutil.rmtree, directory, ignore_errors=True)
+
+    async def _remove(self, container: Container) -> None:
+        async with self._live.locks.hold(container.id):
+            try:
+                await self._remover.remove(container, volumes=container.spec.host.auto_remove)
+            except (SampanError, OSError) as error:
+                log.error("container %s cannot be removed: %s", container.id[:12], error)
+
+    # -- new runs
+
+    def wanted(self, was_running: frozenset[str]) -> list[Container]:
+        """Containers whose policy starts them now; those whose network others join come first."""
+        found = []
+        for container in reversed(self._books.all()):
+            run = container.run
+            if run is None or container.running or container.removing or container.dead:
+                continue
+            if starts_with_daemon(
+                container.spec.host.restart_policy,
+                was_running=container.id in was_running,
+                exit_code=run.exit_code,
+                stop_requested=run.stop_requested,
+            ):
+                found.append(container)
+        return sorted(found, key=lambda c: modes.kind_of(c.spec.host) == "container")
+
+    async def start_wanted(self, containers: list[Container]) -> None:
+        """One after the other, in the background: the API answers meanwhile."""
+        for container in containers:
+            async with self._live.locks.hold(container.id):
+                row = self._books.find(container.id)
+                if row is None or row.running or row.run is None:
+                    continue
+                try:
+                    await self._starter.start(container.id)
+                except (SampanError, OSError) as error:
+                    log.error("container %s does not start: %s", container.id[:12], error)
+
+
+def active(container: Container) -> bool:
+    """Did it run, or was it about to, when the last daemon went?"""
+    run = container.run
+    return run is not None and (run.phase in (Phase.STARTING, Phase.RUNNING) or run.restarting)
+
+
+def _has_sandbox(container: Container) -> bool:
+    return modes.kind_of(container.spec.host) not in modes.WITHOUT_SANDBOX
+
+
+def _left_behind(container: Container, found: Findings) -> bool:
+    """Auto-removed, and its run ended while nobody was there to do it."""
+    gone = {c.id for c, _ in found.ended} | {c.id for c in found.unfinished}
+    return container.spec.host.auto_remove and (
+        container.id in gone or (container.run is not None and container.run.phase is Phase.STOPPED)
+    )
+
+
+def _interrupted(container: Container, now: float) -> Container:
+    run = msgspec.structs.replace(
+        container.run or Run(number=1),
+        error="the daemon went away while the container was being started",
+    )
+    container = msgspec.structs.replace(container, run=run)
+    return ended(container, ExitStatus(INTERRUPTED, now), restarting=False)

@@ -1,0 +1,72 @@
+"""Runs that follow a run: the restart policy's next start, after a pause that grows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from sampan.engine.books import Books
+from sampan.engine.live import Live
+from sampan.engine.parts import Parts
+from sampan.engine.policy import next_delay
+from sampan.engine.start import Starter
+from sampan.errors import SampanError
+from sampan.runtime.contract import ExitStatus
+from sampan.store.records import Container
+
+log = logging.getLogger(__name__)
+
+
+class Restarts:
+    def __init__(self, parts: Parts, books: Books, live: Live, starter: Starter) -> None:
+        self._parts, self._books, self._live, self._starter = parts, books, live, starter
+        self._delays: dict[str, float] = {}
+        self._pending: dict[str, asyncio.Task[None]] = {}
+
+    def schedule(self, container: Container, lived_s: float) -> None:
+        """Start ``container`` (whose run is stored as restarting) after its pause."""
+        delay = next_delay(self._delays.get(container.id, 0.0), lived_s)
+        self._delays[container.id] = delay
+        self._pending[container.id] = self._live.tasks.spawn(
+            self._later(container.id, delay), name=f"restart {container.id[:12]}"
+        )
+
+    async def _later(self, container_id: str, delay_s: float) -> None:
+        await self._parts.clock.sleep(delay_s)
+        async with self._live.locks.hold(container_id):
+            # From here on nobody cancels this: a start half-way would be worse than one too many.
+            self._pending.pop(container_id, None)
+            container = self._books.find(container_id)
+            if container is None or container.run is None or not container.run.restarting:
+                return
+            try:
+                await self._starter.start(container_id, by_policy=True)
+            except SampanError as error:
+                log.error("container %s could not be restarted: %s", container_id[:12], error)
+
+    def forget(self, container_id: str) -> None:
+        """The user starts it himself: no pause, and a fresh count. The lock is held."""
+        if (task := self._pending.pop(container_id, None)) is not None:
+            task.cancel()
+        self._delays.pop(container_id, None)
+
+    def give_up(self, container: Container) -> Container:
+        """No further start, whatever the policy says. The container's lock is held; those who
+        wait for the container to stop are told its last exit."""
+        if (task := self._pending.pop(container.id, None)) is not None:
+            task.cancel()
+        self._delays.pop(container.id, None)
+        run = container.run
+        if run is None or not run.restarting:
+            return container
+        container = self._books.change(
+            container.id,
+            lambda c: msgspec.structs.replace(
+                c, run=msgspec.structs.replace(run, restarting=False, stop_requested=True)
+            ),
+        )
+        status = ExitStatus(run.exit_code, run.finished_at, run.oom_killed)
+        self._live.waiters.resolve(container.id, status, "not-running", "next-exit")
+        return container

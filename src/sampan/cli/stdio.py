@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from sampan.cli import terminal
 from sampan.cli.console import CliError, write_all
@@ -102,10 +102,8 @@ def _follow(resize: Callable[[int, int], None]) -> None:
 
     found = terminal.size(1)
     if found:
-        try:
+        with suppress(SampanError):  # the container ended in this moment: nothing to resize
             resize(*found)
-        except SampanError:
-            pass  # the container ended in this moment: nothing to resize
 
 
 def fit(resize: Callable[[int, int], None]) -> None:
@@ -117,9 +115,7 @@ def _proxies(kill: Callable[[str], None]) -> dict[int, Callable[[int], None]]:
     from sampan.errors import SampanError
 
     def forward(number: int) -> None:
-        try:
+        with suppress(SampanError):  # it ended before the signal came
             kill(signal.Signals(number).name.removeprefix("SIG"))
-        except SampanError:
-            pass  # it ended before the signal came
 
     return {int(getattr(signal, f"SIG{name}")): forward for name in _PROXIED}

@@ -83,6 +83,13 @@ class _Worker:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             self.process.kill()
+        self._in.close()
+
+    async def gone(self) -> None:
+        """Wait for its end, after ``kill``."""
+        await self.process.wait()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await self._in.wait_closed()
 
 
 class WorkerPool:
@@ -100,7 +107,7 @@ class WorkerPool:
             timer.cancel()
             self._end(worker)
         for worker in list(self._ended):
-            await worker.process.wait()
+            await worker.gone()
         self._ended.clear()
 
     async def unpack(
@@ -204,7 +211,7 @@ class WorkerPool:
             except BaseException:
                 # In the middle of a job: whatever it still does must not outlive the error.
                 self._end(worker)
-                await worker.process.wait()
+                await worker.gone()
                 self._ended.discard(worker)
                 raise
             timer = asyncio.get_running_loop().call_later(IDLE_S, self._expire, worker)

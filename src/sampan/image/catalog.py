@@ -245,5 +245,5 @@ def _using(user: str) -> str:
 
 
 def _identifier(user: str) -> str:
-    """``container 1a2b3c (running)`` -> ``1a2b3c``."""
-    return user.removeprefix("container ").split(" ")[0]
+    """``container 1a2b3c (running)`` and ``running container 1a2b3c`` -> ``1a2b3c``."""
+    return user.partition("container ")[2].split(" ")[0]

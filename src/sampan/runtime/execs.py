@@ -170,7 +170,7 @@ async def start(
         for number, fd in given.items():
             if number != _LOG_FD:
                 fds.close(fd)
-        pid = int(await read_all(pid_reader) or 0)
+        pid = int(await _first_of(pid_reader) or 0)
         if not pid:
             await child.wait()
             said = os.pread(log, 16384, 0).decode("utf-8", "replace")
@@ -232,25 +232,25 @@ def _failure(said: str, spec: ExecSpec) -> Exception:
     return exec_failed(said, spec.args[0] if spec.args else "")
 
 
-async def read_all(fd: int) -> bytes:
-    """Everything until the last writer has closed. Does not close ``fd``."""
+async def _first_of(fd: int) -> bytes:
+    """What the first write brought, or nothing when the last writer has gone.
+
+    Not up to the end: the runtime keeps its end open as long as it waits for the process.
+    """
     loop = asyncio.get_running_loop()
     os.set_blocking(fd, False)
-    done: asyncio.Future[None] = loop.create_future()
-    collected = bytearray()
+    done: asyncio.Future[bytes] = loop.create_future()
 
     def readable() -> None:
         try:
-            data = os.read(fd, 65536)
+            data = os.read(fd, 64)
         except BlockingIOError:
             return
-        collected.extend(data)
-        if not data and not done.done():
-            done.set_result(None)
+        if not done.done():
+            done.set_result(data)
 
     loop.add_reader(fd, readable)
     try:
-        await done
+        return await done
     finally:
         loop.remove_reader(fd)
-    return bytes(collected)

@@ -43,13 +43,14 @@ def resolve(rootfs: Path, user: str, group_add: Sequence[str] = ()) -> Identity:
         raise NoSuchUser(f"unable to find user {who}: no matching entries in passwd file")
     uid = entry.uid if entry else _checked(who)
     gid = entry.gid if entry else 0
-    supplementary: list[int] = []
+    own: list[int] = []
     if colon and group:
         gid = groups.find(group)
     elif entry is not None:
-        supplementary = groups.of_member(entry.name)
-    for extra in group_add:
-        supplementary.append(groups.find(extra))
+        own = groups.of_member(entry.name)
+    # The primary group is in the list too: else a process that drops it would gain what the
+    # group is denied (CVE-2022-36109).
+    supplementary = [gid, *own, *(groups.find(extra) for extra in group_add)]
     home = entry.home if entry and entry.home else "/"
     return Identity(uid, gid, tuple(dict.fromkeys(supplementary)), home)
 

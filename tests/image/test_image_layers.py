@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import os
 import random
 import stat
+import sys
 import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -22,6 +24,7 @@ from sampan.image import ImageService, open_images
 from sampan.image.config import chain_id
 from sampan.image.contract import BadLayer, Image
 from sampan.image.tar import Entry, Reader, Source, header
+from sampan.image.worker import FRAME
 from sampan.kernel.mount import mount, unmount
 from sampan.testing.registry import digest_of, layer_tar
 from sampan.testing.store import MemoryStore
@@ -301,7 +304,6 @@ async def test_whiteouts_become_overlays_and_come_back(service: ImageService) ->
 
 
 def _docker_archive(layers: list[bytes]) -> bytes:
-    import json
 
     blob = json.dumps(
         {"rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]}}
@@ -368,3 +370,19 @@ def test_headers_are_what_tarfile_reads() -> None:
     assert member.mtime == -5.5
     again = Reader(Source(iter([body]))).next()
     assert again == entry
+
+
+async def test_a_worker_ends_with_its_daemon(tmp_path: Path) -> None:
+    """Also in the middle of a job that needs nothing more from it."""
+    os.mkfifo(tmp_path / "endless")
+    (tmp_path / "target").mkdir()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-m", "sampan.image.worker", stdin=asyncio.subprocess.PIPE
+    )
+    job = {"job": "unpack", "target": str(tmp_path / "target"), "recipe": str(tmp_path / "recipe")}
+    body = json.dumps(job | {"path": str(tmp_path / "endless"), "offset": 0, "size": 9}).encode()
+    assert process.stdin is not None
+    process.stdin.write(FRAME.pack(b"J", len(body)) + body)
+    await process.stdin.drain()
+    process.stdin.close()
+    assert await asyncio.wait_for(process.wait(), 10) != 0

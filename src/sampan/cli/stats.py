@@ -57,7 +57,9 @@ def _sample(console: Console, args: Args) -> list[dict[str, str]]:
             found: Any = containers.stats(client, ref).json()
             rows[at] = row(found, args.on("no-trunc"))
         except SampanError as error:
-            failures.append(error)
+            # One of the whole list may end while it is asked; one that was named must exist.
+            if args.rest or "No such container" not in str(error):
+                failures.append(error)
 
     threads = [
         threading.Thread(target=ask, args=(at, ref), daemon=True) for at, ref in enumerate(refs)
@@ -66,8 +68,7 @@ def _sample(console: Console, args: Args) -> list[dict[str, str]]:
         thread.start()
     for thread in threads:
         thread.join()
-    # A container of the whole list may end while it is asked; one that was named must exist.
-    if failures and args.rest:
+    if failures:
         raise failures[0]
     return [rows[at] for at in sorted(rows)]
 

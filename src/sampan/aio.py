@@ -87,6 +87,11 @@ class KeyedLocks:
     def __init__(self) -> None:
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Nobody holds or awaits any."""
+        return not self._locks
+
     @asynccontextmanager
     async def hold(self, key: str) -> AsyncIterator[None]:
         """Wait for the lock of ``key`` and hold it; first come, first served."""

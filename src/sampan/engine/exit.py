@@ -32,6 +32,7 @@ from sampan.store.records import Container, Phase, Run
 log = logging.getLogger(__name__)
 
 FULL_DISK_PAUSE_S = 1.0
+FAILED_WAIT_PAUSE_S = 1.0
 NOBODY_KNOWS = 255
 
 
@@ -61,12 +62,20 @@ class Ender:
         return run
 
     async def _supervise(self, run: LiveRun) -> None:
-        try:
-            status = await self._parts.runs.wait(run.container_id)
-        except NoSuchRun:
-            status = ExitStatus(NOBODY_KNOWS, self._parts.clock.now())
+        status = await self._exit_of(run.container_id)
         async with self._live.locks.hold(run.container_id):
             await self.finish(run, status)
+
+    async def _exit_of(self, container_id: str) -> ExitStatus:
+        while True:
+            try:
+                return await self._parts.runs.wait(container_id)
+            except NoSuchRun:
+                return ExitStatus(NOBODY_KNOWS, self._parts.clock.now())
+            except Exception:
+                # A container without its supervisor would run for ever in the books.
+                log.exception("waiting for container %s failed", container_id[:12])
+                await self._parts.clock.sleep(FAILED_WAIT_PAUSE_S)
 
     async def finish(self, run: LiveRun, status: ExitStatus) -> None:
         """Store the exit and clean up. The container's lock is held."""

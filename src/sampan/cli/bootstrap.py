@@ -23,7 +23,7 @@ def _run(console: Console, args: Args) -> int:
     import tempfile
     from pathlib import Path
 
-    from sampan.client import bootstrap
+    import sampan.client.bootstrap as bootstrap
 
     suite = suite or _SUITE
     target = args.text("tag", "busybox:latest" if kind == "busybox" else f"debian:{suite}")

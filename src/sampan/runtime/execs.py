@@ -18,6 +18,7 @@ import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from sampan.aio import shielded
 from sampan.kernel import process
 from sampan.kernel.process import Child
 from sampan.runtime.contract import ExecSpec, NoSuchRun, Stream
@@ -170,7 +171,12 @@ async def start(
         for number, fd in given.items():
             if number != _LOG_FD:
                 fds.close(fd)
-        pid = int(await _first_of(pid_reader) or 0)
+        try:
+            pid = int(await _first_of(pid_reader) or 0)
+        except asyncio.CancelledError:
+            child.send(signals.SIGKILL)
+            await shielded(child.wait())
+            raise
         if not pid:
             await child.wait()
             said = os.pread(log, 16384, 0).decode("utf-8", "replace")

@@ -45,6 +45,7 @@ def down(app: App) -> int:
         networks=[] if only else [n["Name"] for n in answers["networks"] if n["Name"] not in held],
         volumes=[] if only else [v["Name"] for v in answers["volumes"]],
         images=_images(app, project) if app.args.rmi and project else (),
+        anonymous=app.args.volumes,
         timeout_s=app.args.timeout,
     )
     if not plan.steps:

@@ -207,7 +207,7 @@ def create_container(
         for network, settings in later:
             networks.connect(client, network, container, settings)
         for tar in secret_files(project, service):
-            containers.archive_put(client, container, "/", [tar])
+            containers.archive_put(client, container, "/", iter([tar]))
         undo.pop_all()
     return container
 

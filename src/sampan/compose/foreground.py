@@ -7,7 +7,8 @@ import sys
 import threading
 from types import FrameType, TracebackType
 
-from sampan.client import containers
+from sampan.client import Hijacked, containers
+from sampan.client.frames import Demultiplexer
 from sampan.compose.app import App
 from sampan.compose.logs import Merger, is_tty
 from sampan.compose.model import Project
@@ -56,26 +57,25 @@ class Foreground:
         """Join what runs already and will not be touched."""
         ids = {c.name: c.id for c in observed.containers}
         for name in plan.unchanged:
-            self.attach(name, ids[name], tail="0")
+            self.attach(name, ids[name])
 
-    def attach(self, name: str, container: str, tail: str = "all") -> None:
-        """Follow a container that is about to start."""
+    def attach(self, name: str, container: str) -> None:
+        """Follow a container that is about to start (or runs): what it prints from now on."""
         label = name.removeprefix(f"{self._project.name}-")
         self._merger.introduce([label])
+        # Joined before the start, so that the first line is seen and no line of an earlier run.
+        hijacked = containers.attach(self._app.client, container)
         waiting = containers.wait(self._app.client, container, "next-exit")
         with self._changed:
             self._running[container] = label
         threading.Thread(target=self._until_exit, args=(container, waiting), daemon=True).start()
-        threading.Thread(target=self._logs, args=(label, container, tail), daemon=True).start()
+        threading.Thread(target=self._logs, args=(label, container, hijacked), daemon=True).start()
 
-    def _logs(self, label: str, container: str, tail: str) -> None:
+    def _logs(self, label: str, container: str, hijacked: Hijacked) -> None:
         client = self._app.client
         try:
             tty = is_tty(client, container)
-            hijacked = containers.attach(client, container, logs=tail != "0")
             rest = b""
-            from sampan.client.frames import Demultiplexer
-
             demultiplexer = Demultiplexer()
             while data := hijacked.recv():
                 pieces = [data] if tty else [p for _, p in demultiplexer.feed(data)]

@@ -24,20 +24,26 @@ def plan_down(
     networks: Iterable[str] = (),
     volumes: Iterable[str] = (),
     images: Iterable[str] = (),
+    anonymous: bool = False,
     timeout_s: int | None = None,
 ) -> Plan:
-    """Stop and remove ``containers``, dependents first; then the rest."""
+    """Stop and remove ``containers``, dependents first; then the rest.
+
+    ``anonymous``: their anonymous volumes too.
+    """
     plan = Plan()
     there = list(containers)
     removed: list[int] = []
     stops = _stop_all(plan, there, timeout_s, "down")
     for container in there:
-        action = RemoveContainer(container, volumes=True, force=container.state == "dead")
+        action = RemoveContainer(container, volumes=anonymous, force=container.state == "dead")
         target = f"container {container.name}"
         removed.append(plan.add("remove", target, "down", action, stops.get(container.id)))
     for name in networks:
         plan.add("remove", f"network {name}", "down", RemoveNetwork(name), *removed)
-    for name in volumes:
+    # One that outlived a recreation is a named volume to the engine: it does not go by itself.
+    kept = [n for c in there for n in c.anonymous.values()] if anonymous else []
+    for name in (*volumes, *sorted(set(kept))):
         plan.add("remove", f"volume {name}", "volumes asked for", RemoveVolume(name), *removed)
     for name in images:
         plan.add("remove", f"image {name}", "images asked for", RemoveImage(name), *removed)

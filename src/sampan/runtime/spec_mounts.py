@@ -97,8 +97,10 @@ def _user(mount: MountPoint, facts: HostFacts) -> dict[str, Any]:
     if propagation not in PROPAGATIONS:
         raise InvalidArgument(f"invalid mount propagation: {propagation!r}")
     recursive = "bind" if propagation in ("private", "slave", "shared") else "rbind"
-    # "ro" alone leaves the mounts below writable.
-    read_only = "rro" if facts.kernel >= _RECURSIVE_READ_ONLY else "ro"
+    # "ro" alone leaves the mounts below writable. A file has none, and crun takes "rro" for
+    # directories only ("open mount target: Not a directory").
+    deep = facts.kernel >= _RECURSIVE_READ_ONLY and Path(mount.source).is_dir()
+    read_only = "rro" if deep else "ro"
     access = "rw" if mount.read_write else read_only
     return _mount(mount.target, "bind", mount.source, (recursive, access, propagation))
 

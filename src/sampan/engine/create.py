@@ -30,10 +30,10 @@ from sampan.engine.mounts import Mounts
 from sampan.engine.names import checked_name, made_up_name
 from sampan.engine.parts import Parts
 from sampan.engine.validate import validate
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, NotFound
 from sampan.image.config import chain_id
-from sampan.image.contract import ImageConfig
-from sampan.store.records import Container, ContainerSpec, HostConfig
+from sampan.image.contract import ImageConfig, NoSuchImage
+from sampan.store.records import Container, ContainerSpec, HostConfig, Image
 
 
 class Creator:
@@ -42,9 +42,20 @@ class Creator:
         self._announce, self._mounts = announce, mounts
 
     async def create(self, request: CreateRequest) -> Created:
+        """See ``Engine.create``; whatever is missing but the image is an InvalidArgument."""
         parts = self._parts
         image = parts.images.get(request.spec.image)
         config = parts.images.config(image)
+        try:
+            return await self._create(request, image, config)
+        except NotFound as error:
+            if isinstance(error, NoSuchImage):
+                raise
+            # Clients take "not found" for a missing image here, pull it and try again.
+            raise InvalidArgument(str(error)) from error
+
+    async def _create(self, request: CreateRequest, image: Image, config: ImageConfig) -> Created:
+        parts = self._parts
         container_id = secrets.token_hex(32)
         spec = self._specify(request, config, container_id)
         networks = modes.endpoints_of(spec.host, request.networks, parts.store)

@@ -91,10 +91,8 @@ async def open_engine(
     was_running = frozenset(c.id for c in store.containers.values() if active(c))
     try:
         await engine.reconciler.reconcile()
-        engine.live.tasks.spawn(
-            engine.reconciler.start_wanted(engine.reconciler.wanted(was_running)),
-            name="restart policies",
-        )
+        # Before anyone can ask: a daemon that answers has applied its restart policies.
+        await engine.reconciler.start_wanted(engine.reconciler.wanted(was_running))
         yield engine
     finally:
         await engine.live.close(config.shutdown_timeout_s)

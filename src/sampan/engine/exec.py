@@ -109,9 +109,6 @@ class Execs:
         item.state = replace(item.state, pid=process.pid)
         self._tell("exec_start", container, item)
         self._live.tasks.spawn(self._watch(container, item, process), name=f"exec {exec_id[:12]}")
-        request = item.request
-        if not (request.attach_stdin or request.attach_stdout or request.attach_stderr):
-            self._live.tasks.spawn(_drain(process), name=f"drain {exec_id[:12]}")
         return _Output(item, process)
 
     def inspect(self, exec_id: str) -> ExecState:
@@ -196,9 +193,3 @@ class Execs:
             i for i, e in self._execs.items() if e.ended_at is not None and e.ended_at <= limit
         ]:
             del self._execs[exec_id]
-
-
-async def _drain(process: ExecProcess) -> None:
-    """Nobody listens, but a full pipe would stop the process."""
-    async for _ in process.output():
-        pass

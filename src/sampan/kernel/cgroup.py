@@ -81,7 +81,19 @@ class Cgroups:
         )
         for path in paths:
             path.mkdir(parents=True, exist_ok=True)
+            self._inherit_cpuset(path)
             (path / "cgroup.procs").write_text(str(pid))
+
+    def _inherit_cpuset(self, path: Path) -> None:
+        """A new v1 cpuset group has no processors, and takes no process until it has some."""
+        if self.version == 2 or not (path / "cpuset.cpus").exists():
+            return
+        for parent in reversed(path.relative_to(self.trees["cpuset"]).parents):
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                above = self.trees["cpuset"] / parent
+                for group in (above, path):
+                    if group != self.trees["cpuset"] and not (group / name).read_text().strip():
+                        (group / name).write_text((group.parent / name).read_text())
 
     # -- freezing
 

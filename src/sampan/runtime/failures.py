@@ -33,7 +33,8 @@ def _mapped(text: str, command: str, prefix: str) -> SampanError:
     about_command = (
         "executable file" in low
         or low.startswith(("open executable", "exec", "cannot exec"))
-        or f"exec {command}".lower() in low
+        or f"exec {command}" in text
+        or f'exec: "{command}"' in text
     )
     refused = ("permission denied", "operation not permitted", "is a directory")
     if about_command and any(words in low for words in refused):

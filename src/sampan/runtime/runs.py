@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 _MONITOR_DEADLINE_S = 5.0
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _MONITOR_GROUP = "monitors"
+_MONITOR_TREES = ("name=systemd", "memory")
 
 
 class LinuxRuns:
@@ -130,6 +131,7 @@ class LinuxRuns:
                 log_max_files=rotation.max_files,
             )
             at.write_record(record)
+            self._set_apart(made.monitor_pid)
             self._watch_log(at, record)
             undo.pop_all()
         return CreatedRun(made.pid, made.pid_started, made.monitor_pid, bundle.warnings)
@@ -282,6 +284,17 @@ class LinuxRuns:
     def _bundle(self, spec_: BundleSpec, *, takes_bpf: bool) -> spec.Bundle:
         check_sources(spec_)
         return spec.build(spec_, self._facts, cgroup=self._group(spec_.id), takes_bpf=takes_bpf)
+
+    def _set_apart(self, monitor_pid: int) -> None:
+        """Take the monitor out of the daemon's own group, with which a service manager kills
+        whatever the daemon has started, and in which memory is accounted to the daemon."""
+        group = f"{self._config.instance.cgroup}/{_MONITOR_GROUP}"
+        try:
+            self._cgroups.join(group, monitor_pid, _MONITOR_TREES)
+        except (ProcessLookupError, FileNotFoundError):
+            pass  # a short run's monitor has ended already
+        except OSError as error:
+            log.warning("monitor %d stays in the daemon's cgroup: %s", monitor_pid, error)
 
     def _group(self, run_id: str) -> str:
         return f"{self._config.instance.cgroup}/{run_id}"

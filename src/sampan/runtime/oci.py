@@ -99,14 +99,13 @@ class Runtimes:
             raise creation_failed(output, command)
 
     async def delete(self, runtime: Runtime, files: RunFiles) -> None:
-        """Remove the runtime's own state. Its processes are dead and its cgroups gone."""
-        if not files.oci.exists():
+        """Have the runtime forget a dead run; of crun's there is only its directory to remove,
+        which is the caller's to do."""
+        if runtime.direct or not files.oci.exists():
             return
-        if not runtime.direct:
-            code, output = await self.call(runtime, "delete", "--force", files.id)
-            if code:
-                log.warning("%s delete %s: %s", runtime.name, files.id, output.strip())
-        shutil.rmtree(files.oci, ignore_errors=True)
+        code, output = await self.call(runtime, "delete", "--force", files.id)
+        if code:
+            log.warning("%s delete %s: %s", runtime.name, files.id, output.strip())
 
     async def call(self, runtime: Runtime, *arguments: str) -> tuple[int, str]:
         """Run one command of the runtime to its end: exit code, and all it printed."""

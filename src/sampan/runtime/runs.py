@@ -51,7 +51,8 @@ _MONITOR_TREES = ("name=systemd", "memory")
 class LinuxRuns:
     """``Runs`` on this host."""
 
-    def __init__(self, config: DaemonConfig, clock: Clock) -> None:
+    def __init__(self, config: DaemonConfig, clock: Clock, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._config = config
         self._paths = config.paths
         self._clock = clock
@@ -60,6 +61,9 @@ class LinuxRuns:
         self._conmon = monitor.find()
         files.prepare(config.paths)
         self._runtimes = Runtimes(config.runtimes, files.oci_root(config.paths))
+        # A creation is processor time of other processes. More of them at once than processors do
+        # not end sooner, and starting a child holds the loop until the child gets its turn.
+        self._launches = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._logs: dict[str, rotate.Rotated] = {}
         self._exits = Exits(files.exits(config.paths), self._oom_killed)
 
@@ -108,12 +112,13 @@ class LinuxRuns:
             at.process.write_bytes(bundle.process)
             if spec_.log_path is not None:
                 spec_.log_path.parent.mkdir(parents=True, exist_ok=True)
-            made = await monitor.launch(
-                monitor.arguments(self._conmon, spec_, at, oci),
-                at,
-                spec_.args[0],
-                _ENVIRONMENT,
-            )
+            async with self._launches:
+                made = await monitor.launch(
+                    monitor.arguments(self._conmon, spec_, at, oci),
+                    at,
+                    spec_.args[0],
+                    _ENVIRONMENT,
+                )
             record = RunRecord(
                 runtime=runtime,
                 pid=made.pid,
@@ -131,7 +136,10 @@ class LinuxRuns:
                 log_max_files=rotation.max_files,
             )
             at.write_record(record)
-            self._set_apart(made.monitor_pid)
+            self._tasks.spawn(
+                in_thread(self._set_apart, made.monitor_pid, made.monitor_started),
+                name=f"set monitor of {at.id[:12]} apart",
+            )
             self._watch_log(at, record)
             undo.pop_all()
         return CreatedRun(made.pid, made.pid_started, made.monitor_pid, bundle.warnings)
@@ -160,20 +168,26 @@ class LinuxRuns:
             record = None
         monitor_pid = record.monitor_pid if record else files.read_pid(at.monitor_pid)
         monitor_started = record.monitor_started if record else 0
-        group = self._group(at.id)
         self._logs.pop(at.id, None)
         if record is None or self._exits.recorded(at) is None:
             await self._stop_everything(at, record, monitor_pid, monitor_started)
         self._exits.settle(at)
+        name = record.runtime if record else self._config.default_runtime
+        await self._runtimes.delete(self._runtimes.get(name), at)
+        # In a thread: under load the kernel makes whoever changes cgroups wait for its turn.
+        await in_thread(self._clear, at)
+
+    def _clear(self, at: RunFiles) -> None:
+        """Remove what is on disk and in the cgroup trees. The run's init is dead."""
+        group = self._group(at.id)
         try:
             self._cgroups.remove(group, deadline_s=0)
         except OSError:
             # Processes that outlived init (``--pid host``), or that have not left yet.
             self._signal_group(group, signals.SIGKILL)
-            await in_thread(self._cgroups.remove, group)
-        name = record.runtime if record else self._config.default_runtime
-        await self._runtimes.delete(self._runtimes.get(name), at)
-        shutil.rmtree(at.directory, ignore_errors=True)
+            self._cgroups.remove(group)
+        for directory in (at.oci, at.directory):
+            shutil.rmtree(directory, ignore_errors=True)
         at.exit.unlink(missing_ok=True)
 
     async def _stop_everything(
@@ -285,14 +299,16 @@ class LinuxRuns:
         check_sources(spec_)
         return spec.build(spec_, self._facts, cgroup=self._group(spec_.id), takes_bpf=takes_bpf)
 
-    def _set_apart(self, monitor_pid: int) -> None:
+    def _set_apart(self, monitor_pid: int, started: int) -> None:
         """Take the monitor out of the daemon's own group, with which a service manager kills
         whatever the daemon has started, and in which memory is accounted to the daemon."""
+        if process.start_time(monitor_pid) != started:
+            return  # a short run's monitor has ended already
         group = f"{self._config.instance.cgroup}/{_MONITOR_GROUP}"
         try:
             self._cgroups.join(group, monitor_pid, _MONITOR_TREES)
-        except (ProcessLookupError, FileNotFoundError):
-            pass  # a short run's monitor has ended already
+        except ProcessLookupError:
+            pass  # it has ended just now
         except OSError as error:
             log.warning("monitor %d stays in the daemon's cgroup: %s", monitor_pid, error)
 
@@ -352,8 +368,8 @@ async def open_runs(config: DaemonConfig, clock: Clock) -> AsyncIterator[LinuxRu
         Unsupported: conmon is not installed.
         OSError: the cgroup trees that are needed could not be mounted.
     """
-    runs = LinuxRuns(config, clock)
     tasks = Tasks()
+    runs = LinuxRuns(config, clock, tasks)
     tasks.spawn(runs.rotate_logs(), name="rotate logs")
     tasks.spawn(runs.warm_up(), name="compile the default seccomp profile")
     try:

@@ -1,0 +1,219 @@
+"""The engine on the real parts: crun, conmon, overlay, bridges, SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sampan.aio import SystemClock, Tasks, in_thread
+from sampan.client.bootstrap import busybox_tar
+from sampan.config import DaemonConfig, Paths
+from sampan.engine.contract import (
+    AlreadyStarted,
+    AlreadyStopped,
+    CreateRequest,
+    Engine,
+    ExecRequest,
+    LogRequest,
+)
+from sampan.engine.engine import open_engine
+from sampan.errors import Conflict, NotFound
+from sampan.image import open_images
+from sampan.kernel import mount as kernel_mount
+from sampan.network.networks import open_networks
+from sampan.runtime.logs import LogFiles
+from sampan.runtime.runs import open_runs
+from sampan.store.database import open_store
+from sampan.store.events import EventBus
+from sampan.store.records import ContainerSpec, HostConfig, Mount, RestartPolicy
+from sampan.testing.daemon import short_directory
+from sampan.volume.volumes import LocalVolumes
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@asynccontextmanager
+async def daemon(config: DaemonConfig) -> AsyncIterator[Engine]:
+    """Everything a daemon has but the API."""
+    clock = SystemClock()
+    store = open_store(config.paths.database)
+    try:
+        async with (
+            open_images(config, store, clock) as images,
+            open_runs(config, clock) as runs,
+            open_networks(config, clock) as networks,
+            open_engine(
+                config,
+                store=store,
+                events=EventBus(),
+                images=images.images,
+                snapshots=images.snapshots,
+                runs=runs,
+                logs=LogFiles(),
+                networks=networks,
+                volumes=LocalVolumes(config, store, clock),
+                clock=clock,
+            ) as engine,
+        ):
+            if not images.images.all():
+                tar = config.paths.root / "busybox.tar"
+                with tar.open("wb") as out:
+                    await in_thread(busybox_tar, out)
+
+                async def chunks() -> AsyncIterator[bytes]:
+                    yield tar.read_bytes()
+
+                await images.images.import_rootfs(chunks(), ref="busybox:latest")
+            yield engine
+    finally:
+        store.close()
+
+
+@pytest.fixture
+async def config() -> AsyncIterator[DaemonConfig]:
+    with short_directory() as base:
+        config = DaemonConfig(paths=Paths(Path(base) / "r", Path(base) / "s"))
+        config.paths.root.mkdir()
+        config.paths.state.mkdir()
+        yield config
+        async with daemon(config) as engine:
+            for container in engine.all():
+                await engine.remove(container.id, force=True, volumes=True)
+        await in_thread(_undo_daemon, config)
+
+
+def _undo_daemon(config: DaemonConfig) -> None:
+    """What a daemon keeps for its next start: its bridge, its table, its cgroups."""
+    import subprocess
+
+    instance = config.instance
+    subprocess.run(["ip", "link", "del", instance.default_bridge], check=False)
+    subprocess.run(
+        ["nft", "delete", "table", "inet", instance.table], check=False, capture_output=True
+    )
+    for hierarchy in Path("/sys/fs/cgroup").iterdir():
+        for directory, _, _ in os.walk(hierarchy / instance.cgroup, topdown=False):
+            os.rmdir(directory)
+    for entry in reversed(kernel_mount.mounts()):
+        if entry.target.startswith(str(config.paths.root.parent)):
+            kernel_mount.unmount(Path(entry.target), lazy=True)
+
+
+def request(*cmd: str, name: str = "", **host: object) -> CreateRequest:
+    mounts: tuple[Mount, ...] = host.pop("mounts", ())  # type: ignore[assignment]
+    spec = ContainerSpec(
+        image="busybox",
+        args=(),
+        cmd=cmd,
+        mounts=mounts,
+        host=HostConfig(**host),  # type: ignore[arg-type]
+    )
+    return CreateRequest(spec=spec, name=name)
+
+
+async def test_a_run_leaves_nothing(config: DaemonConfig) -> None:
+    async with daemon(config) as engine:
+        created = await engine.create(request("sh", "-c", "hostname; exit 3", auto_remove=True))
+        stream = await engine.attach(created.id)
+        tasks = Tasks()
+        removed = tasks.spawn(engine.wait(created.id, "removed"), name="wait")
+        await asyncio.sleep(0)
+        await engine.start(created.id)
+        output = b"".join([chunk async for _, chunk in stream.output()])
+        assert output.decode() == created.id[:12] + "\n"
+        assert (await removed).exit_code == 3
+        assert not engine.all()
+        mine = [m.target for m in kernel_mount.mounts() if created.id in m.target]
+        assert mine == []
+        assert not config.paths.container(created.id).exists()
+
+
+async def test_containers_run_on_and_are_found_again(config: DaemonConfig) -> None:
+    async with daemon(config) as engine:
+        for name, cmd in (("stays", "cat"), ("ends", "read x; exit 9")):
+            await engine.create(
+                CreateRequest(
+                    spec=ContainerSpec(
+                        image="busybox", args=(), cmd=("sh", "-c", cmd), open_stdin=True
+                    ),
+                    name=name,
+                )
+            )
+            await engine.start(name)
+        before = engine.get("stays")
+    # No daemon now; one of the two ends meanwhile.
+    pid = engine.get("ends").run.pid  # type: ignore[union-attr]
+    os.kill(pid, 9)
+    async with daemon(config) as engine:
+        assert engine.get("stays") == before
+        assert (await engine.wait("ends")).exit_code == 137
+        exec_id = await engine.exec_create(
+            "stays", ExecRequest(args=("echo", "alive"), attach_stdout=True)
+        )
+        stream = await engine.exec_start(exec_id)
+        assert b"".join([c async for _, c in stream.output()]) == b"alive\n"
+        assert engine.exec_inspect(exec_id).exit_code == 0
+        await engine.stop("stays", timeout_s=0)
+
+
+async def test_logs_and_a_volume_outlive_their_run(config: DaemonConfig) -> None:
+    volume = Mount(type="volume", target="/data", source="data")
+    async with daemon(config) as engine:
+        await engine.create(
+            request("sh", "-c", "echo said; echo kept > /data/x", name="one", mounts=(volume,))
+        )
+        await engine.start("one")
+        await engine.wait("one")
+        lines = [e.line async for batch in engine.logs("one", LogRequest()) for e in batch]
+        assert lines == [b"said\n"]
+        await engine.remove("one", volumes=True)
+        await engine.create(request("cat", "/data/x", name="two", mounts=(volume,)))
+        stream = await engine.attach("two")
+        await engine.start("two")
+        assert b"".join([c async for _, c in stream.output()]) == b"kept\n"
+        await engine.wait("two")
+        await engine.remove("two")
+        await engine.volume_remove("data")
+
+
+async def test_a_restart_policy_on_a_real_clock(config: DaemonConfig) -> None:
+    async with daemon(config) as engine:
+        policy = RestartPolicy(name="on-failure", maximum_retry_count=2)
+        await engine.create(request("false", name="again", restart_policy=policy))
+        await engine.start("again")
+        assert (await engine.wait("again")).exit_code == 1
+        assert engine.get("again").restart_count == 2
+
+
+async def test_a_storm_of_verbs_on_one_container(config: DaemonConfig) -> None:
+    async with daemon(config) as engine:
+        created = await engine.create(request("sleep", "1000", name="storm"))
+
+        async def quietly(verb: object) -> None:
+            try:
+                await verb  # type: ignore[misc]
+            except (Conflict, NotFound, AlreadyStarted, AlreadyStopped):
+                return
+
+        for _ in range(2):
+            await asyncio.gather(
+                quietly(engine.start("storm")),
+                quietly(engine.stop("storm", timeout_s=0)),
+                quietly(engine.restart("storm", timeout_s=0)),
+                quietly(engine.kill("storm")),
+                quietly(engine.start("storm")),
+            )
+        await asyncio.gather(
+            quietly(engine.start("storm")),
+            quietly(engine.remove("storm", force=True)),
+            quietly(engine.restart("storm", timeout_s=0)),
+        )
+        await quietly(engine.remove("storm", force=True))
+        assert not engine.all()
+        assert [m.target for m in kernel_mount.mounts() if created.id in m.target] == []
+        assert not config.paths.run(created.id).exists()

@@ -11,6 +11,7 @@ from sampan.api.call import Call
 from sampan.api.lines import LineStream, answer
 from sampan.api.router import Route
 from sampan.api.types.images import Line
+from sampan.build.changes import config_of
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.image.reference import parse
 from sampan.store.events import Event
@@ -60,7 +61,8 @@ async def _import(call: Call) -> web.StreamResponse:
         )
     name, tag = call.text("repo"), call.text("tag")
     ref = parse(f"{name}:{tag}" if tag else name).canonical if name else ""
-    _changes(call.query.getall("changes", []))
+    changes = call.query.getall("changes", [])
+    config = config_of(changes, now=call.services.clock.now()) if changes else None
     lines = LineStream()
 
     async def run() -> None:
@@ -68,20 +70,13 @@ async def _import(call: Call) -> web.StreamResponse:
             body_chunks(call),
             ref=ref,
             message=call.text("message"),
+            config=config,
             platform=call.text("platform"),
         )
         call.services.events.publish(Event("image", "import", image.id, {"name": ref or image.id}))
         lines.put(Line(status=image.id))
 
     return await answer(call, run(), lines)
-
-
-def _changes(changes: list[str]) -> None:
-    if changes:
-        raise Unsupported(
-            "import --change is not supported: import the image and build one FROM it that has "
-            "these instructions"
-        )
 
 
 async def load(call: Call) -> web.StreamResponse:

@@ -179,7 +179,7 @@ def test_identity_and_isolation(sh: Shell) -> None:
 def test_limits_are_real(sh: Shell) -> None:
     read = (
         "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max "
-        "/sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null"
+        "/sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true"
     )
     out = sh.docker(
         "run",

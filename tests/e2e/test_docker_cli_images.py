@@ -118,8 +118,18 @@ def test_a_bad_dockerfile(sh: Shell, tmp_path: Path, dockerfile: str, sentence: 
 
 
 def test_events_tell_a_life(sh: Shell) -> None:
+    now = sh.docker("info", "--format", "{{.SystemTime}}").stdout.strip()
     listener = subprocess.Popen(
-        ["docker", "events", "--filter", "container=life", "--format", "{{.Action}}"],
+        [
+            "docker",
+            "events",
+            "--since",
+            now,
+            "--filter",
+            "container=life",
+            "--format",
+            "{{.Action}}",
+        ],
         stdout=subprocess.PIPE,
         env=sh.daemon.environment,
     )

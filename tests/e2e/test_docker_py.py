@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 
 import docker
 import pytest
@@ -15,7 +16,7 @@ from sampan.testing.daemon import DaemonProcess
 
 @pytest.fixture
 def client(daemon: DaemonProcess) -> Iterator[docker.DockerClient]:
-    with docker.DockerClient(base_url=daemon.host, timeout=60) as connected:
+    with closing(docker.DockerClient(base_url=daemon.host, timeout=60)) as connected:
         yield connected
 
 

@@ -139,7 +139,9 @@ class DaemonProcess:
             "processes": [self._command(pid) for pid in self.processes()],
             "mounts": self.mounts(),
             "interfaces": [i for i in self.interfaces() if i != self.instance.default_bridge],
-            "cgroups": [g for g in self.cgroups() if Path(g).name != self.instance.cgroup],
+            "cgroups": [
+                g for g in self.cgroups() if Path(g).name not in (self.instance.cgroup, "monitors")
+            ],
         }
         return {kind: names for kind, names in found.items() if names}
 

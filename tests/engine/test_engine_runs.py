@@ -30,7 +30,7 @@ async def test_a_run_from_create_to_exit(world: World) -> None:
     row = world.engine.get("boat")
     assert row.run is not None
     assert (row.run.phase, row.run.exit_code, row.run.number) == (Phase.STOPPED, 3, 1)
-    assert world.actions() == ["create", "attach", "start", "die"]
+    assert world.actions() == ["create", "start", "die"]
     assert not world.networks.sandboxes
     assert not world.runs.runs
     assert not world.snapshots.mounted

@@ -237,7 +237,6 @@ class HostEngine:
         if container.running:
             self.live.attachments.leave(container.id, attachment)
             attachment.connect(await self._parts.runs.attach(container.id))
-            self._announce.container("attach", container)
         return attachment
 
     def logs(self, ref: str, request: LogRequest) -> AsyncIterator[list[LogEntry]]:

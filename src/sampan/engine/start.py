@@ -157,8 +157,6 @@ class Starter:
                 for left in waiting:
                     left.connect(None)
                 raise
-        if waiting:
-            self._announce.container("attach", self._books.get(container_id))
 
     async def _failed(self, container_id: str, error: BaseException) -> None:
         code = getattr(error, "exit_code", 128)

@@ -199,8 +199,10 @@ class DaemonProcess:
 
     def cgroups(self) -> list[str]:
         found: list[str] = []
-        for top in Path("/sys/fs/cgroup").glob(f"**/{self.instance.cgroup}"):
-            found += [str(top), *(str(d) for d in top.rglob("*") if d.is_dir())]
+        top = Path("/sys/fs/cgroup")
+        for tree in (top, *top.iterdir()):
+            # os.walk passes over what vanishes while it looks
+            found += [directory for directory, _, _ in os.walk(tree / self.instance.cgroup)]
         return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from sampan.aio import in_thread
-from sampan.api.untar import inside, unpack
+from sampan.api.untar import unpack
 from sampan.errors import Exhausted, InvalidArgument
 from sampan.image.tar import BadTar
 
@@ -62,6 +62,6 @@ def _chunks(fd: int) -> Iterator[bytes]:
 def _unpack(spool: int, target: Path) -> None:
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        unpack(_chunks(spool), inside(root))
+        unpack(_chunks(spool), root)
     finally:
         os.close(root)

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from sampan.aio import Tasks
 from sampan.api.call import Call, encode
 from sampan.api.errors import sentence_of
 from sampan.api.types.images import ErrorDetail, Line, ProgressDetail
-from sampan.errors import SampanError
 from sampan.image.contract import Progress
 
 T = TypeVar("T")
@@ -107,29 +107,25 @@ async def answer(call: Call, work: Awaitable[T], lines: LineStream) -> web.Strea
     async def guarded() -> BaseException | None:
         try:
             await work
-        except SampanError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - told to the client by the caller
+        except Exception as error:  # noqa: BLE001 - told to the client below
             return error
         finally:
             lines.close()
         return None
 
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(guarded(), name="lines")
-        try:
-            first = await lines.take()
-            if not first and (error := await task) is not None:
-                raise error
-            response = await call.stream("application/json")
-            data = first
-            while data:
-                await response.write(data)
-                data = await lines.take()
-            if (error := await task) is not None:
-                lines.fail(error, getattr(error, "code", None))
-                await response.write(await lines.take())
-        except BaseException:
-            task.cancel()
-            raise
-    return response
+    tasks = Tasks()
+    try:
+        task = tasks.spawn(guarded(), name="lines")
+        data = await lines.take()
+        if not data and (error := await task) is not None:
+            raise error
+        response = await call.stream("application/json")
+        while data:
+            await response.write(data)
+            data = await lines.take()
+        if (error := await task) is not None:
+            lines.fail(error, getattr(error, "code", None))
+            await response.write(await lines.take())
+        return response
+    finally:
+        await tasks.close()

@@ -7,6 +7,7 @@ frozen value; nothing here knows HTTP.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -105,6 +106,7 @@ class ExecState:
     running: bool = False
     exit_code: int | None = None
     pid: int = 0
+    detach_keys: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +139,25 @@ class Process:
     """A row of ``top``: the values of the titles asked for."""
 
     values: tuple[str, ...]
+
+
+class NoSuchPath(NotFound):
+    def __init__(self, path: str, container: str) -> None:
+        super().__init__(f"Could not find the file {path} in container {container}")
+        self.path, self.container = path, container
+
+
+@dataclass(frozen=True, slots=True)
+class PathStat:
+    """A path of a container; a link is described itself."""
+
+    name: str
+    size: int
+    mode: int
+    """``st_mode``."""
+    mtime_ns: int
+    link_target: str
+    """Where a link leads, absolute and without further links; else empty."""
 
 
 class Engine(Protocol):
@@ -193,6 +214,31 @@ class Engine(Protocol):
     async def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], list[Process]]: ...
     async def size(self, ref: str) -> tuple[int, int]:
         """(bytes written, bytes of the root file system)."""
+        ...
+
+    # -- files
+
+    async def archive_stat(self, ref: str, path: str) -> PathStat: ...
+    def archive_get(
+        self, ref: str, path: str
+    ) -> AbstractAsyncContextManager[tuple[PathStat, AsyncIterator[bytes]]]:
+        """``path`` and all below it as a tar."""
+        ...
+
+    async def archive_put(
+        self,
+        ref: str,
+        path: str,
+        data: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool = False,
+        container_owner: bool = False,
+    ) -> None:
+        """Unpack a tar in the directory ``path``."""
+        ...
+
+    def export(self, ref: str) -> AsyncIterator[bytes]:
+        """The root file system as a tar, without what is mounted in it."""
         ...
 
     # -- exec
@@ -254,7 +300,9 @@ __all__ = [
     "NameTaken",
     "NoSuchContainer",
     "NoSuchExec",
+    "NoSuchPath",
     "NotRunning",
+    "PathStat",
     "Process",
     "Stream",
     "WaitCondition",

@@ -87,6 +87,7 @@ class Execs:
                 open_stdout=request.attach_stdout,
                 open_stderr=request.attach_stderr,
                 privileged=request.privileged,
+                detach_keys=request.detach_keys,
             ),
         )
         self._tell("exec_create", container, self._execs[exec_id])

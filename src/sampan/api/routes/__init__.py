@@ -10,6 +10,7 @@ from sampan.api.router import Handler, Route
 def every() -> Iterator[Route]:
     """All routes. The order counts only where two patterns match the same path."""
     from sampan.api.routes import (
+        archive,
         attach,
         build,
         containers,
@@ -28,6 +29,7 @@ def every() -> Iterator[Route]:
         system,
         containers,
         lifecycle,
+        archive,
         attach,
         execs,
         transfer,

@@ -9,14 +9,14 @@ from msgspec import UNSET
 
 from sampan.api.call import Call
 from sampan.api.errors import sentence_of
-from sampan.api.frames import content_type, error_frame, parse_detach_keys
+from sampan.api.frames import content_type, frame, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
 from sampan.api.router import Route
 from sampan.api.routes.lifecycle import window
 from sampan.api.types import containers as wire
 from sampan.api.types.common import IdResponse
-from sampan.engine.contract import ExecRequest, ExecState
-from sampan.errors import InvalidArgument, SampanError
+from sampan.engine.contract import ExecRequest, ExecState, NotRunning
+from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.runtime.contract import AttachStream
 
 
@@ -49,52 +49,47 @@ async def start(call: Call) -> web.StreamResponse:
     engine, exec_id = call.services.engine, call.path["id"]
     body = await call.body(wire.EXEC_START_DECODER, default=wire.ExecStartBody())
     state = engine.exec_inspect(exec_id)
+    if state.running:
+        raise Conflict(f"exec command {exec_id} is already running")
+    if state.exit_code is not None:
+        raise Conflict(f"exec command {exec_id} has already run")
     size = body.console_size or (0, 0)
     if size != (0, 0) and not (body.tty or state.tty):
         raise InvalidArgument("a console size is for an exec with a terminal: set Tty")
     if body.detach:
-        stream = await engine.exec_start(exec_id, console_size=size)
-        call.services.tasks.spawn(_drain(stream), name=f"exec/{exec_id[:12]}/detached")
+        unheard = await engine.exec_start(exec_id, console_size=size)
+        call.services.tasks.spawn(_drain(unheard), name=f"exec/{exec_id[:12]}/detached")
         return call.empty(200)
-    stream = await engine.exec_start(exec_id, console_size=size)
-    tty = state.tty
+    if not engine.get(state.container_id).running:
+        raise NotRunning(state.container_id)
+    # From here on the answer is the stream. A command that cannot be executed is told in it, as
+    # output, and by its exit code (126, 127): that is where clients look.
+    raw = take_over(call.request, content_type(call.version, tty=state.tty))
+    stream: AttachStream | None = None
     try:
-        raw = take_over(call.request, content_type(call.version, tty=tty))
-    except SampanError:
-        call.services.tasks.spawn(_drain(stream), name=f"exec/{exec_id[:12]}/refused")
-        raise
-    try:
+        stream = await engine.exec_start(exec_id, console_size=size)
         how = Pumping(
             stdin=state.open_stdin,
             stdout=state.open_stdout,
             stderr=state.open_stderr,
-            tty=tty,
-            close_stdin=not tty,
-            detach_keys=_detach_keys(call, state),
+            tty=state.tty,
+            close_stdin=not state.tty,
+            detach_keys=_detach_keys(state),
         )
-        outcome = await pump(raw, stream, how)
-        if outcome == "ended":
-            await _ended(stream)
+        await pump(raw, stream, how)
     except SampanError as error:
+        message = f"{sentence_of(error)}\r\n".encode()
         with suppress(ConnectionError):
-            await raw.write(error_frame(sentence_of(error)))
+            await raw.write(message if state.tty else frame("stdout", message))
     finally:
-        await stream.close()
+        if stream is not None:
+            await stream.close()
         await raw.finish()
     return Hijacked()
 
 
-async def _ended(stream: AttachStream) -> None:
-    """Clients ask for the exit code right after the output's end: let it be known by then."""
-    wait = getattr(stream, "wait", None)
-    if wait is not None:
-        await wait()
-
-
-def _detach_keys(call: Call, state: ExecState) -> bytes:
-    if not (state.tty and state.open_stdin):
-        return b""
-    return parse_detach_keys(str(getattr(state, "detach_keys", "")))
+def _detach_keys(state: ExecState) -> bytes:
+    return parse_detach_keys(state.detach_keys) if state.tty and state.open_stdin else b""
 
 
 async def _drain(stream: AttachStream) -> None:

@@ -18,6 +18,7 @@ from sampan.errors import Conflict, NotFound
 from sampan.image.config import chain_ids
 from sampan.image.contract import Removed
 from sampan.image.reference import parse
+from sampan.store.events import Event
 from sampan.store.records import Image
 
 FILTERS = ("before", "dangling", "label", "reference", "since", "until")
@@ -107,22 +108,29 @@ async def tag(call: Call) -> web.Response:
     name, tag_name = call.needs("repo"), call.text("tag")
     reference = parse(f"{name}:{tag_name}" if tag_name else name)
     images.tag(image.id, reference.canonical)
+    call.services.events.publish(Event("image", "tag", image.id, {"name": reference.familiar}))
     return call.empty(201)
 
 
-def _deleted(removed: Removed) -> list[ImageDeleted]:
+def _deleted(call: Call, image: Image, removed: Removed) -> list[ImageDeleted]:
+    events = call.services.events
+    for name in removed.untagged:
+        events.publish(Event("image", "untag", image.id, {"name": name}))
+    for image_id in removed.deleted:
+        events.publish(Event("image", "delete", image_id, {"name": image_id}))
     rows = [ImageDeleted(untagged=name) for name in removed.untagged]
     return rows + [ImageDeleted(deleted=image_id) for image_id in removed.deleted]
 
 
 async def remove(call: Call) -> web.Response:
+    image = call.services.images.get(call.path["name"])
     removed = await call.services.images.remove(
         call.path["name"],
         force=call.flag("force"),
         prune_parents=not call.flag("noprune"),
         in_use=call.services.engine.image_users,
     )
-    return call.json(_deleted(removed))
+    return call.json(_deleted(call, image, removed))
 
 
 async def prune(call: Call) -> web.Response:
@@ -148,7 +156,7 @@ async def prune(call: Call) -> web.Response:
             removed = await images.remove(image.id, force=True, in_use=services.engine.image_users)
         except (Conflict, NotFound):
             continue  # in use since we looked, or needed by another image
-        rows += _deleted(removed)
+        rows += _deleted(call, image, removed)
     reclaimed = before - sum(layer.size for layer in store.layers.values())
     return call.json(PruneReport(images_deleted=rows or None, space_reclaimed=max(0, reclaimed)))
 

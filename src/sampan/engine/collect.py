@@ -1,23 +1,21 @@
-"""Parts of a container's file system as a tar, and what ``docker cp`` must know of a path.
+"""Files of a container as a tar, and what ``docker cp`` must know of a path beforehand.
 
-Everything here blocks and works on a descriptor of the container's root; paths are resolved by the
-kernel as if that root were ``/`` (``sampan.kernel.inroot``), so no link leads to the host.
+Runs in a process that lives in the container's file system. Every step down is made from the
+descriptor of the directory above and never through a link, so that a container which swaps names
+meanwhile gets its own files mixed up and nobody else's.
 """
 
 from __future__ import annotations
 
-import base64
+import errno
 import os
 import posixpath
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import msgspec
-
-from sampan.api.moments import rfc3339_ns
-from sampan.errors import NotFound
-from sampan.image.pack import entry_of
+from sampan.engine.rootfs import resolve_inside
 from sampan.image.tar import (
     BLOCK,
     CHAR,
@@ -27,12 +25,14 @@ from sampan.image.tar import (
     LINK,
     REGULAR,
     SYMLINK,
+    Entry,
     header,
     padding,
 )
 from sampan.kernel.inroot import open_in
 
 _CHUNK = 1 << 20
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _KINDS = {
     stat.S_IFREG: REGULAR,
     stat.S_IFLNK: SYMLINK,
@@ -41,127 +41,81 @@ _KINDS = {
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFIFO: FIFO,
 }
-_GO_KINDS = {
-    stat.S_IFDIR: 1 << 31,
-    stat.S_IFLNK: 1 << 27,
-    stat.S_IFBLK: 1 << 26,
-    stat.S_IFIFO: 1 << 25,
-    stat.S_IFSOCK: 1 << 24,
-    stat.S_IFCHR: 1 << 26 | 1 << 21,
-}
 
 
-class PathStat(msgspec.Struct, rename="camel"):
-    """``X-Docker-Container-Path-Stat``."""
-
-    name: str
-    size: int
-    mode: int
-    mtime: str
-    link_target: str
-
-
-class NoSuchPath(NotFound):
-    def __init__(self, path: str, container_id: str) -> None:
-        super().__init__(f"Could not find the file {path} in container {container_id}")
-        self.path = path
-
-
-def go_mode(mode: int) -> int:
-    """``st_mode`` as Go's ``os.FileMode``."""
-    out = stat.S_IMODE(mode) & 0o777 | _GO_KINDS.get(stat.S_IFMT(mode), 0)
-    for bit, go_bit in ((stat.S_ISUID, 23), (stat.S_ISGID, 22), (stat.S_ISVTX, 20)):
-        if mode & bit:
-            out |= 1 << go_bit
-    return out
-
-
-def where(root: int) -> Path:
-    """A path to the directory that a descriptor stands for."""
-    return Path(f"/proc/self/fd/{root}")
-
-
-def _split(path: str) -> tuple[str, str]:
-    """Directory and last component; ``.`` when the path means a directory's inside."""
+def split(path: str) -> tuple[str, str]:
+    """Directory and last component; the latter is "." where the path means what is inside."""
     absolute = "/" + path.lstrip("/")
-    if absolute.endswith(("/", "/.")):
-        return posixpath.normpath(absolute), "."
+    if absolute.endswith(("/", "/.", "/..")):
+        return absolute, "."
     directory, name = posixpath.split(absolute)
     return directory, name
 
 
-def open_path(root: int, path: str, container_id: str) -> tuple[int, str]:
+def open_path(root: Path, path: str) -> tuple[int, str]:
     """The directory that ``path`` lies in (a descriptor) and its name there.
 
     Raises:
-        NoSuchPath
+        FileNotFoundError, NotADirectoryError
     """
-    directory, name = _split(path)
-    try:
-        parent = open_in(where(root), directory, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise NoSuchPath(path, container_id) from error
+    directory, name = split(path)
+    parent = open_in(root, directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.lstat(name, dir_fd=parent)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError:
         os.close(parent)
-        raise NoSuchPath(path, container_id) from error
+        raise
     return parent, name
 
 
-def path_stat(root: int, path: str, container_id: str) -> PathStat:
-    """What ``docker cp`` asks first. A link is described itself, with where it leads."""
-    parent, name = open_path(root, path, container_id)
+def describe(root: Path, path: str) -> dict[str, Any]:
+    """Facts of ``path``: itself, when it is a link, and where that leads."""
+    parent, name = open_path(root, path)
     try:
         found = os.lstat(name, dir_fd=parent)
         target = ""
         if stat.S_ISLNK(found.st_mode):
-            target = _target(root, path, os.readlink(name, dir_fd=parent))
+            target = "/" + os.path.relpath(resolve_inside(root, path), root).removeprefix(".")
     finally:
         os.close(parent)
-    shown = posixpath.basename(posixpath.normpath("/" + path.lstrip("/"))) or "/"
-    return PathStat(
-        name=shown,
-        size=found.st_size,
-        mode=go_mode(found.st_mode),
-        mtime=rfc3339_ns(found.st_mtime_ns),
-        link_target=target,
-    )
+    return {
+        "name": _shown(path),
+        "size": found.st_size,
+        "mode": found.st_mode,
+        "mtime_ns": found.st_mtime_ns,
+        "link_target": target,
+    }
 
 
-def _target(root: int, path: str, written: str) -> str:
-    """Where a link leads, as an absolute path of the container."""
-    try:
-        fd = open_in(where(root), path, os.O_PATH)
-    except OSError:
-        # Into nowhere, or in circles: as written.
-        return posixpath.normpath(posixpath.join("/", posixpath.dirname(path), written))
-    try:
-        full, base = os.readlink(f"/proc/self/fd/{fd}"), os.readlink(where(root))
-    finally:
-        os.close(fd)
-    if base != "/" and full.startswith(base):
-        return full[len(base) :] or "/"
-    return full
+def _shown(path: str) -> str:
+    return posixpath.basename(posixpath.normpath("/" + path.lstrip("/"))) or "/"
 
 
-def encoded(found: PathStat) -> str:
-    """For the header."""
-    return base64.b64encode(msgspec.json.encode(found)).decode()
-
-
-def pack(root: int, path: str, container_id: str) -> Iterator[bytes]:
+def collect(root: Path, path: str) -> Iterator[bytes]:
     """``path`` and all below it as a tar, in chunks; names begin with its last component."""
-    parent, name = open_path(root, path, container_id)
+    parent, name = open_path(root, path)
     try:
-        yield from _gather(_members(parent, name, name, {}))
+        yield from gather(_members(parent, name, _shown(path), {}))
         yield bytes(2 * BLOCK)
     finally:
         os.close(parent)
 
 
-def _gather(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Small pieces joined, so that no response is made of headers of 512 bytes."""
+def collect_all(root: Path) -> Iterator[bytes]:
+    """What ``root`` holds as a tar, names relative to it: ``docker export``."""
+    fd = open_in(root, "/", os.O_RDONLY | os.O_DIRECTORY)
+    links: dict[tuple[int, int], bytes] = {}
+    device = os.fstat(fd).st_dev
+    try:
+        for member in sorted(os.listdir(fd)):
+            yield from gather(_members(fd, member, member, links, device))
+        yield bytes(2 * BLOCK)
+    finally:
+        os.close(fd)
+
+
+def gather(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Small pieces joined, so that nothing is made of headers of 512 bytes."""
     waiting: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -175,47 +129,111 @@ def _gather(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _members(
-    parent: int, name: str, shown: str, links: dict[tuple[int, int], bytes]
+    parent: int,
+    name: str,
+    shown: str,
+    links: dict[tuple[int, int], bytes],
+    device: int | None = None,
 ) -> Iterator[bytes]:
+    """``device``: stay on this file system; a directory of another one is shown empty."""
     try:
         found = os.lstat(name, dir_fd=parent)
-    except FileNotFoundError:
-        return  # removed by the container since its directory was read
-    kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        fd = os.open(name, _READ, dir_fd=parent) if kind in (REGULAR, DIRECTORY) else -1
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return  # removed or replaced by the container since its directory was read
+        raise
     if kind is None:
         return  # a socket has no place in a tar
-    path = os.fsencode(f"/proc/self/fd/{parent}/{name}")
-    entry = entry_of(path, os.fsencode(shown), kind, found)
-    if kind == DIRECTORY:
-        entry.name += b"/"
-        yield header(entry)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, dir_fd=parent)
-        try:
-            for member in sorted(os.listdir(fd)):
-                yield from _members(fd, member, f"{shown}/{member}", links)
-        finally:
-            os.close(fd)
+    if fd < 0:
+        yield from _bodiless(parent, name, shown, kind, found)
         return
+    try:
+        found = os.fstat(fd)
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        if kind == DIRECTORY:
+            yield from _directory(fd, shown, found, links, device)
+        elif kind == REGULAR:
+            yield from _file(fd, shown, found, links)
+    finally:
+        os.close(fd)
+
+
+def _bodiless(
+    parent: int, name: str, shown: str, kind: bytes, found: os.stat_result
+) -> Iterator[bytes]:
+    entry = _entry(shown, kind, found)
+    if kind == SYMLINK:
+        try:
+            entry.link = os.fsencode(os.readlink(name, dir_fd=parent))
+        except OSError:
+            return  # replaced meanwhile
+    elif kind in (CHAR, DEVICE):
+        entry.major, entry.minor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    yield header(entry)
+
+
+def _file(
+    fd: int, shown: str, found: os.stat_result, links: dict[tuple[int, int], bytes]
+) -> Iterator[bytes]:
+    entry = _entry(shown, REGULAR, found)
     if found.st_nlink > 1:
         first = links.setdefault((found.st_dev, found.st_ino), entry.name)
         if first is not entry.name:
-            entry.type, entry.link, entry.size, entry.xattrs = LINK, first, 0, {}
+            entry.type, entry.link = LINK, first
+            yield header(entry)
+            return
+    entry.size, entry.xattrs = found.st_size, _xattrs(fd)
     yield header(entry)
-    if entry.type == REGULAR and entry.size:
-        yield from _contents(parent, name, entry.size)
+    if entry.size:
+        yield from _contents(fd, entry.size)
 
 
-def _contents(parent: int, name: str, size: int) -> Iterator[bytes]:
-    """Exactly the size that the header promises: a file that shrinks meanwhile is filled up."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=parent)
-    left = size
+def _directory(
+    fd: int,
+    shown: str,
+    found: os.stat_result,
+    links: dict[tuple[int, int], bytes],
+    device: int | None,
+) -> Iterator[bytes]:
+    prefix = shown.rstrip("/") + "/"
+    entry = _entry(prefix, DIRECTORY, found)
+    entry.xattrs = _xattrs(fd)
+    yield header(entry)
+    if device is None or found.st_dev == device:
+        for member in sorted(os.listdir(fd)):
+            yield from _members(fd, member, prefix + member, links, device)
+
+
+def _entry(shown: str, kind: bytes, found: os.stat_result) -> Entry:
+    return Entry(
+        os.fsencode(shown),
+        kind,
+        mode=stat.S_IMODE(found.st_mode),
+        uid=found.st_uid,
+        gid=found.st_gid,
+        mtime_ns=found.st_mtime_ns,
+    )
+
+
+def _xattrs(fd: int) -> dict[bytes, bytes]:
     try:
-        while left:
-            data = os.read(fd, min(left, _CHUNK)) or bytes(min(left, _CHUNK))
-            left -= len(data)
-            yield data
-    finally:
-        os.close(fd)
+        return {
+            key.encode(): os.getxattr(fd, key)
+            for key in os.listxattr(fd)
+            if key == "security.capability"
+            or (key.startswith("user.") and not key.startswith("user.overlay."))
+        }
+    except OSError:
+        return {}  # the file system (procfs, an old NFS) has none
+
+
+def _contents(fd: int, size: int) -> Iterator[bytes]:
+    """Exactly the size that the header promises: a file that shrinks meanwhile is filled up."""
+    left = size
+    while left:
+        data = os.read(fd, min(left, _CHUNK)) or bytes(min(left, _CHUNK))
+        left -= len(data)
+        yield data
     yield bytes(padding(size))

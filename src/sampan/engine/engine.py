@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
 from sampan.engine.announce import Announcer
+from sampan.engine.archive import Archives
 from sampan.engine.books import Books
 from sampan.engine.change import Changer
 from sampan.engine.connect import Connector
@@ -18,6 +19,7 @@ from sampan.engine.contract import (
     ExecRequest,
     ExecState,
     LogRequest,
+    PathStat,
     Process,
     WaitCondition,
 )
@@ -37,6 +39,7 @@ from sampan.engine.restart import Restarts
 from sampan.engine.start import Starter
 from sampan.engine.stop import Stopper
 from sampan.engine.top import top
+from sampan.engine.views import Views
 from sampan.engine.volumes import VolumeBook
 from sampan.errors import Conflict, NotFound
 from sampan.image.contract import Images, Snapshots
@@ -96,6 +99,7 @@ async def open_engine(
         yield engine
     finally:
         await engine.live.close(config.shutdown_timeout_s)
+        await engine.views.close()
         await networks.stop()
 
 
@@ -132,6 +136,8 @@ class HostEngine:
         self._changer = Changer(parts, books, live, announce, plugs, restarts)
         self._execs = Execs(parts, books, live, announce)
         remover.removed.append(self._execs.forget)
+        self.views = views = Views(parts, books, live, mounts, plugs)
+        self._archives = Archives(parts, books, announce, views)
         self._logs = Logs(parts, books, live)
         self._networks = NetworkBook(parts, announce)
         self._connector = Connector(parts, books, live, announce, plugs)
@@ -252,6 +258,32 @@ class HostEngine:
         written = await self._parts.snapshots.size(container.id)
         image = self._parts.store.images.get(container.image_id)
         return written, written + (image.size if image else 0)
+
+    # -- files
+
+    async def archive_stat(self, ref: str, path: str) -> PathStat:
+        return await self._archives.stat(ref, path)
+
+    def archive_get(
+        self, ref: str, path: str
+    ) -> AbstractAsyncContextManager[tuple[PathStat, AsyncIterator[bytes]]]:
+        return self._archives.get(ref, path)
+
+    async def archive_put(
+        self,
+        ref: str,
+        path: str,
+        data: AsyncIterator[bytes],
+        *,
+        keep_kinds: bool = False,
+        container_owner: bool = False,
+    ) -> None:
+        await self._archives.put(
+            ref, path, data, keep_kinds=keep_kinds, container_owner=container_owner
+        )
+
+    def export(self, ref: str) -> AsyncIterator[bytes]:
+        return self._archives.export(ref)
 
     # -- exec
 

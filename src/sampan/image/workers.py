@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sampan.errors import Exhausted, Internal
+from sampan.errors import Exhausted, Internal, SampanError
 from sampan.image.contract import BadLayer
 from sampan.image.worker import FRAME
 
@@ -92,11 +92,26 @@ class _Worker:
             await self._in.wait_closed()
 
 
-class WorkerPool:
-    """At most ``WORKERS`` processes; callers wait their turn."""
+def layer_failure(answer: dict[str, Any]) -> SampanError:
+    """The error that a worker's last frame means."""
+    if answer["kind"] == "full":
+        return Exhausted(answer["text"])
+    return BadLayer(answer["text"])
 
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(WORKERS)
+
+class WorkerPool:
+    """At most ``most`` processes running ``module``; callers wait their turn."""
+
+    def __init__(
+        self,
+        module: str = "sampan.image.worker",
+        *,
+        most: int = WORKERS,
+        failure: Callable[[dict[str, Any]], SampanError] = layer_failure,
+    ) -> None:
+        self._module = module
+        self._failure = failure
+        self._turns = asyncio.Semaphore(most)
         self._idle: list[tuple[_Worker, asyncio.TimerHandle]] = []
         self._ended: set[_Worker] = set()
 
@@ -154,6 +169,25 @@ class WorkerPool:
         async for chunk in self._stream(job, diff_id):
             yield chunk
 
+    async def run(
+        self, job: dict[str, Any], data: AsyncIterator[bytes] | None = None
+    ) -> dict[str, Any]:
+        """Any job: its result. ``data``: what the job reads meanwhile (it has ``stream`` set)."""
+        async with self._worker() as worker:
+            worker.send(b"J", json.dumps(job).encode())
+            return await (self._fed(worker, data) if data is not None else self._result(worker))
+
+    async def frames(self, job: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Any job: the data that it sends, as it comes. Ending early ends the worker."""
+        async with self._worker() as worker:
+            worker.send(b"J", json.dumps(job).encode())
+            while True:
+                kind, body = await worker.receive()
+                if kind != b"D":
+                    self._checked(kind, body)
+                    return
+                yield body
+
     async def _stream(self, job: dict[str, Any], diff_id: str) -> AsyncIterator[bytes]:
         async with self._worker() as worker:
             worker.send(b"J", json.dumps(job).encode())
@@ -193,14 +227,11 @@ class WorkerPool:
     async def _result(self, worker: _Worker) -> dict[str, Any]:
         return self._checked(*await worker.receive())
 
-    @staticmethod
-    def _checked(kind: bytes, body: bytes) -> dict[str, Any]:
+    def _checked(self, kind: bytes, body: bytes) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(body)
         if kind == b"R":
             return answer
-        if answer["kind"] == "full":
-            raise Exhausted(answer["text"])
-        raise BadLayer(answer["text"])
+        raise self._failure(answer)
 
     @asynccontextmanager
     async def _worker(self) -> AsyncIterator[_Worker]:
@@ -224,7 +255,7 @@ class WorkerPool:
             if worker.process.returncode is None:
                 return worker
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "sampan.image.worker", stdin=PIPE, stdout=PIPE,
+            sys.executable, "-I", "-m", self._module, stdin=PIPE, stdout=PIPE,
             limit=_PIPE_BYTES, start_new_session=True, env=dict(os.environ),
         )  # fmt: skip
         return _Worker(process)

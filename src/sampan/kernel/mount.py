@@ -141,15 +141,19 @@ def bind(
     mount(str(source), target, "", MS_BIND | rec)
     try:
         if read_only:
-            # A bind mount takes its flags only by a second call; those of the source that
-            # it must keep (a locked nosuid, say) are read back first.
-            kept = _flags_of(target)
-            mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | kept)
+            make_read_only(target)
         if propagation:
             mount("none", target, "", propagation | rec)
     except OSError:
         unmount(target, lazy=True)
         raise
+
+
+def make_read_only(target: Path) -> None:
+    """Nobody may write through the mount at ``target`` any more; other mounts of the same stay."""
+    # A bind mount takes its flags only by a second call; those of the source that it must keep
+    # (a locked nosuid, say) are read back first.
+    mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | _flags_of(target))
 
 
 def overlay(

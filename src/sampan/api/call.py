@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -139,13 +139,18 @@ class Call:
         """Stream ``chunks``. The first one is fetched before the head is sent, so that what fails
         at once is still a proper error."""
         iterator = aiter(chunks)
-        first = await anext(iterator, None)
-        response = await self.stream(content_type)
-        if first is not None:
-            await response.write(first)
-            async for chunk in iterator:
-                await response.write(chunk)
-        return response
+        try:
+            first = await anext(iterator, None)
+            response = await self.stream(content_type)
+            if first is not None:
+                await response.write(first)
+                async for chunk in iterator:
+                    await response.write(chunk)
+            return response
+        finally:
+            # At once, not when the collector comes by: it holds processes and mounts.
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
 
 
 def json_response(value: object, *, status: int = 200) -> web.Response:

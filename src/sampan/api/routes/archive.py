@@ -1,4 +1,4 @@
-"""Files in and out of containers: ``docker cp``, ``docker export``."""
+"""Files of a container: ``docker cp`` both ways, and ``export``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aiohttp import web
 from sampan.api.call import COMMON_HEADERS, Call
 from sampan.api.moments import rfc3339_ns
 from sampan.api.router import Route
+from sampan.api.routes.transfer import body_chunks
 from sampan.engine.contract import PathStat
 
-_HEADER = "X-Docker-Container-Path-Stat"
 _GO_KINDS = {
     stat.S_IFDIR: 1 << 31,
     stat.S_IFLNK: 1 << 27,
@@ -25,9 +25,7 @@ _GO_KINDS = {
 _GO_BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
 
 
-class PathStatBody(msgspec.Struct, rename="camel"):
-    """What the header says, base64-encoded."""
-
+class _PathStat(msgspec.Struct, rename="camel"):
     name: str
     size: int
     mode: int
@@ -36,45 +34,43 @@ class PathStatBody(msgspec.Struct, rename="camel"):
 
 
 def go_mode(mode: int) -> int:
-    """``st_mode`` as Go's ``os.FileMode``, which has its own bits for everything but rwx."""
-    out = mode & 0o777 | _GO_KINDS.get(stat.S_IFMT(mode), 0)
-    for bit, go_bit in _GO_BITS:
-        if mode & bit:
-            out |= go_bit
-    return out
+    """``st_mode`` as Go's ``os.FileMode``, which is what clients decode."""
+    flags = sum(go_bit for bit, go_bit in _GO_BITS if mode & bit)
+    return (mode & 0o777) | _GO_KINDS.get(stat.S_IFMT(mode), 0) | flags
 
 
-def encoded(found: PathStat) -> str:
-    """For the header."""
-    body = PathStatBody(
+def stat_header(found: PathStat) -> dict[str, str]:
+    """Base64 of JSON, because it travels in a header."""
+    body = _PathStat(
         name=found.name,
         size=found.size,
         mode=go_mode(found.mode),
         mtime=rfc3339_ns(found.mtime_ns),
         link_target=found.link_target,
     )
-    return base64.b64encode(msgspec.json.encode(body)).decode()
+    encoded = base64.b64encode(msgspec.json.encode(body)).decode()
+    return {"X-Docker-Container-Path-Stat": encoded}
 
 
-async def stat_path(call: Call) -> web.StreamResponse:
+async def head(call: Call) -> web.Response:
     found = await call.services.engine.archive_stat(call.path["id"], call.needs("path"))
-    return web.Response(headers={**COMMON_HEADERS, _HEADER: encoded(found)})
+    return web.Response(headers={**COMMON_HEADERS, **stat_header(found)})
 
 
-async def get_archive(call: Call) -> web.StreamResponse:
-    got = call.services.engine.archive_get(call.path["id"], call.needs("path"))
-    async with got as (found, chunks):
-        response = await call.stream("application/x-tar", headers={_HEADER: encoded(found)})
+async def get(call: Call) -> web.StreamResponse:
+    path = call.needs("path")
+    async with call.services.engine.archive_get(call.path["id"], path) as (found, chunks):
+        response = await call.stream("application/x-tar", headers=stat_header(found))
         async for chunk in chunks:
             await response.write(chunk)
-    return response
+        return response
 
 
-async def put_archive(call: Call) -> web.StreamResponse:
+async def put(call: Call) -> web.Response:
     await call.services.engine.archive_put(
         call.path["id"],
         call.needs("path"),
-        call.request.content.iter_any(),
+        body_chunks(call),
         keep_kinds=call.flag("noOverwriteDirNonDir"),
         container_owner=call.flag("copyUIDGID"),
     )
@@ -82,14 +78,13 @@ async def put_archive(call: Call) -> web.StreamResponse:
 
 
 async def export(call: Call) -> web.StreamResponse:
-    return await call.send_all(
-        call.services.engine.export(call.path["id"]), "application/octet-stream"
-    )
+    container = call.services.engine.get(call.path["id"])
+    return await call.send_all(call.services.engine.export(container.id), "application/x-tar")
 
 
 ROUTES = (
-    Route("HEAD", "/containers/{id}/archive", stat_path),
-    Route("GET", "/containers/{id}/archive", get_archive, streams=True),
-    Route("PUT", "/containers/{id}/archive", put_archive, streams=True),
+    Route("HEAD", "/containers/{id}/archive", head),
+    Route("GET", "/containers/{id}/archive", get, streams=True),
+    Route("PUT", "/containers/{id}/archive", put, streams=True),
     Route("GET", "/containers/{id}/export", export, streams=True),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from sampan.api.hijack import Hijacked, Pumping, pump, take_over
 from sampan.api.router import Route
 from sampan.engine.contract import LogRequest
 from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.runtime.contract import LogEntry
 from sampan.store.events import Event
 from sampan.store.records import Container
 
@@ -85,17 +87,32 @@ async def logs(call: Call) -> web.StreamResponse:
     iterator = aiter(batches)
     # What fails at once (log driver "none") is an HTTP error; with follow, nothing may come for
     # long, and the head must not wait for it.
-    first = None if request.follow else await anext(iterator, None)
-    response = await call.stream(content_type(call.version, tty=tty))
+    try:
+        first = None if request.follow else await anext(iterator, None)
+        response = await call.stream(content_type(call.version, tty=tty))
+        await _send_logs(response, first, iterator, tty=tty, stamp=stamp)
+        return response
+    finally:
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()
+
+
+async def _send_logs(
+    response: web.StreamResponse,
+    first: list[LogEntry] | None,
+    rest: AsyncIterator[list[LogEntry]],
+    *,
+    tty: bool,
+    stamp: bool,
+) -> None:
     try:
         if first is not None:
             await response.write(log_bytes(first, tty=tty, stamp=stamp, details=b""))
-        async for batch in iterator:
+        async for batch in rest:
             if batch:
                 await response.write(log_bytes(batch, tty=tty, stamp=stamp, details=b""))
     except SampanError as error:
         await response.write(error_frame(sentence_of(error)))
-    return response
 
 
 def _tail(written: str) -> int | None:

@@ -303,7 +303,7 @@ def out(spec: ContainerSpec, *, default_runtime: str, default_shm: int) -> wire.
         console_size=host.console_size,
         cap_add=_or_null(host.cap_add),
         cap_drop=_or_null(host.cap_drop),
-        cgroupns_mode=host.cgroupns_mode,
+        cgroupns_mode=host.cgroupns_mode or "private",
         dns=list(host.dns),
         dns_options=list(host.dns_options),
         dns_search=list(host.dns_search),

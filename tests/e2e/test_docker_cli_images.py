@@ -107,7 +107,7 @@ def test_build_from_scratch_in_stages(sh: Shell, tmp_path: Path) -> None:
         ("FROM busybox\nRUN exit 3\n", "returned a non-zero code: 3"),
         ("FROM busybox\nCOPY nosuch /x\n", "nosuch"),
         ("RUN x\n", "FROM"),
-        ("", "empty"),
+        ("", "no instructions"),
     ],
 )
 def test_a_bad_dockerfile(sh: Shell, tmp_path: Path, dockerfile: str, sentence: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +25,7 @@ from sampan.engine.contract import (
     LogRequest,
 )
 from sampan.engine.engine import open_engine
-from sampan.errors import Conflict, NotFound
+from sampan.errors import Conflict, NotFound, SampanError
 from sampan.image import open_images
 from sampan.kernel import mount as kernel_mount
 from sampan.network.networks import open_networks
@@ -30,16 +33,29 @@ from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
 from sampan.store.events import EventBus
-from sampan.store.records import ContainerSpec, HostConfig, Mount, RestartPolicy
+from sampan.store.records import (
+    ContainerSpec,
+    HostConfig,
+    Mount,
+    Network,
+    PortBinding,
+    RestartPolicy,
+)
 from sampan.testing.daemon import short_directory
+from sampan.testing.faults import Faults, Injected
 from sampan.volume.volumes import LocalVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
+Wrap = Callable[[str, Any], Any]
+
+
 @asynccontextmanager
-async def daemon(config: DaemonConfig) -> AsyncIterator[Engine]:
-    """Everything a daemon has but the API."""
+async def daemon(
+    config: DaemonConfig, wrap: Wrap = lambda _name, part: part
+) -> AsyncIterator[Engine]:
+    """Everything a daemon has but the API; ``wrap`` may come between the engine and each part."""
     clock = SystemClock()
     store = open_store(config.paths.database)
     try:
@@ -49,14 +65,14 @@ async def daemon(config: DaemonConfig) -> AsyncIterator[Engine]:
             open_networks(config, clock) as networks,
             open_engine(
                 config,
-                store=store,
+                store=wrap("store", store),
                 events=EventBus(),
-                images=images.images,
-                snapshots=images.snapshots,
-                runs=runs,
+                images=wrap("images", images.images),
+                snapshots=wrap("snapshots", images.snapshots),
+                runs=wrap("runs", runs),
                 logs=LogFiles(),
-                networks=networks,
-                volumes=LocalVolumes(config, store, clock),
+                networks=wrap("networks", networks),
+                volumes=wrap("volumes", LocalVolumes(config, store, clock)),
                 clock=clock,
             ) as engine,
         ):
@@ -89,8 +105,6 @@ async def config() -> AsyncIterator[DaemonConfig]:
 
 def _undo_daemon(config: DaemonConfig) -> None:
     """What a daemon keeps for its next start: its bridge, its table, its cgroups."""
-    import subprocess
-
     instance = config.instance
     subprocess.run(["ip", "link", "del", instance.default_bridge], check=False)
     subprocess.run(
@@ -217,3 +231,84 @@ async def test_a_storm_of_verbs_on_one_container(config: DaemonConfig) -> None:
         assert not engine.all()
         assert [m.target for m in kernel_mount.mounts() if created.id in m.target] == []
         assert not config.paths.run(created.id).exists()
+
+
+def traces(config: DaemonConfig) -> dict[str, set[str]]:
+    """Everything of this instance that a container could have brought into being."""
+    instance, root, state = config.instance, config.paths.root, config.paths.state
+    table = subprocess.run(
+        ["nft", "list", "table", "inet", instance.table], capture_output=True, text=True, check=True
+    ).stdout
+    groups = {
+        directory
+        for tree in Path("/sys/fs/cgroup").iterdir()
+        for directory, _, _ in os.walk(tree / instance.cgroup)
+    }
+    places = [root / "snapshots", root / "volumes", root / "containers", root / "tmp"]
+    places += [state / "runs", state / "netns", state / "exits", state / "oci"]
+    return {
+        "interfaces": {
+            name
+            for _, name in socket.if_nameindex()
+            if name.startswith((f"ve{instance.suffix}", f"br{instance.suffix}"))
+        },
+        "rules": {line.strip() for line in table.splitlines()},
+        "mounts": {
+            str(m.target)
+            for m in kernel_mount.mounts()
+            if str(m.target).startswith(f"{root.parent}/")
+        },
+        # the daemon's own group and its monitors' stay for the next container
+        "cgroups": {g for g in groups if not g.endswith(("/monitors", f"/{instance.cgroup}"))},
+        "entries": {str(e) for place in places if place.is_dir() for e in place.iterdir()},
+    }
+
+
+async def until_equal(config: DaemonConfig, before: dict[str, set[str]], failed: str) -> None:
+    """The kernel takes interfaces away in its own time, after their namespace's last user."""
+    for _ in range(200):
+        now = await in_thread(traces, config)
+        if now == before:
+            return
+        await asyncio.sleep(0.02)
+    extra = {kind: now[kind] ^ before[kind] for kind in now if now[kind] != before[kind]}
+    pytest.fail(f"after {failed} failed: {extra}")
+
+
+async def test_nothing_real_is_left_whichever_call_fails(config: DaemonConfig) -> None:
+    """Create and start with ports, volumes and a network of one's own, failing each call of each
+    part in turn; the parts and what they do to the kernel are real."""
+    hits: list[str] = []
+    for fail_at in range(1, 100):
+        faults = Faults(fail_at)
+        async with daemon(config, faults.wrap) as engine:
+            if not any(n.name == "lake" for n in engine.networks()):
+                await engine.network_create(
+                    Network(id="", name="lake", driver="bridge", created_at=0.0)
+                )
+            before = await in_thread(traces, config)
+            volumes = {v.name for v in engine.volumes()}
+            wanted = request(
+                "sleep",
+                "1000",
+                name=f"try{fail_at}",
+                network_mode="lake",
+                port_bindings={"80/tcp": (PortBinding(),), "53/udp": (PortBinding(),)},
+                mounts=(Mount(type="volume", target="/data"),),
+            )
+            faults.armed = True
+            try:
+                created = await engine.create(wanted)
+                await engine.start(created.id)
+            except (Injected, SampanError):
+                hits.append(faults.hit)
+            faults.armed = False
+            for container in engine.all():
+                await engine.remove(container.id, force=True, volumes=True)
+            await until_equal(config, before, faults.hit)
+            assert {v.name for v in engine.volumes()} == volumes
+        if not faults.hit:
+            break
+    assert {"snapshots.prepare", "networks.attach", "networks.publish", "runs.create"} <= set(hits)
+    async with daemon(config) as engine:
+        await engine.network_remove("lake")

@@ -202,6 +202,8 @@ class HostNetworks:
         if network.driver != "bridge" or network.internal:
             return ()
         default_ip = Options.of(network).host_binding
+        if default_ip == "0.0.0.0":
+            default_ip = ""  # what Docker's default bridge says; it means every address
         wishes = parse_wishes(wanted, default_ip, ipv6=_has_ipv6())
         veth = self._config.instance.veth(endpoint.endpoint_id)
         return await self._publisher.publish(sandbox.container_id, endpoint, wishes, veth)

@@ -1,4 +1,4 @@
-"""``docker import --change``: Dockerfile instructions for a config that no build makes."""
+"""``--change`` of ``docker import`` and ``commit``: Dockerfile instructions for an image config."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from sampan.build.contract import DockerfileError
 from sampan.build.dockerfile import parse
 from sampan.build.dockerfile.instructions import Arg, Copy, Run, Workdir
 from sampan.build.metadata import Scope, apply, workdir
-from sampan.build.state import from_scratch, render
+from sampan.build.state import State, from_scratch, render
+from sampan.image.contract import ImageConfig
 
 _NAME = "--change"
 
@@ -21,9 +22,19 @@ def config_of(changes: Sequence[str], *, now: float) -> dict[str, object]:
     Raises:
         DockerfileError: not an instruction, or one that needs a file system.
     """
+    config = replace(from_scratch("linux", "", "").config, env=())
+    return cast(dict[str, object], render(changed(config, changes, now=now))["config"])
+
+
+def changed(config: ImageConfig, changes: Sequence[str], *, now: float) -> ImageConfig:
+    """``config`` with these instructions applied; its history stays as it is.
+
+    Raises:
+        DockerfileError: not an instruction, or one that needs a file system.
+    """
     dockerfile = parse("FROM scratch\n" + "\n".join(changes), _NAME)
-    state = from_scratch("linux", "", "")
-    state = replace(state, config=replace(state.config, env=()))
+    # An ENTRYPOINT alone must not take away the CMD that the container was run with.
+    state = State(config=config, key="", cmd_set=True)
     scope = Scope(name=_NAME, escape="\\", build_args={}, global_args={})
     for step in (step for stage in dockerfile.stages for step in stage.steps):
         match step:
@@ -37,4 +48,4 @@ def config_of(changes: Sequence[str], *, now: float) -> dict[str, object]:
                 state = replace(state, config=replace(state.config, working_dir=path))
             case _:
                 state = apply(state, step, scope, now)
-    return cast(dict[str, object], render(state.config)["config"])
+    return replace(state.config, history=config.history, created=config.created)

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sampan.errors import Conflict, InvalidArgument, NotFound, NotModified
+from sampan.image.contract import Change, ImageConfig
+from sampan.kernel.usage import Usage
 from sampan.runtime.contract import AttachStream, ExitStatus, LogEntry, Stream
 from sampan.store.events import EventBus
 from sampan.store.records import (
     Container,
     ContainerSpec,
     EndpointSettings,
+    Image,
     Network,
     Resources,
     RestartPolicy,
@@ -160,6 +163,46 @@ class PathStat:
     """Where a link leads, absolute and without further links; else empty."""
 
 
+@dataclass(frozen=True, slots=True)
+class InterfaceUsage:
+    """Counters of a container's interface: bytes, packets, errors, drops."""
+
+    name: str
+    received: tuple[int, ...]
+    sent: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a container had used at one moment."""
+
+    id: str
+    name: str
+    time: float
+    usage: Usage | None = None
+    """None: it does not run."""
+    system_ns: int = 0
+    """Time of all processors of the host since boot, idle included."""
+    cpus: int = 0
+    memory_total: int = 0
+    interfaces: tuple[InterfaceUsage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitRequest:
+    """An image to be made of a container."""
+
+    configure: Callable[[ImageConfig], ImageConfig]
+    """From the container's own settings to the image's; raises before anything is made."""
+    render: Callable[[ImageConfig, str], dict[str, object]]
+    """(config, diff ID of the new layer) -> the complete OCI config."""
+    name: str = ""
+    """Canonical reference to tag it with."""
+    comment: str = ""
+    pause: bool = True
+    """Stop the processes while files are read."""
+
+
 class Engine(Protocol):
     events: EventBus
 
@@ -241,6 +284,15 @@ class Engine(Protocol):
         """The root file system as a tar, without what is mounted in it."""
         ...
 
+    async def changes(self, ref: str) -> list[Change]:
+        """What it wrote, by path, against its image."""
+        ...
+
+    async def commit(self, ref: str, request: CommitRequest) -> Image: ...
+    def stats(self, ref: str) -> AsyncIterator[Sample]:
+        """A sample each second, the first at once; NoSuchContainer ends it."""
+        ...
+
     # -- exec
 
     async def exec_create(self, ref: str, request: ExecRequest) -> str: ...
@@ -291,11 +343,13 @@ __all__ = [
     "AlreadyStarted",
     "AlreadyStopped",
     "AmbiguousContainer",
+    "CommitRequest",
     "CreateRequest",
     "Created",
     "Engine",
     "ExecRequest",
     "ExecState",
+    "InterfaceUsage",
     "LogRequest",
     "NameTaken",
     "NoSuchContainer",
@@ -304,6 +358,7 @@ __all__ = [
     "NotRunning",
     "PathStat",
     "Process",
+    "Sample",
     "Stream",
     "WaitCondition",
 ]

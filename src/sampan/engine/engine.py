@@ -11,8 +11,10 @@ from sampan.engine.announce import Announcer
 from sampan.engine.archive import Archives
 from sampan.engine.books import Books
 from sampan.engine.change import Changer
+from sampan.engine.commit import Committer
 from sampan.engine.connect import Connector
 from sampan.engine.contract import (
+    CommitRequest,
     Created,
     CreateRequest,
     Engine,
@@ -21,6 +23,7 @@ from sampan.engine.contract import (
     LogRequest,
     PathStat,
     Process,
+    Sample,
     WaitCondition,
 )
 from sampan.engine.create import Creator
@@ -37,12 +40,13 @@ from sampan.engine.reconcile import Reconciler, active
 from sampan.engine.remove import ContainerRemover
 from sampan.engine.restart import Restarts
 from sampan.engine.start import Starter
+from sampan.engine.stats import Stats
 from sampan.engine.stop import Stopper
 from sampan.engine.top import top
 from sampan.engine.views import Views
 from sampan.engine.volumes import VolumeBook
 from sampan.errors import Conflict, NotFound
-from sampan.image.contract import Images, Snapshots
+from sampan.image.contract import Change, Images, Snapshots
 from sampan.network.contract import Networks
 from sampan.runtime.contract import AttachStream, ExitStatus, LogEntry, LogReader, Runs
 from sampan.store.contract import Store
@@ -50,6 +54,7 @@ from sampan.store.events import EventBus
 from sampan.store.records import (
     Container,
     EndpointSettings,
+    Image,
     Network,
     Phase,
     Resources,
@@ -138,6 +143,8 @@ class HostEngine:
         remover.removed.append(self._execs.forget)
         self.views = views = Views(parts, books, live, mounts, plugs)
         self._archives = Archives(parts, books, announce, views)
+        self._committer = Committer(parts, books, live, announce)
+        self._stats = Stats(parts, books)
         self._logs = Logs(parts, books, live)
         self._networks = NetworkBook(parts, announce)
         self._connector = Connector(parts, books, live, announce, plugs)
@@ -284,6 +291,15 @@ class HostEngine:
 
     def export(self, ref: str) -> AsyncIterator[bytes]:
         return self._archives.export(ref)
+
+    async def changes(self, ref: str) -> list[Change]:
+        return await self._committer.changes(ref)
+
+    async def commit(self, ref: str, request: CommitRequest) -> Image:
+        return await self.live.to_the_end(self._committer.commit(ref, request), f"commit {ref}")
+
+    def stats(self, ref: str) -> AsyncIterator[Sample]:
+        return self._stats.follow(ref)
 
     # -- exec
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from sampan.store.records import Image
@@ -198,6 +198,14 @@ class Images(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that a snapshot's writable part says something about."""
+
+    kind: Literal["modified", "added", "deleted"]
+    path: str
+
+
 class Snapshots(Protocol):
     """Writable file systems over images. Keys are container ids or build steps.
 
@@ -231,6 +239,16 @@ class Snapshots(Protocol):
 
     async def size(self, key: str) -> int:
         """Bytes in the writable part."""
+        ...
+
+    async def changes(self, key: str, skip: frozenset[str] = frozenset()) -> list[Change]:
+        """What the writable part says, sorted by path. ``skip``: absolute paths that do not
+        count when they were added and are empty (mount points)."""
+        ...
+
+    async def layer(self, key: str, skip: frozenset[str] = frozenset()) -> tuple[str, str]:
+        """A copy of what was written becomes a read-only layer over the snapshot's parent; the
+        snapshot stays as it is. Returns (chain ID, diff ID)."""
         ...
 
     async def keys(self) -> list[str]: ...

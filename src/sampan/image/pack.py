@@ -38,11 +38,16 @@ _KINDS = {
 }
 
 
-def pack(root: str, record: Callable[[bytes], None] = lambda _: None) -> Iterator[bytes]:
+def pack(
+    root: str,
+    record: Callable[[bytes], None] = lambda _: None,
+    skip: frozenset[bytes] = frozenset(),
+) -> Iterator[bytes]:
     """The layer tar of the overlay directory ``root``, in chunks.
 
     Args:
         record: gets what is not a file's contents (see ``recipe.py``).
+        skip: names (no slash before) that are left out when they are empty files or directories.
 
     Raises:
         BadTar: a file shrank while it was read.
@@ -50,7 +55,7 @@ def pack(root: str, record: Callable[[bytes], None] = lambda _: None) -> Iterato
     links: dict[tuple[int, int], bytes] = {}
     waiting: list[bytes] = []
     size = 0
-    for entry, path in _walk(os.fsencode(root), b"", links):
+    for entry, path in _walk(os.fsencode(root), b"", links, skip):
         head = header(entry)
         record(head)
         waiting.append(head)
@@ -86,7 +91,7 @@ def _contents(path: bytes, size: int) -> Iterator[bytes]:
 
 
 def _walk(
-    root: bytes, below: bytes, links: dict[tuple[int, int], bytes]
+    root: bytes, below: bytes, links: dict[tuple[int, int], bytes], skip: frozenset[bytes]
 ) -> Iterator[tuple[Entry, bytes]]:
     with os.scandir(root) as found:
         members = sorted(found, key=lambda member: member.name)
@@ -99,19 +104,27 @@ def _walk(
         if kind == CHAR and status.st_rdev == 0:
             yield Entry(below + WHITEOUT + member.name, REGULAR, mode=0), b""
             continue
+        if name in skip and _is_empty(member.path, name, status, skip):
+            continue
         entry = entry_of(member.path, name, kind, status)
         if kind == DIRECTORY:
             entry.name += b"/"
             yield entry, member.path
             if _is_opaque(member.path):
                 yield Entry(name + b"/" + OPAQUE, REGULAR, mode=0), b""
-            yield from _walk(member.path, name + b"/", links)
+            yield from _walk(member.path, name + b"/", links, skip)
             continue
         if status.st_nlink > 1:
             first = links.setdefault((status.st_dev, status.st_ino), name)
             if first is not name:
                 entry.type, entry.link, entry.size, entry.xattrs = LINK, first, 0, {}
         yield entry, member.path
+
+
+def _is_empty(path: bytes, name: bytes, status: os.stat_result, skip: frozenset[bytes]) -> bool:
+    if not stat.S_ISDIR(status.st_mode):
+        return stat.S_ISREG(status.st_mode) and not status.st_size
+    return all(name + b"/" + inside in skip for inside in os.listdir(path))
 
 
 def entry_of(path: bytes, name: bytes, kind: bytes, status: os.stat_result) -> Entry:

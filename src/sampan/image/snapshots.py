@@ -17,11 +17,14 @@ import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.aio import in_thread
 from sampan.config import Paths
 from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.image.changes import changes
+from sampan.image.contract import Change
 from sampan.image.layers import LayerStore
 from sampan.image.pack import usage
 from sampan.image.trash import Trash, discard
@@ -121,6 +124,25 @@ class SnapshotDriver(ABC):
 
     @abstractmethod
     async def diff(self, key: str) -> AsyncIterator[bytes]: ...
+
+    @asynccontextmanager
+    async def _written(self, key: str) -> AsyncIterator[Path]:
+        """The overlay directory that says what was written."""
+        self.parent(key)
+        yield self.home(key) / "diff"
+
+    async def changes(self, key: str, skip: frozenset[str] = frozenset()) -> list[Change]:
+        lower = self._layers.directories(self.parent(key))
+        async with self._written(key) as upper:
+            return await in_thread(changes, upper, lower, skip)
+
+    async def layer(self, key: str, skip: frozenset[str] = frozenset()) -> tuple[str, str]:
+        parent = self.parent(key)
+        with self._layers.hold([parent]):
+            async with self._written(key) as upper:
+                tar = self._pool.pack_stream(upper, skip)
+                layer = await self._layers.unpack(tar, parent=parent)
+        return layer.chain_id, layer.diff_id
 
     async def remove(self, key: str) -> None:
         if key not in self._parents:

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.aio import in_thread
@@ -58,6 +59,14 @@ class VfsSnapshots(SnapshotDriver):
 
     async def diff(self, key: str) -> AsyncIterator[bytes]:
         return self._diff(await self._changes(key))
+
+    @asynccontextmanager
+    async def _written(self, key: str) -> AsyncIterator[Path]:
+        found = await self._changes(key)
+        try:
+            yield found
+        finally:
+            await in_thread(discard, found)
 
     async def _diff(self, changes: Path) -> AsyncIterator[bytes]:
         try:

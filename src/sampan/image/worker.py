@@ -258,7 +258,8 @@ class Worker:
     def _pack(self, job: dict[str, Any]) -> dict[str, Any]:
         total = hashlib.sha256()
         if not job.get("recipe"):
-            self._stream(pack(job["target"]), total)
+            skip = frozenset(os.fsencode(name) for name in job.get("skip", ()))
+            self._stream(pack(job["target"], skip=skip), total)
             return {"diff_id": f"sha256:{total.hexdigest()}"}
         return pack_to_recipe(job["target"], job["recipe"])
 

@@ -153,9 +153,12 @@ class WorkerPool:
             worker.send(b"J", json.dumps(job).encode())
             return Packed(**await self._result(worker))
 
-    async def pack_stream(self, target: Path) -> AsyncIterator[bytes]:
-        """The layer tar of the overlay directory ``target``."""
-        async for chunk in self._stream({"job": "pack", "target": str(target)}, ""):
+    async def pack_stream(
+        self, target: Path, skip: frozenset[str] = frozenset()
+    ) -> AsyncIterator[bytes]:
+        """The layer tar of the overlay directory ``target``, without empty ``skip``."""
+        names = sorted(path.lstrip("/") for path in skip)
+        async for chunk in self._stream({"job": "pack", "target": str(target), "skip": names}, ""):
             yield chunk
 
     async def assemble(self, target: Path, recipe: Path, diff_id: str) -> AsyncIterator[bytes]:

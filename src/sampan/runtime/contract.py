@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sampan.errors import InvalidArgument, NotFound
+from sampan.kernel.usage import Usage
 from sampan.store.records import HostConfig, MountPoint, Resources
 
 Stream = Literal["stdout", "stderr"]
@@ -217,6 +218,14 @@ class Runs(Protocol):
 
     async def pids(self, run_id: str) -> list[int]:
         """Host pids of every process in the run's cgroup."""
+        ...
+
+    async def usage(self, run_id: str) -> Usage:
+        """What the run's cgroup has used until now.
+
+        Raises:
+            NoSuchRun: it has ended.
+        """
         ...
 
     async def exec(self, spec: ExecSpec) -> ExecProcess:

@@ -20,7 +20,7 @@ import msgspec
 from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, Internal, InvalidArgument
-from sampan.kernel import cgroup, inroot, process
+from sampan.kernel import cgroup, inroot, process, usage
 from sampan.runtime import capabilities, execs, facts, files, monitor, rotate, spec, users
 from sampan.runtime.attach import connect
 from sampan.runtime.contract import (
@@ -255,6 +255,13 @@ class LinuxRuns:
     async def pids(self, run_id: str) -> list[int]:
         self._complete(run_id)
         return self._cgroups.pids(self._group(run_id))
+
+    async def usage(self, run_id: str) -> usage.Usage:
+        self._living(run_id)
+        try:
+            return await asyncio.to_thread(usage.usage, self._cgroups, self._group(run_id))
+        except FileNotFoundError as error:
+            raise NoSuchRun(f"run {run_id} has ended already") from error
 
     async def exec(self, spec_: ExecSpec) -> ExecProcess:
         at, record = self._living(spec_.run_id)

@@ -20,6 +20,7 @@ from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.image.catalog import Catalog
 from sampan.image.config import chain_id, encode_config, parse_config
 from sampan.image.contract import (
+    Change,
     Credentials,
     ImageConfig,
     NoSuchImage,
@@ -110,6 +111,31 @@ class FakeSnapshots:
     async def size(self, key: str) -> int:
         with tarfile.open(fileobj=io.BytesIO(self._changes(key))) as tar:
             return sum(member.size for member in tar)
+
+    async def changes(self, key: str, skip: frozenset[str] = frozenset()) -> list[Change]:
+        now = _members(_tar(self._tree(key)))
+        before = _members(self.layers.get(self.parents[key], b""))
+        found: list[Change] = []
+        for name in sorted(now.keys() | before.keys()):
+            if name not in now:
+                parent = os.path.dirname(name)
+                if not parent or parent in now:
+                    found.append(Change("deleted", f"/{name}"))
+            elif name not in before:
+                if now[name][1] or f"/{name}" not in skip:
+                    found.append(Change("added", f"/{name}"))
+            elif now[name][1:] != before[name][1:]:
+                found.append(Change("modified", f"/{name}"))
+        return found
+
+    async def layer(self, key: str, skip: frozenset[str] = frozenset()) -> tuple[str, str]:
+        body, parent = self._changes(key), self.parents[key]
+        diff = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        chain = (
+            f"sha256:{hashlib.sha256(f'{parent} {diff}'.encode()).hexdigest()}" if parent else diff
+        )
+        self.layers[chain] = _tar(self._tree(key))
+        return chain, diff
 
     async def keys(self) -> list[str]:
         return sorted(self.parents)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sampan.aio import Clock, SystemClock, Tasks
 from sampan.errors import Conflict
+from sampan.kernel.usage import Usage
 from sampan.runtime.contract import (
     AttachStream,
     BundleSpec,
@@ -309,6 +310,10 @@ class FakeRuns:
     async def pids(self, run_id: str) -> list[int]:
         run = self._get(run_id)
         return [p.pid for p in (run.process, *run.execs) if p.exit is None]
+
+    async def usage(self, run_id: str) -> Usage:
+        self._live(run_id)
+        return Usage(pids=len(await self.pids(run_id)), memory_stat={})
 
     async def exec(self, spec: ExecSpec) -> ExecProcess:
         run = self._live(spec.run_id)

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from sampan.api.call import Call
 from sampan.api.router import Route
-from sampan.api.translate.create import image_config
+from sampan.api.translate.commit import image_config
 from sampan.api.types.common import IdResponse, Wire
 from sampan.api.types.containers import ContainerConfig
 from sampan.build.changes import changed
@@ -40,6 +40,9 @@ async def commit(call: Call) -> web.Response:
     instructions = [line for line in call.query.getall("changes", []) if line.strip()]
     now = call.services.clock.now()
 
+    container = call.services.engine.get(call.needs("container"))
+    command = " ".join(container.spec.args)
+
     def configure(base: ImageConfig) -> ImageConfig:
         if wanted is not None:
             base = image_config(base, wanted)
@@ -49,11 +52,11 @@ async def commit(call: Call) -> web.Response:
 
     def complete(config: ImageConfig, diff_id: str) -> dict[str, object]:
         return render(
-            with_history(config, created=now, created_by="", diff_id=diff_id, comment=comment)
+            with_history(config, created=now, created_by=command, diff_id=diff_id, comment=comment)
         )
 
     image = await call.services.engine.commit(
-        call.needs("container"),
+        container.id,
         CommitRequest(
             configure=configure,
             render=complete,

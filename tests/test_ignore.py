@@ -33,6 +33,14 @@ from sampan.ignore import BadIgnorePattern, Ignore
         (["/"], [], ["a"]),
         (["."], [], ["a", ".git"]),
         (["a", "!a/b", "a/b/c"], ["a/x", "a/b/c", "a/b/c/d"], ["a/b", "a/b/x"]),
+        (["*.log"], ["x.log"], ["d/x.log"]),
+        (["*/*.log"], ["d/x.log"], ["x.log", "a/b/x.log"]),
+        (["a?c"], ["abc"], ["a/c", "ac"]),
+        (["\\*"], ["*"], ["a"]),
+        (["a.b"], ["a.b"], ["axb"]),
+        (["d", "!d/keep"], ["d", "d/other"], ["d/keep", "d/keep/x"]),
+        (["  # no comment", "*.log\r"], ["# no comment", "x.log"], ["no comment"]),
+        (["./y", " ! x "], ["y"], ["x"]),
     ],
 )
 def test_last_match_wins(lines: list[str], excluded: list[str], kept: list[str]) -> None:
@@ -54,6 +62,8 @@ def test_last_match_wins(lines: list[str], excluded: list[str], kept: list[str])
         (["*", "!*/x"], "a/b", True),
         (["*", "!c"], "a", True),
         (["!a/b", "a"], "a", True),
+        (["a", "!b/x"], "a", True),
+        (["*", "!src"], "src/deep", False),
     ],
 )
 def test_directories_are_skipped_only_when_nothing_comes_back(
@@ -62,10 +72,23 @@ def test_directories_are_skipped_only_when_nothing_comes_back(
     assert Ignore(lines).may_skip_dir(directory) is skip
 
 
-@pytest.mark.parametrize("line", ["[a", "a\\", "!", "[]a]", "[-a]", "[a-]"])
+@pytest.mark.parametrize("line", ["[", "[]", "[a", "[a-", "a\\", "!", "[]a]", "[-a]", "[a-]"])
 def test_bad_patterns_name_the_line(line: str) -> None:
     with pytest.raises(BadIgnorePattern, match=r"\.dockerignore:2: "):
         Ignore(["ok", line])
+
+
+def test_a_bad_pattern_names_the_file_it_stands_in() -> None:
+    with pytest.raises(BadIgnorePattern, match=r"^dev\.dockerignore:1: "):
+        Ignore(["["], source="dev.dockerignore")
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "a*b", "[x", "deep/d?", "back\\slash"])
+def test_what_always_travels_is_a_name_and_not_a_pattern(name: str) -> None:
+    ignore = Ignore(["*"], always=[name])
+    assert not ignore.excludes(name)
+    assert ignore.excludes("axb")
+    assert not Ignore((), always=[name])
 
 
 _names = st.text("ab.", min_size=1, max_size=3).filter(lambda s: s not in (".", ".."))

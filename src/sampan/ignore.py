@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterable
 
 from sampan.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _BOM = "\ufeff"
 
@@ -24,18 +27,24 @@ class BadIgnorePattern(InvalidArgument):
 
 
 class Ignore:
-    """The lines of one ``.dockerignore``, compiled.
+    """The lines of one ``.dockerignore``, compiled."""
 
-    Raises:
-        BadIgnorePattern: a line has an unclosed ``[``, a trailing backslash or is a bare ``!``.
-    """
+    def __init__(
+        self, lines: Iterable[str], *, source: str = ".dockerignore", always: Iterable[str] = ()
+    ) -> None:
+        """``source`` is the file's name in messages; the paths ``always`` (names, not patterns)
+        are kept whatever the lines say.
 
-    def __init__(self, lines: Iterable[str]) -> None:
+        Raises:
+            BadIgnorePattern: a line has an unclosed ``[``, a trailing backslash or is a bare ``!``.
+        """
         self._rules = [
             rule
             for number, line in enumerate(lines, 1)
-            if (rule := _Rule.of(line, number)) is not None
+            if (rule := _Rule.of(line, f"{source}:{number}", first=number == 1)) is not None
         ]
+        if self._rules:
+            self._rules += [_Rule(_literal(name), True) for name in always]
 
     def __bool__(self) -> bool:
         return bool(self._rules)
@@ -66,25 +75,24 @@ class Ignore:
 class _Rule:
     """One line: ``back`` is true for ``!pattern``."""
 
-    def __init__(self, pattern: str, back: bool, line: int) -> None:
+    def __init__(self, pattern: str, back: bool, where: str = "") -> None:
         self.back = back
         self._pattern = pattern
-        self._line = line
         # Matching a parent is as good as matching the path itself.
-        self._match = re.compile(translate(pattern, line) + r"(?:/.*)?", re.DOTALL).fullmatch
+        self._match = re.compile(translate(pattern, where) + r"(?:/.*)?", re.DOTALL).fullmatch
 
     @classmethod
-    def of(cls, line: str, number: int) -> _Rule | None:
-        if number == 1:
+    def of(cls, line: str, where: str, *, first: bool) -> _Rule | None:
+        if first:
             line = line.removeprefix(_BOM)
         if line.startswith("#") or not (line := line.strip()):
             return None
         back = line.startswith("!")
         if back and not (line := line[1:].strip()):
             raise BadIgnorePattern(
-                f'.dockerignore:{number}: illegal exclusion pattern: "!": name what to bring back'
+                f'{where}: illegal exclusion pattern: "!": name what to bring back'
             )
-        return cls(os.path.normpath(line).lstrip("/"), back, number)
+        return cls(os.path.normpath(line).lstrip("/"), back, where)
 
     def matches(self, path: str) -> bool:
         return self._match(path) is not None
@@ -96,15 +104,19 @@ class _Rule:
             if depth >= len(theirs) or "**" in part:
                 return True
             try:
-                if not re.fullmatch(translate(part, self._line), theirs[depth]):
+                if not re.fullmatch(translate(part), theirs[depth]):
                     return False
             except BadIgnorePattern:
                 return True  # a character class with a slash in it
         return False
 
 
-def translate(pattern: str, line: int = 0) -> str:
-    """The regular expression (to be full-matched, DOTALL) of one cleaned pattern."""
+def translate(pattern: str, where: str = "") -> str:
+    """The regular expression (to be full-matched, DOTALL) of one cleaned pattern.
+
+    Raises:
+        BadIgnorePattern: it says ``where`` the pattern stands.
+    """
     out: list[str] = []
     at, end = 0, len(pattern)
     while at < end:
@@ -121,11 +133,11 @@ def translate(pattern: str, line: int = 0) -> str:
         elif char == "?":
             out.append("[^/]")
         elif char == "[":
-            part, at = _char_class(pattern, at, line)
+            part, at = _char_class(pattern, at, where)
             out.append(part)
         elif char == "\\":
             if at >= end:
-                raise _bad(pattern, line)
+                raise _bad(pattern, where)
             out.append(re.escape(pattern[at]))
             at += 1
         else:
@@ -133,16 +145,16 @@ def translate(pattern: str, line: int = 0) -> str:
     return "".join(out)
 
 
-def _char_class(pattern: str, at: int, line: int) -> tuple[str, int]:
+def _char_class(pattern: str, at: int, where: str) -> tuple[str, int]:
     """The class that starts after ``[`` at ``at``: its expression and where it ends."""
     negated = pattern.startswith("^", at)
     at += negated
     ranges: list[str] = []
     while not (ranges and pattern.startswith("]", at)):
-        low, at = _class_char(pattern, at, line)
+        low, at = _class_char(pattern, at, where)
         high = low
         if pattern.startswith("-", at):
-            high, at = _class_char(pattern, at + 1, line)
+            high, at = _class_char(pattern, at + 1, where)
         # A reversed range matches nothing, and says so in no regular expression's syntax.
         if low <= high:
             ranges.append(f"{re.escape(low)}-{re.escape(high)}")
@@ -154,19 +166,23 @@ def _char_class(pattern: str, at: int, line: int) -> tuple[str, int]:
     return (f"(?!/)[{body}]" if body else "(?!)"), at + 1
 
 
-def _class_char(pattern: str, at: int, line: int) -> tuple[str, int]:
+def _class_char(pattern: str, at: int, where: str) -> tuple[str, int]:
     if pattern.startswith("\\", at):
         at += 1
     elif at < len(pattern) and pattern[at] in "-]":
-        raise _bad(pattern, line)
+        raise _bad(pattern, where)
     if at >= len(pattern):
-        raise _bad(pattern, line)
+        raise _bad(pattern, where)
     return pattern[at], at + 1
 
 
-def _bad(pattern: str, line: int) -> BadIgnorePattern:
-    where = f".dockerignore:{line}: " if line else ""
+def _literal(name: str) -> str:
+    """A pattern that matches exactly ``name``."""
+    return "".join("\\" + char if char in "*?[\\" else char for char in name)
+
+
+def _bad(pattern: str, where: str) -> BadIgnorePattern:
     return BadIgnorePattern(
-        f"{where}syntax error in pattern {pattern!r}: close every '[' and escape with '\\' only "
-        "what follows it"
+        f"{where}{': ' if where else ''}syntax error in pattern {pattern!r}: close every '[' and "
+        "escape with '\\' only what follows it"
     )

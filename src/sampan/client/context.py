@@ -6,8 +6,8 @@ import os
 import stat
 import tarfile
 
-from sampan.client.ignore import BadPattern, IgnoreRules, read_patterns
 from sampan.errors import InvalidArgument
+from sampan.ignore import Ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Context:
         """``dockerfile``: a path (relative to the working directory), its text, or None: the usual.
 
         A Dockerfile from outside of the directory travels under a name of its own. Raises
-        ContextError.
+        ContextError, and BadIgnorePattern with the file and line.
         """
         if not os.path.isdir(directory):
             raise ContextError(f"unable to prepare context: path {directory!r} not found")
@@ -40,7 +40,7 @@ class Context:
             self.dockerfile, self._foreign = _FOREIGN_NAME, dockerfile
         else:
             self.dockerfile = self._locate(dockerfile)
-        self.rules = self._read_rules(dockerfile if isinstance(dockerfile, str) else None)
+        self.ignore = self._read_ignore(dockerfile if isinstance(dockerfile, str) else None)
 
     def _locate(self, dockerfile: str | None) -> str:
         path = os.path.join(self.directory, DOCKERFILE) if dockerfile is None else dockerfile
@@ -57,23 +57,20 @@ class Context:
             self._foreign = file.read()
         return _FOREIGN_NAME
 
-    def _read_rules(self, dockerfile: str | None) -> IgnoreRules:
+    def _read_ignore(self, dockerfile: str | None) -> Ignore:
         own = f"{dockerfile or os.path.join(self.directory, DOCKERFILE)}{_IGNORE_FILE}"
         for path in (own, os.path.join(self.directory, _IGNORE_FILE)):
             try:
                 with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                    patterns = read_patterns(file.read())
+                    lines = file.read().split("\n")
                 break
             except FileNotFoundError:
                 continue
         else:
-            return IgnoreRules(())
+            return Ignore(())
         # The daemon needs these two whatever the patterns say.
-        keep = [f"!{_IGNORE_FILE}"] + ([] if self._foreign else [f"!{_literal(self.dockerfile)}"])
-        try:
-            return IgnoreRules(patterns + keep)
-        except BadPattern as error:
-            raise ContextError(f"{path}: {error}") from error
+        always = (_IGNORE_FILE,) if self._foreign else (_IGNORE_FILE, self.dockerfile)
+        return Ignore(lines, source=path, always=always)
 
     def chunks(self) -> Iterator[bytes]:
         """The tar, in pieces of about 256 KiB. Owners become root, as docker's CLI sends them.
@@ -104,12 +101,12 @@ class Context:
         for entry in found:
             name = f"{below}{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                if self.rules.prunes(name):
+                if self.ignore.may_skip_dir(name):
                     continue
-                if not self.rules.ignores(name):
+                if not self.ignore.excludes(name):
                     yield _header(self._info(name, entry))
                 yield from self._directory(f"{name}/")
-            elif not self.rules.ignores(name):
+            elif not self.ignore.excludes(name):
                 yield from self._file(name, entry)
 
     def _info(self, name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:

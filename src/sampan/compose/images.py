@@ -30,7 +30,7 @@ def pull_image(client: Client, reference: str, platform: str, progress: Progress
 
 
 def build_image(client: Client, action: BuildImage, progress: Progress) -> None:
-    """Send the context and follow the steps. Raises StreamFailed, ApiError, ContextError."""
+    """Send the context and follow the steps. Raises StreamFailed, ApiError, InvalidArgument."""
     from sampan.client import build as builds
     from sampan.client.context import Context
     from sampan.compose.merge import is_remote

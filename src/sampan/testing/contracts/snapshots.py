@@ -71,6 +71,34 @@ class SnapshotsContract:
         await snapshots.prepare("k2", chain)
         assert [path.name for path in (await snapshots.mount("k2")).iterdir()] == ["keep"]
 
+    async def test_changes_are_told_by_path(self, snapshots: Snapshots) -> None:
+        base = await self._layer(snapshots, keep="1", go="2", change="3")
+        await snapshots.prepare("k", base)
+        root = await snapshots.mount("k")
+        (root / "go").unlink()
+        (root / "change").write_text("longer")
+        (root / "new").write_text("x")
+        (root / "mountpoint").touch()
+        found = await snapshots.changes("k", frozenset(("/mountpoint",)))
+        assert [(change.kind, change.path) for change in found] == [
+            ("modified", "/change"),
+            ("deleted", "/go"),
+            ("added", "/new"),
+        ]
+
+    async def test_a_layer_is_a_copy(self, snapshots: Snapshots) -> None:
+        base = await self._layer(snapshots, keep="1", go="2")
+        await snapshots.prepare("k", base)
+        root = await snapshots.mount("k")
+        (root / "go").unlink()
+        (root / "new").write_text("x")
+        chain, _ = await snapshots.layer("k")
+        (root / "new").write_text("later")
+        await snapshots.prepare("k2", chain)
+        copy = await snapshots.mount("k2")
+        assert {path.name: path.read_text() for path in copy.iterdir()} == {"keep": "1", "new": "x"}
+        assert (root / "new").read_text() == "later"
+
     async def test_diff_holds_what_changed_and_whiteouts(self, snapshots: Snapshots) -> None:
         base = await self._layer(snapshots, keep="1", go="2", change="3")
         await snapshots.prepare("k", base)

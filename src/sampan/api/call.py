@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import msgspec
@@ -138,8 +139,7 @@ class Call:
     async def send_all(self, chunks: AsyncIterator[bytes], content_type: str) -> web.StreamResponse:
         """Stream ``chunks``. The first one is fetched before the head is sent, so that what fails
         at once is still a proper error."""
-        iterator = aiter(chunks)
-        try:
+        async with closing(chunks) as iterator:
             first = await anext(iterator, None)
             response = await self.stream(content_type)
             if first is not None:
@@ -147,10 +147,17 @@ class Call:
                 async for chunk in iterator:
                     await response.write(chunk)
             return response
-        finally:
-            # At once, not when the collector comes by: it holds processes and mounts.
-            if isinstance(iterator, AsyncGenerator):
-                await iterator.aclose()
+
+
+@asynccontextmanager
+async def closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    """Iterate in here: a generator is closed at the end at once, and not when the collector comes
+    by. Those of the engine hold processes and mounts."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
 
 
 def json_response(value: object, *, status: int = 200) -> web.Response:

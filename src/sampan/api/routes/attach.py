@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from aiohttp import web
 
 from sampan.api import moments
-from sampan.api.call import Call
+from sampan.api.call import Call, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, log_bytes, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
@@ -83,18 +83,13 @@ async def logs(call: Call) -> web.StreamResponse:
         stderr=stderr,
     )
     tty, stamp = container.spec.tty, call.flag("timestamps")
-    batches = engine.logs(container.id, request)
-    iterator = aiter(batches)
     # What fails at once (log driver "none") is an HTTP error; with follow, nothing may come for
     # long, and the head must not wait for it.
-    try:
-        first = None if request.follow else await anext(iterator, None)
+    async with closing(engine.logs(container.id, request)) as batches:
+        first = None if request.follow else await anext(batches, None)
         response = await call.stream(content_type(call.version, tty=tty))
-        await _send_logs(response, first, iterator, tty=tty, stamp=stamp)
+        await _send_logs(response, first, batches, tty=tty, stamp=stamp)
         return response
-    finally:
-        if isinstance(iterator, AsyncGenerator):
-            await iterator.aclose()
 
 
 async def _send_logs(

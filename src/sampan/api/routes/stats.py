@@ -1,34 +1,51 @@
-"""``docker stats``: one answer, or one a second for as long as the client listens."""
+"""What a container uses, and what it has changed."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import cast
+
 from aiohttp import web
 
-from sampan.api.call import Call, encode
+from sampan.api.call import Call, closing, encode
 from sampan.api.router import Route
-from sampan.api.translate.stats import body
+from sampan.api.translate.stats import stats as stats_out
+from sampan.api.types.containers import FilesystemChange
 from sampan.engine.contract import NoSuchContainer, Sample
+
+_KINDS = {"modified": 0, "added": 1, "deleted": 2}
 
 
 async def stats(call: Call) -> web.StreamResponse:
+    """One sample a second. Without ``stream``, the second one (processor shares need two); with
+    ``one-shot``, the first."""
     engine = call.services.engine
     container = engine.get(call.path["id"])
-    samples = engine.stats(container.id)
+    stream = call.flag("stream", True)
+    one_shot = call.flag("one-shot") and not stream
     before: Sample | None = None
-    if not call.flag("stream", True):
-        now = await anext(samples)
-        # Percentages need two; a container that rests, or a client in a hurry, gets one.
-        if now.usage is not None and not call.flag("one-shot"):
-            before, now = now, await anext(samples)
-        return call.json(body(now, before))
-    response = await call.stream("application/json")
-    try:
-        async for now in samples:
-            await response.write(encode(body(now, before)) + b"\n")
-            before = now
-    except NoSuchContainer:
-        pass  # removed: the stream ends
-    return response
+    response: web.StreamResponse | None = None
+    async with closing(engine.stats(container.id)) as samples:
+        if stream:
+            response = await call.stream("application/json")
+        with suppress(NoSuchContainer):
+            async for sample in samples:
+                if response is not None:
+                    await response.write(encode(stats_out(sample, before)) + b"\n")
+                elif one_shot or before is not None or sample.usage is None:
+                    return call.json(stats_out(sample, before))
+                before = sample
+    return response if response is not None else call.json(stats_out(cast(Sample, before), None))
 
 
-ROUTES = (Route("GET", "/containers/{id}/stats", stats, streams=True),)
+async def changes(call: Call) -> web.Response:
+    container = call.services.engine.get(call.path["id"])
+    found = await call.services.engine.changes(container.id)
+    body = [FilesystemChange(path=change.path, kind=_KINDS[change.kind]) for change in found]
+    return call.json(body or None)
+
+
+ROUTES = (
+    Route("GET", "/containers/{id}/stats", stats, streams=True),
+    Route("GET", "/containers/{id}/changes", changes),
+)

@@ -1,44 +1,70 @@
-"""From two samples of a container to the answer of ``stats``. Pure."""
+"""Samples as the API sends them: each with the processor times of the one before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec import UNSET
 
-from sampan.api import moments
+from sampan.api.moments import ZERO, rfc3339
 from sampan.api.types import stats as wire
-from sampan.engine.contract import InterfaceUsage, Sample
-from sampan.kernel.usage import BlockIO, Usage
+from sampan.engine.contract import Sample
+from sampan.kernel.usage import BlockIO
 
 
-def body(now: Sample, before: Sample | None) -> wire.StatsBody:
-    """``before``: the sample that percentages are reckoned from; None on the first."""
-    usage = now.usage
-    interfaces = {each.name: _interface(each) for each in now.interfaces}
-    return wire.StatsBody(
-        name=f"/{now.name}",
-        id=now.id,
-        read=moments.rfc3339(now.time if usage is not None else 0),
-        preread=moments.rfc3339(before.time if before is not None and before.usage else 0),
-        pids_stats=_pids(usage),
-        blkio_stats=_blkio(usage),
-        cpu_stats=_cpu(now),
+def stats(sample: Sample, before: Sample | None) -> wire.Stats:
+    """Of a container that does not run, everything is zero or absent, as with Docker."""
+    usage = sample.usage
+    body = wire.Stats(
+        name="/" + sample.name,
+        id=sample.id,
+        read=rfc3339(sample.time) if usage is not None else ZERO,
+        preread=rfc3339(before.time) if before is not None and before.usage else ZERO,
+        pids_stats=wire.Pids(),
+        blkio_stats=wire.Blkio(),
+        cpu_stats=_cpu(sample),
         precpu_stats=_cpu(before),
-        memory_stats=_memory(usage, now.memory_total),
-        networks=interfaces or UNSET,
+        memory_stats=wire.Memory(),
     )
+    if usage is None:
+        return body
+    body.pids_stats = wire.Pids(
+        current=usage.pids, limit=usage.pids_limit if usage.pids_limit >= 0 else UNSET
+    )
+    body.blkio_stats.io_service_bytes_recursive = _block_io(usage.io_bytes)
+    body.blkio_stats.io_serviced_recursive = _block_io(usage.io_operations)
+    limit = usage.memory_limit
+    body.memory_stats = wire.Memory(
+        usage=usage.memory,
+        max_usage=usage.memory_max or UNSET,
+        stats=usage.memory_stat,
+        failcnt=usage.memory_failures or UNSET,
+        # A limit beyond what there is, is none.
+        limit=limit if 0 <= limit <= sample.memory_total else sample.memory_total,
+    )
+    if sample.interfaces:
+        body.networks = {
+            one.name: wire.Interface(
+                rx_bytes=one.received[0],
+                rx_packets=one.received[1],
+                rx_errors=one.received[2],
+                rx_dropped=one.received[3],
+                tx_bytes=one.sent[0],
+                tx_packets=one.sent[1],
+                tx_errors=one.sent[2],
+                tx_dropped=one.sent[3],
+            )
+            for one in sample.interfaces
+        }
+    return body
 
 
 def _cpu(sample: Sample | None) -> wire.Cpu:
     if sample is None or sample.usage is None:
-        nothing = wire.CpuUsage(total_usage=0, usage_in_kernelmode=0, usage_in_usermode=0)
-        return wire.Cpu(cpu_usage=nothing, throttling_data=wire.Throttling())
+        return wire.Cpu()
     usage = sample.usage
     return wire.Cpu(
         cpu_usage=wire.CpuUsage(
             total_usage=usage.cpu_total_ns,
-            percpu_usage=list(usage.cpu_each_ns) or None,
+            percpu_usage=list(usage.cpu_each_ns) or UNSET,
             usage_in_kernelmode=usage.cpu_kernel_ns,
             usage_in_usermode=usage.cpu_user_ns,
         ),
@@ -52,52 +78,8 @@ def _cpu(sample: Sample | None) -> wire.Cpu:
     )
 
 
-def _memory(usage: Usage | None, total: int) -> wire.Memory:
-    if usage is None:
-        return wire.Memory()
-    return wire.Memory(
-        usage=usage.memory,
-        max_usage=max(usage.memory_max, 0),
-        stats=usage.memory_stat,
-        failcnt=usage.memory_failures,
-        limit=total if usage.memory_limit < 0 else min(usage.memory_limit, total),
-    )
-
-
-def _pids(usage: Usage | None) -> wire.Pids:
-    if usage is None:
-        return wire.Pids()
-    # No limit is the largest number that Go's clients can hold.
-    limit = usage.pids_limit if usage.pids_limit >= 0 else (1 << 64) - 1
-    return wire.Pids(current=usage.pids, limit=limit)
-
-
-def _blkio(usage: Usage | None) -> wire.Blkio:
-    if usage is None:
-        return wire.Blkio()
-    return wire.Blkio(
-        io_service_bytes_recursive=_entries(usage.io_bytes),
-        io_serviced_recursive=_entries(usage.io_operations),
-    )
-
-
-def _entries(found: Iterable[BlockIO]) -> list[wire.BlkioEntry] | None:
-    rows = [
-        wire.BlkioEntry(major=io.major, minor=io.minor, op=io.operation, value=io.value)
-        for io in found
-    ]
-    return rows or None
-
-
-def _interface(usage: InterfaceUsage) -> wire.Interface:
-    received, sent = usage.received, usage.sent
-    return wire.Interface(
-        rx_bytes=received[0],
-        rx_packets=received[1],
-        rx_errors=received[2],
-        rx_dropped=received[3],
-        tx_bytes=sent[0],
-        tx_packets=sent[1],
-        tx_errors=sent[2],
-        tx_dropped=sent[3],
-    )
+def _block_io(counters: tuple[BlockIO, ...]) -> list[wire.BlkioEntry] | None:
+    return [
+        wire.BlkioEntry(major=one.major, minor=one.minor, op=one.operation, value=one.value)
+        for one in counters
+    ] or None

@@ -198,6 +198,11 @@ class UpdateResponse(Wire, kw_only=True):
     warnings: list[str]
 
 
+class FilesystemChange(Wire, kw_only=True):
+    path: str
+    kind: int
+
+
 class ExecCreateBody(Wire, kw_only=True):
     user: str | None = ""
     privileged: bool | None = False

@@ -1,36 +1,14 @@
-"""``/containers/{id}/stats`` on the wire. Snake case: this answer alone is written so."""
+"""A sample of what a container uses; lower case on the wire, unlike nearly all else."""
 
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
-class CpuUsage(msgspec.Struct, kw_only=True, omit_defaults=True):
-    total_usage: int
-    percpu_usage: list[int] | None = None
-    usage_in_kernelmode: int
-    usage_in_usermode: int
-
-
-class Throttling(msgspec.Struct, kw_only=True):
-    periods: int = 0
-    throttled_periods: int = 0
-    throttled_time: int = 0
-
-
-class Cpu(msgspec.Struct, kw_only=True, omit_defaults=True):
-    cpu_usage: CpuUsage
-    system_cpu_usage: int = 0
-    online_cpus: int = 0
-    throttling_data: Throttling
-
-
-class Memory(msgspec.Struct, kw_only=True, omit_defaults=True):
-    usage: int = 0
-    max_usage: int = 0
-    stats: dict[str, int] = {}
-    failcnt: int = 0
-    limit: int = 0
+class Pids(msgspec.Struct, kw_only=True):
+    current: int | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
 
 
 class BlkioEntry(msgspec.Struct, kw_only=True):
@@ -43,17 +21,40 @@ class BlkioEntry(msgspec.Struct, kw_only=True):
 class Blkio(msgspec.Struct, kw_only=True):
     io_service_bytes_recursive: list[BlkioEntry] | None = None
     io_serviced_recursive: list[BlkioEntry] | None = None
-    io_queue_recursive: list[BlkioEntry] | None = None
-    io_service_time_recursive: list[BlkioEntry] | None = None
-    io_wait_time_recursive: list[BlkioEntry] | None = None
-    io_merged_recursive: list[BlkioEntry] | None = None
-    io_time_recursive: list[BlkioEntry] | None = None
-    sectors_recursive: list[BlkioEntry] | None = None
+    io_queue_recursive: None = None
+    io_service_time_recursive: None = None
+    io_wait_time_recursive: None = None
+    io_merged_recursive: None = None
+    io_time_recursive: None = None
+    sectors_recursive: None = None
 
 
-class Pids(msgspec.Struct, kw_only=True, omit_defaults=True):
-    current: int = 0
-    limit: int = 0
+class CpuUsage(msgspec.Struct, frozen=True, kw_only=True):
+    total_usage: int = 0
+    percpu_usage: list[int] | UnsetType = UNSET
+    usage_in_kernelmode: int = 0
+    usage_in_usermode: int = 0
+
+
+class Throttling(msgspec.Struct, frozen=True, kw_only=True):
+    periods: int = 0
+    throttled_periods: int = 0
+    throttled_time: int = 0
+
+
+class Cpu(msgspec.Struct, kw_only=True):
+    cpu_usage: CpuUsage = CpuUsage()
+    system_cpu_usage: int | UnsetType = UNSET
+    online_cpus: int | UnsetType = UNSET
+    throttling_data: Throttling = Throttling()
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    usage: int | UnsetType = UNSET
+    max_usage: int | UnsetType = UNSET
+    stats: dict[str, int] | UnsetType = UNSET
+    failcnt: int | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
 
 
 class Interface(msgspec.Struct, kw_only=True):
@@ -67,7 +68,7 @@ class Interface(msgspec.Struct, kw_only=True):
     tx_dropped: int
 
 
-class StatsBody(msgspec.Struct, kw_only=True):
+class Stats(msgspec.Struct, kw_only=True):
     name: str
     id: str
     read: str
@@ -79,4 +80,4 @@ class StatsBody(msgspec.Struct, kw_only=True):
     cpu_stats: Cpu
     precpu_stats: Cpu
     memory_stats: Memory
-    networks: dict[str, Interface] | msgspec.UnsetType = msgspec.UNSET
+    networks: dict[str, Interface] | UnsetType = UNSET

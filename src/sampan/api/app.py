@@ -35,6 +35,12 @@ class Api:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._router = Router(routes.every())
+        self._streams: set[asyncio.Task[object]] = set()
+
+    def hang_up(self) -> None:
+        """End every stream: they have no end of their own that a stopping daemon could await."""
+        for task in tuple(self._streams):
+            task.cancel()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -66,10 +72,16 @@ class Api:
         route, variables = self._router.resolve(request.method, path)
         call = Call(request, self._services, version, variables)
         if route.streams:
-            return await route.handler(call)
+            task = asyncio.current_task()
+            assert task is not None
+            self._streams.add(task)
+            try:
+                return await route.handler(call)
+            finally:
+                self._streams.discard(task)
         # Shielded: a client that hangs up in the middle must not leave half a change behind.
-        task = self._services.tasks.spawn(_run(route.handler, call), name=path)
-        outcome = await asyncio.shield(task)
+        verb = self._services.tasks.spawn(_run(route.handler, call), name=path)
+        outcome = await asyncio.shield(verb)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -83,10 +95,10 @@ async def _run(handler: routes.Handler, call: Call) -> web.StreamResponse | Exce
         return error
 
 
-def make_server(services: Services) -> ApiServer:
+def make_server(api: Api) -> ApiServer:
     """The HTTP server, not listening yet."""
     return ApiServer(
-        Api(services).handle,
+        api.handle,
         handler_cancellation=True,
         access_log=None,
         auto_decompress=False,

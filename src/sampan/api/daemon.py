@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,7 +21,7 @@ from aiohttp import web
 
 from sampan import __version__
 from sampan.api import preflight, sockets
-from sampan.api.app import make_server
+from sampan.api.app import Api, make_server
 from sampan.api.lock import locked
 from sampan.api.options import Options, load
 from sampan.api.wiring import open_services
@@ -73,20 +75,21 @@ async def serve(options: Options) -> None:
     config.paths.root.mkdir(parents=True, exist_ok=True, mode=0o710)
     async with AsyncExitStack() as stack:
         stack.enter_context(locked(config.paths.root))
+        config.paths.state.mkdir(parents=True, exist_ok=True, mode=0o711)
+        # Monitors leave files (conmon: "oom") where they were started; never in a user's directory.
+        os.chdir(config.paths.state)
+        # Bound before anything is opened, so that a taken address changes nothing on the host;
+        # nobody is let in before everything is open.
+        bound = [_bind(host, config.group, stack) for host in config.hosts]
         services = await stack.enter_async_context(open_services(config))
-        runner = web.ServerRunner(make_server(services), shutdown_timeout=GRACE_S)
+        api = Api(services)
+        runner = web.ServerRunner(make_server(api), shutdown_timeout=GRACE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         tls = sockets.tls_context(options.tls) if options.tls is not None else None
-        for host in config.hosts:
-            if host.startswith("unix://"):
-                path = Path(host.removeprefix("unix://"))
-                sock = sockets.open_unix(path, config.group)
-                stack.callback(path.unlink, missing_ok=True)
-                await web.SockSite(runner, sock, backlog=sockets.BACKLOG).start()
-            else:
-                sock = sockets.open_tcp(host)
-                await web.SockSite(runner, sock, ssl_context=tls, backlog=sockets.BACKLOG).start()
+        for sock in bound:
+            context = None if sock.family == socket.AF_UNIX else tls
+            await web.SockSite(runner, sock, ssl_context=context, backlog=sockets.BACKLOG).start()
         # What was made until now lives as long as the process: the collector need not look at
         # it again, which keeps its pauses below the latency we promise.
         gc.collect()
@@ -95,6 +98,16 @@ async def serve(options: Options) -> None:
         log.info("sampand %s is ready on %s", __version__, ", ".join(config.hosts))
         await stop.wait()
         log.info("stopping; containers go on running")
+        api.hang_up()
+
+
+def _bind(host: str, group: str, stack: AsyncExitStack) -> socket.socket:
+    if not host.startswith("unix://"):
+        return stack.enter_context(sockets.open_tcp(host))
+    path = Path(host.removeprefix("unix://"))
+    sock = stack.enter_context(sockets.open_unix(path, group))
+    stack.callback(path.unlink, missing_ok=True)
+    return sock
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One daemon a root directory."""
+"""One daemon a root directory, and where its pid is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sampan.errors import Conflict
+from sampan.errors import Conflict, InvalidArgument
 
 
 @contextmanager
@@ -34,3 +34,31 @@ def locked(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def pid_file(path: Path) -> Iterator[None]:
+    """``path`` holds this process's pid for as long as the block runs. It says who runs, it is no
+    lock: one that a killed daemon left is replaced, one that another wrote since is left alone.
+
+    Raises:
+        InvalidArgument: it cannot be written.
+    """
+    mine = f"{os.getpid()}\n"
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(mine)
+        # Nobody ever reads half a pid.
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise InvalidArgument(f"cannot write the pid file {path}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        try:
+            if path.read_text() == mine:
+                path.unlink()
+        except FileNotFoundError:
+            pass

@@ -54,6 +54,7 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     exec_root: str | UnsetType = UNSET
     hosts: list[str] | UnsetType = UNSET
     group: str | UnsetType = UNSET
+    pidfile: str | UnsetType = UNSET
     registry_mirrors: list[str] | UnsetType = UNSET
     insecure_registries: list[str] | UnsetType = UNSET
     log_level: str | UnsetType = UNSET
@@ -93,6 +94,7 @@ class TlsFiles:
 class Options:
     config: DaemonConfig
     tls: TlsFiles | None
+    pid_file: Path
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--state", "--exec-root", dest="exec_root", metavar="DIR")
     parse.add_argument("-H", "--host", dest="hosts", action="append", metavar="unix://PATH")
     parse.add_argument("-G", "--group", dest="group", metavar="NAME")
+    parse.add_argument("-p", "--pidfile", dest="pidfile", metavar="FILE")
     parse.add_argument("--registry-mirror", dest="registry_mirrors", action="append", metavar="URL")
     parse.add_argument(
         "--insecure-registry", dest="insecure_registries", action="append", metavar="HOST"
@@ -182,7 +185,8 @@ def _options(said: DaemonFile, path: Path) -> Options:
         raise InvalidArgument(
             f"configuration file {path}: log-level: {level!r} is none of {', '.join(LEVELS)}"
         )
-    state = Path(text(said.exec_root, str(DEFAULT_STATE)))
+    # The daemon leaves the directory it was started in: from here on every path is absolute.
+    state = Path(text(said.exec_root, str(DEFAULT_STATE))).absolute()
     default_host = f"unix://{DEFAULT_SOCKET if state == DEFAULT_STATE else state / 'sampan.sock'}"
     runtimes: dict[str, str] = {}
     for name, runtime in (said.runtimes or {}).items():
@@ -191,10 +195,11 @@ def _options(said: DaemonFile, path: Path) -> Options:
                 f"configuration file {path}: runtimes.{name}: give the path of an OCI runtime; "
                 "runtimeArgs and runtimeType are not supported"
             )
-        runtimes[name] = runtime.path
+        # A bare name is looked for in PATH.
+        runtimes[name] = str(Path(runtime.path).absolute()) if "/" in runtime.path else runtime.path
     config = DaemonConfig(
-        paths=Paths(Path(text(said.data_root, str(DEFAULT_ROOT))).absolute(), state.absolute()),
-        hosts=many(said.hosts) or (default_host,),
+        paths=Paths(Path(text(said.data_root, str(DEFAULT_ROOT))).absolute(), state),
+        hosts=tuple(_absolute(host) for host in many(said.hosts)) or (default_host,),
         group=text(said.group, DEFAULT_GROUP),
         registry_mirrors=many(said.registry_mirrors),
         insecure_registries=many(said.insecure_registries),
@@ -220,7 +225,14 @@ def _options(said: DaemonFile, path: Path) -> Options:
         if isinstance(said.default_ulimits, UnsetType)
         else {name: (limit.soft, limit.hard) for name, limit in said.default_ulimits.items()},
     )
-    return Options(config, _tls(said, config.hosts))
+    pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()
+    return Options(config, _tls(said, config.hosts), pid_file)
+
+
+def _absolute(host: str) -> str:
+    if not host.startswith("unix://"):
+        return host
+    return f"unix://{Path(host.removeprefix('unix://') or DEFAULT_SOCKET).absolute()}"
 
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -257,5 +269,5 @@ def _tls(said: DaemonFile, hosts: tuple[str, ...]) -> TlsFiles | None:
             "port owns the host. Give --tlsverify --tlscacert --tlscert --tlskey, or use a "
             "unix:// socket"
         )
-    ca, certificate, key = (Path(str(name)) for name in files)
+    ca, certificate, key = (Path(str(name)).absolute() for name in files)
     return TlsFiles(ca, certificate, key)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import os
 import shutil
 from pathlib import Path
 
 from sampan.config import DaemonConfig
 from sampan.errors import Forbidden, SampanError, Unsupported
+from sampan.kernel import nft
 
 SECCOMP = Path("/usr/share/containers/seccomp.json")
 
@@ -23,19 +23,11 @@ def problems(config: DaemonConfig) -> list[SampanError]:
         found.append(_missing(f"the OCI runtime {runtime}", "crun"))
     if shutil.which("conmon") is None:
         found.append(_missing("conmon, which holds each container", "conmon"))
-    if config.iptables and ctypes.util.find_library("nftables") is None and not _library():
+    if config.iptables and not nft.available():
         found.append(_missing("libnftables", "libnftables1"))
     if not SECCOMP.exists() and not Path("/etc/containers/seccomp.json").exists():
         found.append(_missing(f"the seccomp profile {SECCOMP}", "golang-github-containers-common"))
     return found
-
-
-def _library() -> bool:
-    try:
-        ctypes.CDLL("libnftables.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def _missing(what: str, package: str) -> Unsupported:

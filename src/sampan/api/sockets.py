@@ -21,8 +21,8 @@ BACKLOG = 1024
 
 
 def open_unix(path: Path, group: str) -> socket.socket:
-    """Listen on ``path``, mode 0660, belonging to ``group`` if there is one. A stale socket is
-    removed, one that somebody answers on is not.
+    """A socket bound to ``path``, not listening yet: mode 0660, and of ``group`` if there is one.
+    A stale socket is removed, one that somebody answers on is not.
 
     Raises:
         Conflict: something else is there.
@@ -45,7 +45,6 @@ def open_unix(path: Path, group: str) -> socket.socket:
         log.info("group %s does not exist: only root may use %s", group, path)
         os.chown(path, 0, 0)
     os.chmod(path, 0o660)
-    sock.listen(BACKLOG)
     return sock
 
 
@@ -70,7 +69,7 @@ def _make_way(path: Path) -> None:
 
 
 def open_tcp(host: str) -> socket.socket:
-    """Listen on ``tcp://ADDRESS:PORT``; 2376 when there is no port."""
+    """A socket bound to ``tcp://ADDRESS:PORT``, not listening yet; 2376 when there is no port."""
     parts = urlsplit(host)
     address, port = parts.hostname or "0.0.0.0", parts.port or 2376
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -81,7 +80,6 @@ def open_tcp(host: str) -> socket.socket:
     except OSError as error:
         sock.close()
         raise InvalidArgument(f"cannot listen on {host}: {error.strerror}") from error
-    sock.listen(BACKLOG)
     return sock
 
 

@@ -113,7 +113,7 @@ async def info(call: Call) -> web.Response:
             driver_status=[("Root Dir", str(config.paths.layers))],
             plugins=wire.Plugins(
                 volume=["local"],
-                network=["bridge", "host", "macvlan", "null"],
+                network=["bridge", "host", "null"],
                 authorization=None,
                 log=["json-file", "none"],
             ),

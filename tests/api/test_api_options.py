@@ -1,0 +1,116 @@
+"""The daemon's command line and daemon.json."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from sampan.api.lock import locked
+from sampan.api.options import load
+from sampan.api.sockets import open_unix
+from sampan.errors import Conflict, InvalidArgument
+
+
+def file(tmp_path: Path, **keys: object) -> str:
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps({name.replace("_", "-"): value for name, value in keys.items()}))
+    return str(path)
+
+
+def test_everything_has_a_default(tmp_path: Path) -> None:
+    config = load(["--config", file(tmp_path)]).config
+    assert str(config.paths.root) == "/var/lib/sampan"
+    assert config.hosts == ("unix:///run/sampan/sampan.sock",)
+    assert config.default_shm_bytes == 64 << 20
+
+
+def test_the_file_takes_dockers_keys(tmp_path: Path) -> None:
+    config = load(
+        [
+            "--config",
+            file(
+                tmp_path,
+                data_root="/r",
+                exec_root="/s",
+                registry_mirrors=["http://m"],
+                bip="10.1.0.1/24",
+                default_address_pools=[{"base": "10.2.0.0/16", "size": 24}],
+                dns=["9.9.9.9"],
+                debug=True,
+                runtimes={"mine": {"path": "/bin/mine"}},
+                default_ulimits={"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}},
+                default_shm_size="128M",
+                iptables=False,
+                shutdown_timeout=3,
+            ),
+        ]
+    ).config
+    assert (str(config.paths.root), str(config.paths.state)) == ("/r", "/s")
+    assert config.hosts == ("unix:///s/sampan.sock",)
+    assert config.default_bridge_subnet == "10.1.0.1/24"
+    assert config.default_address_pools == (("10.2.0.0/16", 24),)
+    assert config.log_level == "debug"
+    assert config.runtimes == {"mine": "/bin/mine"}
+    assert config.default_ulimits == {"nofile": (1, 2)}
+    assert config.default_shm_bytes == 128 << 20
+    assert not config.iptables
+    assert config.shutdown_timeout_s == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "arguments", "sentence"),
+    [
+        ({"nope": 1}, [], "nope"),
+        ({"dns": "9.9.9.9"}, [], "dns"),
+        ({"log_level": "loud"}, [], "log-level"),
+        ({"default_shm_size": "much"}, [], "default-shm-size"),
+        ({"data_root": "/a"}, ["--root", "/b"], "data-root"),
+        ({"hosts": ["tcp://0.0.0.0:2375"]}, [], "without client certificates"),
+        ({}, ["-H", "http://x"], "unix://PATH or tcp://"),
+        ({}, ["-H", "tcp://x:1", "--tlsverify", "--tlscacert", "a"], "client certificates"),
+    ],
+)
+def test_mistakes_are_named(
+    tmp_path: Path, keys: dict[str, object], arguments: list[str], sentence: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=sentence):
+        load(["--config", file(tmp_path, **keys), *arguments])
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="does not exist"):
+        load(["--config", str(tmp_path / "none.json")])
+
+
+def test_one_daemon_a_root(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(Conflict, match=f"pid {os.getpid()}"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+    with open(tmp_path / "sampand.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with open_unix(path, "no such group") as first:
+        assert path.stat().st_mode & 0o777 == 0o660
+        first.listen()
+        with pytest.raises(Conflict, match="another process listens"):
+            open_unix(path, "no such group")
+    with open_unix(path, "root") as second:
+        assert isinstance(second, socket.socket)
+
+
+def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_text("precious")
+    with pytest.raises(Conflict, match="not a socket"):
+        open_unix(path, "root")
+    assert path.read_text() == "precious"

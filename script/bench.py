@@ -29,6 +29,7 @@ from sampan.testing.daemon import DaemonProcess
 
 SAMPAN = str(Path(sys.executable).parent / "sampan")
 DOCKERD_START_S = 30.0
+SETTLE_S = 0.25
 
 
 @dataclass
@@ -336,6 +337,8 @@ def measure(case: Case, both: list[Side], rounds: int) -> dict[str, list[float]]
             case.sample(side)  # warm caches on both sides alike
     for _ in range(rounds):
         for side in both:
+            # what the other side still tidies up after its answer must not be paid for by this one
+            time.sleep(SETTLE_S)
             samples[side.name].append(case.sample(side))
     for side in both:
         if case.finish:

@@ -132,6 +132,9 @@ class DaemonConfig:
     iptables: bool = True
     """False: no firewall rules at all; the host's administrator does NAT and filtering."""
     ip_forward: bool = True
+    favor_cgroup_changes: bool = True
+    """Let the kernel favor moving processes between cgroups over forks (``favordynmods``), for the
+    whole host: a start or an exec after a moment of quiet is 10 to 15 ms faster."""
     shutdown_timeout_s: float = 15.0
     default_shm_bytes: int = 64 * 1024 * 1024
     default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -70,6 +70,7 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     default_runtime: str | UnsetType = UNSET
     iptables: bool | UnsetType = UNSET
     ip_forward: bool | UnsetType = UNSET
+    cgroup_favor_dynmods: bool | UnsetType = UNSET
     shutdown_timeout: int | UnsetType = UNSET
     default_ulimits: dict[str, _Ulimit] | UnsetType = UNSET
     default_shm_size: str | int | UnsetType = UNSET
@@ -217,6 +218,7 @@ def _options(said: DaemonFile, path: Path) -> Options:
         storage_driver=text(said.storage_driver, "") or None,
         iptables=said.iptables is not False,
         ip_forward=said.ip_forward is not False,
+        favor_cgroup_changes=said.cgroup_favor_dynmods is not False,
         shutdown_timeout_s=15.0
         if isinstance(said.shutdown_timeout, UnsetType)
         else float(said.shutdown_timeout),

@@ -153,7 +153,7 @@ def make_read_only(target: Path) -> None:
     """Nobody may write through the mount at ``target`` any more; other mounts of the same stay."""
     # A bind mount takes its flags only by a second call; those of the source that it must keep
     # (a locked nosuid, say) are read back first.
-    mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | _flags_of(target))
+    mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | flags_of(target))
 
 
 def overlay(
@@ -225,7 +225,7 @@ def mount_of(path: Path) -> MountInfo:
     return best
 
 
-def _flags_of(target: Path) -> int:
+def flags_of(target: Path) -> int:
     """Flags of the mount at ``target`` in mount(2)'s bits (statvfs has the same low ones)."""
     shared = os.statvfs(target).f_flag
     kept = shared & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME)

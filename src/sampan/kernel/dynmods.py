@@ -40,6 +40,6 @@ def favor_changes(mounted: list[MountInfo] | None = None) -> bool:
 
 
 def remount_options(tree: MountInfo) -> str:
-    """Options that keep what ``tree`` has (a remount drops what it does not repeat), and the one."""
+    """What ``tree`` has (a remount drops what it does not repeat), and the option."""
     kept = sorted(tree.super_options - {"rw", "ro", OPTION})
     return ",".join([*kept, OPTION])

@@ -227,10 +227,7 @@ async def _load_image(
         tags = tuple(parse(tag) for tag in one.tags)
         catalog.put(image_id, blob, size, names=tags)
     if not tags:
-        report(Progress(f"Loaded image ID: {image_id}\n"))
         return [image_id]
-    for tag in tags:
-        report(Progress(f"Loaded image: {tag.familiar}\n"))
     return [tag.familiar for tag in tags]
 
 

@@ -72,9 +72,10 @@ class Puller:
         """Raises NotFound (no such tag, repository or platform), RegistryFailed, BadLayer,
         Exhausted, Unsupported."""
         which = reference.digest or reference.tag
-        report(Progress(f"Pulling from {_shown(reference)}", id=which))
         wanted = parse_platform(platform)
         session, fetched = await self._resolve(reference, credentials, which)
+        # Said only now, so that what cannot be found at all is an error and not a broken stream.
+        report(Progress(f"Pulling from {_shown(reference)}", id=which))
         manifest = await self._manifest(session, fetched, wanted)
         image_id = manifest.config.digest
         blob = await session.blob(image_id, manifest.config.size or LIMIT)

@@ -40,15 +40,16 @@ def all_mounts(spec: BundleSpec, facts: HostFacts) -> list[dict[str, Any]]:
     taken = {mount.target for mount in spec.mounts} | set(spec.host.tmpfs)
     found = [m for m in _system(spec) if m["destination"] not in taken]
     files = {t: p for t, p in spec.etc_files.items() if t not in taken}
-    found += [
-        _mount(target, "bind", str(path), ("rbind", "rprivate")) for target, path in files.items()
-    ]
     user = [_user(mount, facts) for mount in spec.mounts]
     targets = {mount.target for mount in spec.mounts}
     user += [
         _tmpfs(target, options)
         for target, options in spec.host.tmpfs.items()
         if target not in targets
+    ]
+    # The files of /etc are sorted among them, so that a volume on /etc does not hide them.
+    user += [
+        _mount(target, "bind", str(path), ("rbind", "rprivate")) for target, path in files.items()
     ]
     found += sorted(user, key=lambda m: m["destination"].rstrip("/").count("/"))
     if spec.host.init:

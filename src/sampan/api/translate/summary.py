@@ -218,7 +218,7 @@ class Matcher:
             if not any(wanted & {m.name, m.target} for m in container.mount_points):
                 return False
         if self._publish and not any(
-            f"{port.container_port}/{port.protocol}" in self._publish for port in container.ports
+            f"{port.host_port}/{port.protocol}" in self._publish for port in container.ports
         ):
             return False
         return not self._expose or bool(self._expose.intersection(container.spec.exposed_ports))

@@ -245,3 +245,16 @@ async def test_a_client_that_dies_is_noticed(tmp_path: Path) -> None:
         await head(reader)
         writer.transport.abort()
         await asyncio.wait_for(process.closed.wait(), 10)
+
+
+async def test_what_a_client_sent_before_it_went_reaches_the_process(tmp_path: Path) -> None:
+    process = Cat()
+    async with server(tmp_path / "s", process):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(ATTACH + UPGRADE + b"\r\n")
+        await head(reader)
+        writer.write(b"x" * 300_000)
+        await writer.drain()
+        writer.transport.abort()
+        await asyncio.wait_for(process.closed.wait(), 10)
+    assert process.received == 300_000

@@ -146,6 +146,9 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.raw is not None:
             self.raw.feed_eof()
+            if self.raw.taken:
+                # Not cancelled: what came before the end still belongs to the container's stdin.
+                self._task_handler = None
         super().connection_lost(exc)
 
 

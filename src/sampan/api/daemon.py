@@ -22,8 +22,9 @@ from aiohttp import web
 from sampan import __version__
 from sampan.api import preflight, sockets
 from sampan.api.app import Api, make_server
-from sampan.api.lock import locked, pid_file
+from sampan.api.lock import locked
 from sampan.api.options import Options, load
+from sampan.api.tls import TlsProtocol
 from sampan.api.wiring import open_services
 from sampan.errors import SampanError
 
@@ -88,10 +89,13 @@ async def serve(options: Options) -> None:
         stack.push_async_callback(runner.cleanup)
         tls = sockets.tls_context(options.tls) if options.tls is not None else None
         for sock in bound:
-            context = None if sock.family == socket.AF_UNIX else tls
-            await web.SockSite(runner, sock, ssl_context=context, backlog=sockets.BACKLOG).start()
-        # Last to come and first to go: whose pid it tells is ready.
-        stack.enter_context(pid_file(options.pid_file))
+            if sock.family == socket.AF_UNIX:
+                await web.SockSite(runner, sock, backlog=sockets.BACKLOG).start()
+            elif tls is not None and (server := runner.server) is not None:
+                listening = await loop.create_server(
+                    lambda: TlsProtocol(tls, server), sock=sock, backlog=sockets.BACKLOG
+                )
+                stack.callback(listening.close)
         # What was made until now lives as long as the process: the collector need not look at
         # it again, which keeps its pauses below the latency we promise.
         gc.collect()

@@ -115,7 +115,10 @@ class Pumping:
 
 
 async def pump(raw: RawConnection, stream: AttachStream, how: Pumping) -> Outcome:
-    """Copy both ways until the output ends, the client detaches or is gone."""
+    """Copy both ways until the output ends, the client detaches or is gone.
+
+    A client that is gone is noticed when there is something to send to it.
+    """
     tasks = Tasks()
     try:
         output = tasks.spawn(_copy_output(raw, stream.output(), how), name="attach/output")
@@ -127,7 +130,11 @@ async def pump(raw: RawConnection, stream: AttachStream, how: Pumping) -> Outcom
                     return "detached"
                 if not (how.stdout or how.stderr):
                     return "ended"
-        return await output
+        outcome = await output
+        if outcome == "gone" and how.stdin and how.close_stdin:
+            # The end of the connection is the end of stdin, after what was sent before it.
+            await asyncio.wait({stdin}, timeout=LINGER_S)
+        return outcome
     finally:
         await tasks.close()
 

@@ -74,7 +74,7 @@ class Dockerd:
             "--exec-root",
             f"{self.base}/exec",
         ]
-        command += ["--host", self.host, "--pidfile", f"{self.base}/pid", "--bip", "10.213.7.1/24"]
+        command += ["--host", self.host, "--pidfile", f"{self.base}/pid", "--bip", "10.213.250.1/24"]
         with (self.base / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL

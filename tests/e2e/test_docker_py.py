@@ -132,7 +132,7 @@ def test_events_since(client: docker.DockerClient) -> None:
     since = client.info()["SystemTime"]
     client.containers.run("busybox", "true", remove=True)
     seen = []
-    for event in client.events(since=since[:19] + "Z", decode=True, filters={"type": "container"}):
+    for event in client.events(since=since, decode=True, filters={"type": "container"}):
         seen.append(event["Action"])
         if event["Action"] == "destroy":
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,25 @@ def container(name: str = "c") -> ContainerNet:
 def publishing(port: str, host_port: int = 0) -> dict[str, tuple[PortBinding, ...]]:
     """``port`` ("80/tcp") on the loopback; 0: any free one."""
     return {port: (PortBinding(host_ip="127.0.0.1", host_port=str(host_port or "")),)}
+
+
+def free_subnet() -> ipaddress.IPv4Network:
+    """A /24 that no route of this host meets, whatever else runs on it."""
+    taken = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        # address and mask, each as the little-endian hex of a 32-bit word
+        address, mask = (int(line.split()[n], 16).to_bytes(4, "little") for n in (1, 7))
+        if any(mask):
+            taken.append(
+                ipaddress.ip_network(
+                    f"{ipaddress.ip_address(address)}/{ipaddress.ip_address(mask)}"
+                )
+            )
+    return next(
+        subnet
+        for subnet in ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24)
+        if not any(subnet.overlaps(other) for other in taken)
+    )
 
 
 def wish(**asked: str) -> EndpointSettings:
@@ -66,10 +86,11 @@ class NetworksContract:
         )
 
     async def test_a_subnet_asked_for_twice_is_refused(self, networks: Networks) -> None:
-        pool = IpamPool(subnet="10.213.7.0/24")
-        await networks.create(network("a", "bridge", pool))
+        subnet = free_subnet()
+        await networks.create(network("a", "bridge", IpamPool(subnet=str(subnet))))
+        half = next(subnet.subnets())
         with pytest.raises(SubnetOverlap, match="Pool overlaps"):
-            await networks.create(network("b", "bridge", IpamPool(subnet="10.213.7.128/25")))
+            await networks.create(network("b", "bridge", IpamPool(subnet=str(half))))
 
     async def test_nonsense_is_no_subnet(self, networks: Networks) -> None:
         with pytest.raises(BadAddress):

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.client.bootstrap import busybox_tar
-
 from sampan.testing.daemon import DaemonProcess
 
 SAMPAN = str(Path(sys.executable).parent / "sampan")
@@ -74,7 +73,8 @@ class Dockerd:
             "--exec-root",
             f"{self.base}/exec",
         ]
-        command += ["--host", self.host, "--pidfile", f"{self.base}/pid", "--bip", "10.213.250.1/24"]
+        command += ["--host", self.host, "--pidfile", f"{self.base}/pid"]
+        command += ["--bip", "10.213.250.1/24"]
         with (self.base / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL

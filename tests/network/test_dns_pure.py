@@ -147,3 +147,14 @@ def test_an_answer_to_another_question_does_not_fit() -> None:
     assert not fits(sent, rb"\9" + right[1:])
     assert not fits(sent, message.answer(message.parse_query(other), 0, [], 0))
     assert not fits(sent, sent)
+
+
+def test_names_stay_while_the_whole_truth_is_being_told(table: Table) -> None:
+    before = table.lookup("web", "db")
+    assert before
+    table.begin()
+    assert table.lookup("web", "db") == before
+    table.join("web", "lake", Endpoint(("10.0.0.2",), ("web",), "lake"))
+    assert table.lookup("web", "db") == before
+    table.abandon()  # killed in the middle of its sentence
+    assert table.lookup("web", "db") == before

@@ -65,11 +65,11 @@ class Names:
         self._wanted[sandbox.container_id] = (sandbox, tuple(servers))
 
     async def settle(self, live: set[str]) -> None:
-        """After a restart: exactly these are alive."""
+        """After a restart: exactly these are alive. Not before is a server that outlived the last
+        daemon told anything: it would forget, and take apart, what is not yet in our books."""
         for container_id in set(self._wanted) - live:
             self.close(container_id)
-        if self._wanted or self._link is not None:
-            await self._connect(start=bool(self._wanted), again=True)
+        await self._connect(start=bool(self._wanted))
 
     def join(self, container_id: str, endpoint: EndpointSettings, names: Sequence[str]) -> None:
         links = [
@@ -94,10 +94,6 @@ class Names:
 
     # -- the link
 
-    async def start(self) -> None:
-        """Find a server that outlived the last daemon; do not start one."""
-        await self._connect(start=False)
-
     async def stop(self) -> None:
         """The server stays while there is something to serve."""
         self._stopping = True
@@ -105,17 +101,17 @@ class Names:
             self._send({"op": "bye"})
             self._drop()
 
-    async def _connect(self, *, start: bool, again: bool = False) -> None:
+    async def _connect(self, *, start: bool) -> None:
+        """Connect, unless we are, and tell everything."""
         async with self._connecting:
-            if self._link is not None and not again:
+            if self._link is not None:
                 return
-            if self._link is None:
-                link = await self._reach(start)
-                if link is None:
-                    return
-                self._served = await _greeting(link)
-                self._link = link
-                asyncio.get_running_loop().add_reader(link, self._lost)
+            link = await self._reach(start)
+            if link is None:
+                return
+            self._served = await _greeting(link)
+            self._link = link
+            asyncio.get_running_loop().add_reader(link, self._lost)
             self._send({"op": "begin"})
             for (container_id, network_id), told in self._endpoints.items():
                 self._send(_join(container_id, network_id, told))

@@ -260,7 +260,6 @@ class HostNetworks:
         for network in networks:
             self._segments[network.id] = Segment.of(network)
         await self._worker.run(lambda: self._make_true(networks))
-        await self._names.start()
 
     def _make_true(self, networks: Sequence[Network]) -> None:
         if self._config.ip_forward:

@@ -111,6 +111,7 @@ class Server:
         if self._daemon is not None:
             self._daemon.close()
             self._daemon = None
+            self._table.abandon()
 
     def _hear(self) -> None:
         changed = False

@@ -5,6 +5,9 @@ spellings: as such, with the network's name behind it, and by its own links. Sev
 one name are all answered, in turn first.
 
 Each network's map is replaced, never changed: a reader that holds one has a consistent picture.
+The whole is replaced as well, between ``begin`` and ``commit``: until then questions are answered
+from what was true before, so that a daemon that comes back and tells everything again, in as many
+packets as it takes, opens no window without names.
 """
 
 from __future__ import annotations
@@ -33,54 +36,67 @@ class _Zone(NamedTuple):
     reverse: dict[str, str]
 
 
+class _Books:
+    def __init__(self) -> None:
+        self.endpoints: dict[str, dict[str, Endpoint]] = {}
+        """By network and sandbox."""
+        self.networks_of: dict[str, set[str]] = {}
+        self.zones: dict[str, _Zone] = {}
+
+
 class Table:
     def __init__(self) -> None:
-        self._endpoints: dict[str, dict[str, Endpoint]] = {}
-        self._networks_of: dict[str, set[str]] = {}
-        self._zones: dict[str, _Zone] = {}
-        self._batch: set[str] | None = None
+        self._now = _Books()
+        self._next: _Books | None = None
 
     def begin(self) -> None:
-        """Forget everything; nobody sees it before ``commit``."""
-        self._batch = set(self._endpoints)
-        self._endpoints, self._networks_of = {}, {}
+        """Write on an empty page; nobody reads it before ``commit``."""
+        self._next = _Books()
 
     def commit(self) -> None:
-        changed, self._batch = self._batch or set(), None
-        for network in changed | set(self._endpoints):
-            self._rebuild(network)
+        if self._next is not None:
+            self._now, self._next = self._next, None
+            for network in list(self._now.endpoints):
+                self._rebuild(network)
+
+    def abandon(self) -> None:
+        """Who began is gone: what was true before stays."""
+        self._next = None
 
     def join(self, sandbox: str, network: str, endpoint: Endpoint) -> None:
-        self._endpoints.setdefault(network, {})[sandbox] = endpoint
-        self._networks_of.setdefault(sandbox, set()).add(network)
+        books = self._next or self._now
+        books.endpoints.setdefault(network, {})[sandbox] = endpoint
+        books.networks_of.setdefault(sandbox, set()).add(network)
         self._rebuild(network)
 
     def leave(self, sandbox: str, network: str) -> None:
         """Idempotent."""
-        self._endpoints.get(network, {}).pop(sandbox, None)
-        self._networks_of.get(sandbox, set()).discard(network)
+        books = self._next or self._now
+        books.endpoints.get(network, {}).pop(sandbox, None)
+        books.networks_of.get(sandbox, set()).discard(network)
         self._rebuild(network)
 
     def drop(self, sandbox: str) -> None:
         """Idempotent."""
-        for network in list(self._networks_of.pop(sandbox, ())):
-            self._endpoints.get(network, {}).pop(sandbox, None)
+        books = self._next or self._now
+        for network in list(books.networks_of.pop(sandbox, ())):
+            books.endpoints.get(network, {}).pop(sandbox, None)
             self._rebuild(network)
 
     def lookup(self, sandbox: str, name: str) -> tuple[str, ...]:
         """Addresses of ``name`` as this sandbox sees it; empty: it is none of ours."""
         found: list[str] = []
-        for network in sorted(self._networks_of.get(sandbox, ())):
-            zone = self._zones[network]
+        for network in sorted(self._now.networks_of.get(sandbox, ())):
+            zone = self._now.zones[network]
             found += zone.forward.get(name, ())
-            for target, alias in self._endpoints[network][sandbox].links:
+            for target, alias in self._now.endpoints[network][sandbox].links:
                 if alias.lower() == name:
                     found += zone.forward.get(target.lower(), ())
         return tuple(dict.fromkeys(found))
 
     def reverse(self, sandbox: str, name: str) -> str:
-        for network in self._networks_of.get(sandbox, ()):
-            if told := self._zones[network].reverse.get(name):
+        for network in self._now.networks_of.get(sandbox, ()):
+            if told := self._now.zones[network].reverse.get(name):
                 return told
         return ""
 
@@ -111,13 +127,13 @@ class Table:
         )
 
     def _rebuild(self, network: str) -> None:
-        if self._batch is not None:
-            self._batch.add(network)
+        if self._next is not None:
             return
-        members = self._endpoints.get(network)
+        books = self._now
+        members = books.endpoints.get(network)
         if not members:
-            self._endpoints.pop(network, None)
-            self._zones.pop(network, None)
+            books.endpoints.pop(network, None)
+            books.zones.pop(network, None)
             return
         forward: dict[str, tuple[str, ...]] = {}
         reverse: dict[str, str] = {}
@@ -131,4 +147,4 @@ class Table:
                 if endpoint.names:
                     told = f"{endpoint.names[0]}.{endpoint.network_name}"
                     reverse[message.reverse_name(address)] = told
-        self._zones[network] = _Zone(forward, reverse)
+        books.zones[network] = _Zone(forward, reverse)

@@ -204,3 +204,12 @@ async def test_recovery_finishes_a_seed_and_sweeps_strangers(
         "data/_data",
         "other/_data",
     }
+
+
+async def test_a_volume_whose_container_never_came_is_swept(volumes: LocalVolumes) -> None:
+    half = await volumes.create("", anonymous=True, provisional=True)
+    await volumes.create("wanted", provisional=True)
+    await volumes.create("wanted")  # the user asked for it meanwhile
+    await volumes.recover()
+    assert [v.name for v in volumes.all()] == ["wanted"]
+    assert not Path(half.mountpoint).exists()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from sampan.engine.contract import AmbiguousContainer, NameTaken, NoSuchContainer
-from sampan.store.contract import Store
+from sampan.store.contract import Store, Transaction
 from sampan.store.records import Container
 
 
@@ -65,8 +65,16 @@ class Books:
         self._names.pop(name, None)
 
     def add(self, container: Container) -> None:
-        """Store a new container, whose name is reserved."""
-        self._store.transact(lambda tx: tx.containers.put(container))
+        """Store a new container, whose name is reserved; its volumes are there to stay."""
+
+        def keep(tx: Transaction) -> None:
+            tx.containers.put(container)
+            for name in {p.name for p in container.mount_points if p.type == "volume"}:
+                volume = self._store.volumes.get(name)
+                if volume is not None and volume.provisional:
+                    tx.volumes.put(msgspec.structs.replace(volume, provisional=False))
+
+        self._store.transact(keep)
 
     def change(self, container_id: str, change: Callable[[Container], Container]) -> Container:
         """Store ``change`` of the row as it is now.
@@ -92,6 +100,14 @@ class Books:
         self.release(container.name)
         return new
 
-    def forget(self, container: Container) -> None:
-        self._store.transact(lambda tx: tx.containers.delete(container.id))
+    def forget(self, container: Container, doomed: Sequence[str] = ()) -> None:
+        """Drop the row. ``doomed``: volumes that go now, or at the next start if we are killed."""
+
+        def drop(tx: Transaction) -> None:
+            tx.containers.delete(container.id)
+            for name in doomed:
+                if (volume := self._store.volumes.get(name)) is not None:
+                    tx.volumes.put(msgspec.structs.replace(volume, provisional=True))
+
+        self._store.transact(drop)
         self.release(container.name)

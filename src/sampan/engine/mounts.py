@@ -100,10 +100,17 @@ class Mounts:
             options=dict(mount.volume_options),
             labels=dict(mount.volume_labels),
             anonymous=not mount.source,
+            provisional=not known,
         )
         if not known:
-            undo.push_async_callback(volumes.remove, volume.name)
+            undo.push_async_callback(self._unmake, volume.name)
         return volume, not known
+
+    async def _unmake(self, name: str) -> None:
+        """Unless another container, or the user, has taken to it meanwhile."""
+        volume = self._parts.store.volumes.get(name)
+        if volume is not None and volume.provisional:
+            await self._parts.volumes.remove(name)
 
     async def seed(self, container: Container) -> None:
         """Fill new volumes with what the image has at their targets. At creation and not at

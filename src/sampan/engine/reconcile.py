@@ -161,7 +161,8 @@ class Reconciler:
     async def _remove(self, container: Container) -> None:
         async with self._live.locks.hold(container.id):
             try:
-                await self._remover.remove(container, volumes=container.spec.host.auto_remove)
+                both = container.removing_volumes or container.spec.host.auto_remove
+                await self._remover.remove(container, volumes=both)
             except (SampanError, OSError) as error:
                 log.error("container %s cannot be removed: %s", container.id[:12], error)
 

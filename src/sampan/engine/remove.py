@@ -36,7 +36,8 @@ class ContainerRemover:
         """The container's lock is held, it does not run. ``volumes``: its anonymous ones too."""
         container_id = container.id
         container = self._books.change(
-            container_id, lambda c: msgspec.structs.replace(c, removing=True)
+            container_id,
+            lambda c: msgspec.structs.replace(c, removing=True, removing_volumes=volumes),
         )
         try:
             self._live.attachments.give_up(container_id)
@@ -46,14 +47,15 @@ class ContainerRemover:
             await self._parts.snapshots.remove(container_id)
             directory = self._parts.config.paths.container(container_id)
             await in_thread(shutil.rmtree, directory, ignore_errors=True)
-            self._books.forget(container)
+            doomed = self._anonymous(container) if volumes else []
+            self._books.forget(container, doomed)
         except BaseException:
             self._books.change(
                 container_id, lambda c: msgspec.structs.replace(c, removing=False, dead=True)
             )
             raise
-        if volumes:
-            await self._anonymous_volumes(container)
+        for name in doomed:
+            await self._remove_volume(name)
         run = container.run
         status = ExitStatus(run.exit_code if run else 0, run.finished_at if run else 0.0)
         for told in self.removed:
@@ -61,21 +63,29 @@ class ContainerRemover:
         self._announce.container("destroy", container)
         self._live.waiters.resolve(container_id, status, "removed", "not-running", "next-exit")
 
-    async def _anonymous_volumes(self, container: Container) -> None:
-        for point in container.mount_points:
-            if point.type != "volume" or not point.anonymous or self._used(point.name):
-                continue
-            volume = self._parts.store.volumes.get(point.name)
-            try:
-                await self._parts.volumes.remove(point.name)
-            except NotFound:
-                continue
-            if volume is not None:
-                self._announce.volume("destroy", volume)
+    def _anonymous(self, container: Container) -> list[str]:
+        return [
+            point.name
+            for point in container.mount_points
+            if point.type == "volume"
+            and point.anonymous
+            and not self._used(point.name, other_than=container.id)
+        ]
 
-    def _used(self, name: str) -> bool:
+    async def _remove_volume(self, name: str) -> None:
+        volume = self._parts.store.volumes.get(name)
+        if volume is None or not volume.provisional:
+            return  # gone, or taken by a new container meanwhile
+        try:
+            await self._parts.volumes.remove(name)
+        except NotFound:
+            return
+        self._announce.volume("destroy", volume)
+
+    def _used(self, name: str, other_than: str) -> bool:
         return any(
             point.name == name
             for other in self._parts.store.containers.values()
+            if other.id != other_than
             for point in other.mount_points
         )

@@ -100,7 +100,10 @@ class Stopper:
                 await self._remover.remove(container, volumes=volumes)
                 return
             # Keeps every other verb, restart policy and auto-remove from meddling.
-            self._books.change(container_id, lambda c: msgspec.structs.replace(c, removing=True))
+            self._books.change(
+                container_id,
+                lambda c: msgspec.structs.replace(c, removing=True, removing_volumes=volumes),
+            )
         try:
             await self._kill(run, container, signals.SIGKILL)
             await self._died(run)

@@ -326,6 +326,8 @@ class Container(Record, frozen=True, kw_only=True, omit_defaults=True):
     ports: tuple[PublishedPort, ...] = ()
     """What is published now; empty unless running."""
     removing: bool = False
+    removing_volumes: bool = False
+    """The removal was asked to take the anonymous volumes along."""
     dead: bool = False
 
     @property
@@ -377,6 +379,9 @@ class Volume(Record, frozen=True, kw_only=True, omit_defaults=True):
     anonymous: bool = False
     seeded: bool = False
     """Image content was copied in, or something else has written to it: never copy again."""
+    provisional: bool = False
+    """Made for a container that has no row yet, or to go with one whose row has gone: swept when
+    the daemon starts. The transaction that stores the container clears it."""
 
 
 # ---------------------------------------------------------------- images

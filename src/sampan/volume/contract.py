@@ -30,9 +30,11 @@ class Volumes(Protocol):
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         anonymous: bool = False,
+        provisional: bool = False,
     ) -> Volume:
         """The volume of that name, made when it does not exist (empty ``name``: 64 random hex
-        digits). An existing one with another driver is a Conflict."""
+        digits). An existing one with another driver is a Conflict. ``provisional``: for a
+        container that is being made; whoever asks for it otherwise makes it stay."""
         ...
 
     def get(self, name: str) -> Volume: ...

@@ -80,6 +80,7 @@ class LocalVolumes:
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         anonymous: bool = False,
+        provisional: bool = False,
     ) -> Volume:
         """See ``Volumes.create``. Does not suspend: of two at once, the second finds the first."""
         name = name or secrets.token_hex(32)
@@ -90,6 +91,9 @@ class LocalVolumes:
                     f"create {name}: a volume of that name exists with driver {existing.driver}: "
                     "remove it or choose another name"
                 )
+            if existing.provisional and not provisional:
+                existing = msgspec.structs.replace(existing, provisional=False)
+                self._store.transact(lambda tx: tx.volumes.put(existing))
             return existing
         if driver not in ("", "local"):
             raise NoSuchDriver(driver)
@@ -104,6 +108,7 @@ class LocalVolumes:
             options=options or {},
             labels=labels or {},
             anonymous=anonymous,
+            provisional=provisional,
         )
         try:
             self._store.transact(lambda tx: tx.volumes.put(volume))
@@ -154,6 +159,12 @@ class LocalVolumes:
         await in_thread(shutil.rmtree, doomed, ignore_errors=True)
 
     async def recover(self) -> None:
+        for volume in self.all():
+            if volume.provisional:
+                log.info(
+                    "removing volume %s, whose container was never made or is gone", volume.name
+                )
+                await self.remove(volume.name)
         finished = await in_thread(self._recover, frozenset(self._store.volumes))
         for name in finished:
             self._mark_seeded(name)

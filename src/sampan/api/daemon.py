@@ -22,7 +22,7 @@ from aiohttp import web
 from sampan import __version__
 from sampan.api import preflight, sockets
 from sampan.api.app import Api, make_server
-from sampan.api.lock import locked
+from sampan.api.lock import locked, pid_file
 from sampan.api.options import Options, load
 from sampan.api.tls import TlsProtocol
 from sampan.api.wiring import open_services
@@ -96,6 +96,8 @@ async def serve(options: Options) -> None:
                     lambda: TlsProtocol(tls, server), sock=sock, backlog=sockets.BACKLOG
                 )
                 stack.callback(listening.close)
+        # Last to come and first to go: whose pid it tells is ready.
+        stack.enter_context(pid_file(options.pid_file))
         # What was made until now lives as long as the process: the collector need not look at
         # it again, which keeps its pauses below the latency we promise.
         gc.collect()

@@ -116,10 +116,10 @@ class DaemonProcess:
     def destroy(self) -> None:
         """Stop it, kill whatever it left, and delete its directories. For a test's last line."""
         self.stop()
-        for pid in self.processes():
+        for pid in (*self.processes(), *self.helpers()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _wait_until(lambda: not self.processes())
+        _wait_until(lambda: not self.processes() and not self.helpers())
         for point in sorted(self.mounts(), key=len, reverse=True):
             subprocess.run(["umount", "-l", point], check=False, capture_output=True)
         for interface in self.interfaces():

@@ -8,7 +8,6 @@ costs 0.15 ms; ``nft`` as a process costs 10.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import json
 from typing import Any
 
@@ -24,6 +23,15 @@ class NftError(Internal):
     def __init__(self, command: str, said: str) -> None:
         super().__init__(f"nftables refused: {said.strip()}")
         self.command, self.said = command, said
+
+
+def available() -> bool:
+    """Whether this host has libnftables. Loads it, which whoever asks is about to do anyway."""
+    try:
+        _load()
+    except Unsupported:
+        return False
+    return True
 
 
 def _load() -> ctypes.CDLL:

@@ -8,7 +8,6 @@ so it is compiled once here and handed over as bytes.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import errno
 import os
 from dataclasses import dataclass

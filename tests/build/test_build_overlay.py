@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from build_fakes import PlainImages, Shell
 
-from sampan.aio import SystemClock, Tasks, in_thread
+from sampan.aio import SystemClock, in_thread
 from sampan.build.builder import LocalBuilder, open_builder
 from sampan.build.contract import BuildOutput, BuildRequest
 from sampan.config import DaemonConfig, Paths
 from sampan.image.config import chain_id
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots
+from sampan.image.trash import Trash
 from sampan.image.workers import WorkerPool
 from sampan.store.database import open_store
 from sampan.store.records import Network
@@ -55,9 +56,9 @@ async def overlay(tmp_path: Path) -> AsyncIterator[Overlay]:
     config = DaemonConfig(paths=Paths(tmp_path / "root", tmp_path / "state"))
     for path in (config.paths.layers, config.paths.snapshots, config.paths.tmp):
         path.mkdir(parents=True)
-    store, pool, tasks = open_store(config.paths.database), WorkerPool(), Tasks()
+    store, pool, trash = open_store(config.paths.database), WorkerPool(), Trash()
     snapshots = OverlaySnapshots(
-        config.paths, LayerStore(config.paths, store, pool, tasks), pool, tasks
+        config.paths, LayerStore(config.paths, store, pool, trash), pool, trash
     )
     await snapshots.open()
     images, runs, networks = PlainImages(store, snapshots), FakeRuns(), FakeNetworks()  # type: ignore[arg-type]
@@ -78,7 +79,7 @@ async def overlay(tmp_path: Path) -> AsyncIterator[Overlay]:
         yield Overlay(builder, snapshots, images)
     assert await snapshots.keys() == []
     assert str(tmp_path) not in Path("/proc/mounts").read_text()  # noqa: ASYNC240
-    await tasks.close()
+    await trash.close()
     await pool.close()
     await runs.close()
     store.close()

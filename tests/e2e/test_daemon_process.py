@@ -43,9 +43,9 @@ def test_relative_paths_are_the_starters_and_nothing_is_left_there() -> None:
         where.mkdir()
         config = where / "daemon.json"
         config.write_text(json.dumps({"pidfile": "the.pid"}))
-        command = [*SAMPAND, "--root", "r", "--state", "s", "--host", "unix://a.sock"]
+        command = [*SAMPAND, "--root", "root", "--state", "state"]
+        command += ["--host", "unix://sampan.sock"]
         daemon = DaemonProcess(where)
-        daemon.root, daemon.state, daemon.socket = where / "r", where / "s", where / "a.sock"
         process = subprocess.Popen(
             [*command, "--config", "daemon.json"],
             cwd=where, stderr=subprocess.PIPE, text=True,
@@ -55,7 +55,7 @@ def test_relative_paths_are_the_starters_and_nothing_is_left_there() -> None:
             assert any("is ready on" in line for line in process.stderr)
             assert daemon.answers()
             assert (where / "the.pid").read_text() == f"{process.pid}\n"
-            assert Path(os.readlink(f"/proc/{process.pid}/cwd")) == where / "s"
+            assert Path(os.readlink(f"/proc/{process.pid}/cwd")) == daemon.state
         finally:
             process.terminate()
             assert process.wait(20) == 0

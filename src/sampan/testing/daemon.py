@@ -35,9 +35,12 @@ class DaemonProcess:
         self.state = base / "state"
         self.socket = base / "sampan.sock"
         self.log = base / "sampand.log"
-        self.instance = Instance.of(self.root)
         self.arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def instance(self) -> Instance:
+        return Instance.of(self.root)
 
     @property
     def host(self) -> str:

@@ -240,6 +240,7 @@ def test_who(tmp_path: Path) -> None:
     assert users.resolve(tmp_path, "web:ops") == users.Identity(33, 50, (50,), "/var/www")
     assert users.resolve(tmp_path, "7:8", ("log", "99")) == users.Identity(7, 8, (8, 4, 99), "/")
     assert users.home_of(tmp_path, "web") == "/var/www"
+    assert users.home_of(tmp_path, "33:ops") == "/var/www"
     assert users.home_of(tmp_path, "12345") == "/"
     with pytest.raises(NoSuchUser, match="unable to find group nope"):
         users.resolve(tmp_path, "web:nope")

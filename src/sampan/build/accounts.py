@@ -1,9 +1,11 @@
-"""Users and groups as a root file system's own /etc/passwd and /etc/group name them."""
+"""The owner that ``--chown`` names, as a root file system's own passwd and group files have it."""
 
 from __future__ import annotations
 
-from sampan.build.scoped import read_text
+from pathlib import Path
+
 from sampan.errors import InvalidArgument
+from sampan.runtime.users import Table, id_of
 
 
 class NoSuchAccount(InvalidArgument):
@@ -23,26 +25,13 @@ def owner(root: str, spec: str) -> tuple[int, int]:
     return _number(root, "passwd", user, spec), _number(root, "group", group, spec)
 
 
-def home(root: str, spec: str) -> str:
-    """The home directory of ``USER``'s user; "/" when there is no such entry."""
-    user = spec.partition(":")[0] or "0"
-    column = 2 if user.isdecimal() else 0
-    for line in read_text(root, "/etc/passwd").splitlines():
-        fields = line.split(":")
-        if len(fields) >= 6 and fields[column] == user:
-            return fields[5] or "/"
-    return "/root" if user in ("0", "root") else "/"
-
-
-def _number(root: str, table: str, name: str, spec: str) -> int:
+def _number(root: str, table: Table, name: str, spec: str) -> int:
     if name.isdecimal():
         return int(name)
     if not name:
         return 0
-    for line in read_text(root, f"/etc/{table}").splitlines():
-        fields = line.split(":")
-        if len(fields) >= 3 and fields[0] == name and fields[2].isdecimal():
-            return int(fields[2])
+    if (number := id_of(Path(root), table, name)) is not None:
+        return number
     kind = "user" if table == "passwd" else "group"
     raise NoSuchAccount(
         f"unable to convert {spec} to uid/gid: no {kind} {name} in the image's /etc/{table}: "

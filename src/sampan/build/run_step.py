@@ -13,7 +13,6 @@ from threading import Event
 from typing import Any
 
 from sampan.aio import shielded
-from sampan.build.accounts import home
 from sampan.build.contract import BuildFailed
 from sampan.build.dockerfile.instructions import Run
 from sampan.build.dockerfile.source import Heredoc
@@ -31,6 +30,7 @@ from sampan.runtime.contract import (
     CommandNotExecutable,
     CommandNotFound,
 )
+from sampan.runtime.users import home_of
 from sampan.store.records import HostConfig, MountPoint, Resources
 
 DRAIN_DEADLINE_S = 2.0
@@ -175,7 +175,7 @@ def _bundle(
     config, request = job.parts.config, job.request
     env = {
         "HOSTNAME": place.hostname,
-        "HOME": home(root, state.config.user),
+        "HOME": home_of(Path(root), state.config.user),
         **{n: v for n, v in request.build_args.items() if n in PROXY_ARGS and v is not None},
         **{n: v for n, v in state.args.items() if n in PROXY_ARGS},
         **run_args(state, step),

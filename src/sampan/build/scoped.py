@@ -47,15 +47,3 @@ def resolve(root: str, path: str, *, follow_last: bool = True) -> str:
             done.clear()
         todo.extend(p for p in reversed(target.split("/")) if p not in ("", "."))
     return "/".join((root, *done))
-
-
-def read_text(root: str, path: str) -> str:
-    """A small text file of the root, or "" when it is not there or not a file."""
-    where = resolve(root, path)
-    try:
-        # A fifo in the place of /etc/passwd must not hang the daemon.
-        fd = os.open(where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return ""
-    with open(fd, encoding="utf-8", errors="replace") as file:
-        return file.read(1 << 20) if os.path.isfile(where) else ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sampan.errors import InvalidArgument
 from sampan.kernel.inroot import read_in
 from sampan.runtime.contract import NoSuchUser
 
 MAX_ID = (1 << 31) - 1
+Table = Literal["passwd", "group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,14 @@ def home_of(rootfs: Path, user: str) -> str:
         NoSuchUser: a name that passwd does not have.
     """
     return resolve(rootfs, user).home
+
+
+def id_of(rootfs: Path, table: Table, name: str) -> int | None:
+    """The number that ``name`` has in /etc/passwd or /etc/group; None when it is not there."""
+    for fields in _lines(read_in(rootfs, f"/etc/{table}") or b""):
+        if len(fields) > 2 and fields[0] == name and fields[2].isdigit():
+            return int(fields[2])
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Many hosts as one: nodes, services, tasks, and the loops that make them true."""

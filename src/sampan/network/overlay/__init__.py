@@ -1,0 +1,1 @@
+"""Networks that span hosts: VXLAN segments, virtual addresses, the ingress mesh."""

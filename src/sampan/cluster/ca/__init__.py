@@ -1,0 +1,1 @@
+"""The cluster's certificate authority: who may call itself a node, and how it proves that."""

@@ -1,0 +1,1 @@
+"""Images travel between nodes; no registry is needed."""

@@ -1,0 +1,35 @@
+"""Where a task's image comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A node that may have the image."""
+
+    node_id: str
+    address: str
+    """ADDRESS:PORT of its peer server."""
+
+
+class TaskImages(Protocol):
+    async def provide(
+        self,
+        reference: str,
+        *,
+        auth: str = "",
+        sources: Callable[[], Sequence[Source]] = tuple,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> str:
+        """Make ``reference`` (``name[:tag][@digest]``) present on this node and return its image
+        id: already here, from its registry (with ``auth``, the API's X-Registry-Auth), or from any
+        of ``sources``. Transfers of one layer are shared by everyone who waits for it.
+
+        Raises:
+            NoSuchImage: nobody has it; the sentence says who was asked.
+        """
+        ...

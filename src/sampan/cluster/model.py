@@ -1,0 +1,158 @@
+"""The indexed copy of the cluster that every manager keeps in memory.
+
+It is a value of the past that only moves forward: ``apply`` takes whole revisions, in order. Shared
+by the real store and the fake, so that both index alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from sampan.cluster.records import (
+    Cluster,
+    ClusterNetwork,
+    Config,
+    Node,
+    Object,
+    Secret,
+    Service,
+    Task,
+)
+
+O = TypeVar("O", bound=Object)  # noqa: E741
+
+_NONE: Mapping[str, Task] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object, before and after. ``before`` None: created; ``after`` None: deleted.
+
+    Of the pseudo kinds ``presence`` (``Presence`` values) and ``leader`` (node ids) the values
+    are not objects.
+    """
+
+    kind: str
+    id: str
+    before: Any
+    after: Any
+
+
+class State:
+    """Read it freely; only the store calls ``apply``."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.leader = ""
+        """Node id of the leader; empty: none is known."""
+        self.present: dict[str, Any] = {}
+        """Node id -> ``Presence`` of each manager that shows signs of life."""
+        self._objects: dict[str, dict[str, Object]] = {
+            kind: {}
+            for kind in ("cluster", "node", "service", "task", "network", "secret", "config")
+        }
+        self._names: dict[tuple[str, str], str] = {}
+        self._by_service: dict[str, dict[str, Task]] = {}
+        self._by_node: dict[str, dict[str, Task]] = {}
+
+    # -- objects
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The one; None before the cluster was made."""
+        return cast("Cluster | None", next(iter(self._objects["cluster"].values()), None))
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        return cast("Mapping[str, Node]", self._objects["node"])
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        return cast("Mapping[str, Service]", self._objects["service"])
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        return cast("Mapping[str, Task]", self._objects["task"])
+
+    @property
+    def networks(self) -> Mapping[str, ClusterNetwork]:
+        return cast("Mapping[str, ClusterNetwork]", self._objects["network"])
+
+    @property
+    def secrets(self) -> Mapping[str, Secret]:
+        return cast("Mapping[str, Secret]", self._objects["secret"])
+
+    @property
+    def configs(self) -> Mapping[str, Config]:
+        return cast("Mapping[str, Config]", self._objects["config"])
+
+    def get(self, kind: type[O], id: str) -> O | None:
+        return cast("O | None", self._objects[kind.kind].get(id))
+
+    def all(self, kind: type[O]) -> Mapping[str, O]:
+        return cast("Mapping[str, O]", self._objects[kind.kind])
+
+    # -- indexes
+
+    def id_of(self, kind: str, name: str) -> str | None:
+        return self._names.get((kind, name))
+
+    def named(self, kind: type[O], name: str) -> O | None:
+        """The object of that name."""
+        id = self._names.get((kind.kind, name))
+        return None if id is None else self.get(kind, id)
+
+    def tasks_of(self, service_id: str) -> Mapping[str, Task]:
+        """By id, dead ones and all."""
+        return self._by_service.get(service_id, _NONE)
+
+    def tasks_on(self, node_id: str) -> Mapping[str, Task]:
+        """By id, dead ones and all."""
+        return self._by_node.get(node_id, _NONE)
+
+    # -- the store's side
+
+    def apply(self, changes: Iterable[Change], revision: int) -> None:
+        """Move on to ``revision``."""
+        for change in changes:
+            if change.kind == "leader":
+                self.leader = change.after or ""
+            elif change.kind == "presence":
+                if change.after is None:
+                    self.present.pop(change.id, None)
+                else:
+                    self.present[change.id] = change.after
+            else:
+                self._replace(change.kind, change.id, change.after)
+        self.revision = revision
+
+    def _replace(self, kind: str, id: str, record: Object | None) -> None:
+        table = self._objects[kind]
+        old = table.pop(id, None)
+        if old is not None:
+            if old.name and self._names.get((kind, old.name)) == id:
+                del self._names[kind, old.name]
+            if isinstance(old, Task):
+                _leave(self._by_service, old.service_id, id)
+                _leave(self._by_node, old.node_id, id)
+        if record is None:
+            return
+        table[id] = record
+        if record.name:
+            self._names[kind, record.name] = id
+        if isinstance(record, Task):
+            if record.service_id:
+                self._by_service.setdefault(record.service_id, {})[id] = record
+            if record.node_id:
+                self._by_node.setdefault(record.node_id, {})[id] = record
+
+
+def _leave(index: dict[str, dict[str, Task]], key: str, id: str) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.pop(id, None)
+        if not members:
+            del index[key]

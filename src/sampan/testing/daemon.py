@@ -21,21 +21,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sampan.config import Instance
+from sampan.testing.place import Here, Place, wait_until
 
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 20.0
 
 
 class DaemonProcess:
-    """One daemon on ``base/root`` and ``base/state``, listening on ``base/sampan.sock``."""
+    """One daemon on ``base/root`` and ``base/state``, listening on ``base/sampan.sock``.
 
-    def __init__(self, base: Path, *arguments: str) -> None:
+    With a ``place`` the daemon lives in namespaces of its own; what it has is looked for there.
+    """
+
+    name = "sampand"
+
+    def __init__(self, base: Path, *arguments: str, place: Place | None = None) -> None:
         self.base = base
         self.root = base / "root"
         self.state = base / "state"
         self.socket = base / "sampan.sock"
         self.log = base / "sampand.log"
         self.arguments = arguments
+        self.place: Place = place or Here()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -53,6 +60,20 @@ class DaemonProcess:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "COMPOSE_"))}
         return kept | {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(self.base / "docker-config")}
 
+    @property
+    def pid(self) -> int:
+        """Its process id as seen from here; 0 when it does not run."""
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        return self.place.pids(self.process)[-1]
+
+    @property
+    def command(self) -> list[str]:
+        """What is typed to start it."""
+        command = [sys.executable, "-m", "sampan.api.daemon"]
+        command += ["--root", str(self.root), "--state", str(self.state)]
+        return [*command, "--host", self.host, *self.arguments]
+
     def start(self) -> None:
         """Start it and wait until it answers.
 
@@ -60,21 +81,16 @@ class DaemonProcess:
             RuntimeError: it ended, or did not answer within ``READY_WITHIN_S``; with its log.
         """
         self.base.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "sampan.api.daemon"]
-        command += ["--root", str(self.root), "--state", str(self.state)]
-        command += ["--host", self.host, *self.arguments]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
-            )
+            self.process = self.place.spawn(self.command, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_WITHIN_S
         ended = os.pidfd_open(self.process.pid)
         try:
             while not self.answers():
                 if self.process.poll() is not None:
-                    raise RuntimeError(f"sampand ended at start:\n{self.tail()}")
+                    raise RuntimeError(f"{self.name} ended at start:\n{self.tail()}")
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"sampand does not answer:\n{self.tail()}")
+                    raise RuntimeError(f"{self.name} does not answer:\n{self.tail()}")
                 select.select([ended], [], [], 0.02)
         finally:
             os.close(ended)
@@ -105,11 +121,21 @@ class DaemonProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise RuntimeError(f"sampand ignored {how.name}:\n{self.tail()}") from None
+            raise RuntimeError(f"{self.name} ignored {how.name}:\n{self.tail()}") from None
 
     def kill(self) -> None:
         """``kill -9``."""
         self.stop(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop it where it stands, with every connection open: what a hang looks like."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen daemon go on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop it in good order and start it again."""
@@ -122,17 +148,21 @@ class DaemonProcess:
         for pid in (*self.processes(), *self.helpers()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _wait_until(lambda: not self.processes() and not self.helpers())
+        wait_until(lambda: not self.processes() and not self.helpers())
         for point in sorted(self.mounts(), key=len, reverse=True):
             subprocess.run(["umount", "-l", point], check=False, capture_output=True)
         for interface in self.interfaces():
             subprocess.run(["ip", "link", "del", interface], check=False, capture_output=True)
         if self.tables():
             subprocess.run(["nft", "delete", "table", "inet", self.instance.table], check=False)
+        self.remove_cgroups()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def remove_cgroups(self) -> None:
+        """Take away its cgroups in which no process is left."""
         for group in sorted(self.cgroups(), key=len, reverse=True):
             with contextlib.suppress(OSError):
                 os.rmdir(group)
-        shutil.rmtree(self.base, ignore_errors=True)
 
     # -- what is left
 
@@ -151,15 +181,16 @@ class DaemonProcess:
     def settled(self) -> dict[str, list[str]]:
         """``leftovers`` once the kernel had time to finish what was asked of it: it takes
         namespaces and their interfaces away after the last process has gone, on its own time."""
-        _wait_until(lambda: not self.leftovers())
+        wait_until(lambda: not self.leftovers())
         return self.leftovers()
 
     def processes(self) -> list[int]:
         """Every process, other than the daemon itself, that names this instance's directories."""
-        own = self.process.pid if self.process and self.process.poll() is None else 0
+        running = self.process is not None and self.process.poll() is None
+        own = self.place.pids(self.process) if running and self.process is not None else []
         found = []
         for entry in os.scandir("/proc"):
-            if not entry.name.isdigit() or int(entry.name) in (own, os.getpid()):
+            if not entry.name.isdigit() or int(entry.name) in (*own, os.getpid()):
                 continue
             command = self._command(int(entry.name))
             if (
@@ -185,19 +216,16 @@ class DaemonProcess:
         return ""
 
     def mounts(self) -> list[str]:
-        with open("/proc/self/mountinfo") as table:
-            points = [line.split()[4] for line in table]
+        points = [line.split()[4] for line in self.place.mountinfo().splitlines()]
         return [p for p in points if p.startswith(f"{self.base}/")]
 
     def interfaces(self) -> list[str]:
         suffix = self.instance.suffix
         marks = (f"br{suffix}", f"ve{suffix}", self.instance.default_bridge)
-        return [name for _, name in socket.if_nameindex() if name.startswith(marks)]
+        return [name for name in self.place.interfaces() if name.startswith(marks)]
 
     def tables(self) -> list[str]:
-        listed = subprocess.run(
-            ["nft", "list", "tables"], capture_output=True, text=True, check=True
-        ).stdout
+        listed = self.place.run("nft", "list", "tables")
         return [t for t in listed.splitlines() if t.split()[-1] == self.instance.table]
 
     def cgroups(self) -> list[str]:
@@ -207,17 +235,6 @@ class DaemonProcess:
             # os.walk passes over what vanishes while it looks
             found += [directory for directory, _, _ in os.walk(tree / self.instance.cgroup)]
         return found
-
-
-def _wait_until(done: object, deadline_s: float = 5.0) -> bool:
-    """Poll for what the kernel does not announce (a namespace's end)."""
-    assert callable(done)
-    deadline = time.monotonic() + deadline_s
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        select.select([], [], [], 0.02)
-    return True
 
 
 def short_directory() -> tempfile.TemporaryDirectory[str]:

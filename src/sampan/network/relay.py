@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _UDP_IDLE_S = 90.0
 _UDP_FLOWS = 1024
+_REFUSED_S = 0.05
+"""Pause after a connection that could not be taken."""
 
 
 class Relay:
@@ -52,7 +54,14 @@ class Relay:
         with listener:
             async with asyncio.TaskGroup() as connections:
                 while True:
-                    client, _ = await loop.sock_accept(listener)
+                    try:
+                        client, _ = await loop.sock_accept(listener)
+                    except OSError as error:
+                        # One caller that hung up, or no descriptor left for the next one: neither
+                        # may cost the port.
+                        log.warning("relay to %s:%d: %s", address, port, error)
+                        await asyncio.sleep(_REFUSED_S)
+                        continue
                     connections.create_task(_stream(client, address, port))
 
     async def _datagrams(self, sock: socket.socket, address: str, port: int) -> None:
@@ -65,8 +74,13 @@ class Relay:
                     if peer not in flows:
                         if len(flows) >= _UDP_FLOWS:
                             continue
-                        out = _dial(address, socket.SOCK_DGRAM)
-                        out.connect((address, port))
+                        try:
+                            out = _dial(address, socket.SOCK_DGRAM)
+                        except OSError as error:
+                            log.warning("relay to %s:%d: %s", address, port, error)
+                            continue
+                        with contextlib.suppress(OSError):
+                            out.connect((address, port))
 
                         async def back(out: socket.socket = out, peer: object = peer) -> None:
                             try:
@@ -94,12 +108,13 @@ def _dial(address: str, kind: socket.SocketKind) -> socket.socket:
 async def _stream(client: socket.socket, address: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     client.setblocking(False)
-    with client, _dial(address, socket.SOCK_STREAM) as server:
+    with client:
         try:
-            await loop.sock_connect(server, (address, port))
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_pump(client, server))
-                both.create_task(_pump(server, client))
+            with _dial(address, socket.SOCK_STREAM) as server:
+                await loop.sock_connect(server, (address, port))
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_pump(client, server))
+                    both.create_task(_pump(server, client))
         except* OSError as broken:
             log.debug("relay to %s:%d: %s", address, port, broken)
 

@@ -16,7 +16,14 @@ client; anything else becomes ``Internal`` there and a traceback in the log here
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
@@ -58,6 +65,13 @@ class Impostor(Forbidden):
     """The other side proved to be somebody, but not the one that was asked for."""
 
 
+class NotMember(Forbidden):
+    """The certificate is good, but its holder was removed from the cluster."""
+
+    def __init__(self, message: str = "this node is not a member of the cluster any more") -> None:
+        super().__init__(message)
+
+
 class Allow(enum.Enum):
     """Who may call a route."""
 
@@ -91,7 +105,7 @@ class Request:
     identity: Identity | None = None
     remote: str = ""
     """IP address that the connection comes from."""
-    body: AsyncIterator[bytes] = field(default_factory=lambda: _nothing())
+    body: AsyncIterator[bytes] = field(default_factory=lambda: _stream(()))
 
     @property
     def caller(self) -> Identity:
@@ -274,6 +288,6 @@ async def gather(chunks: AsyncIterator[bytes], limit: int) -> bytes:
     return bytes(found)
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
+async def _stream(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk

@@ -1,0 +1,111 @@
+"""The cluster's root over time: made, used, replaced. Plain functions from record to record.
+
+Replacing a root never leaves two nodes that cannot talk:
+
+    begin      a new root is made and signed by the old one. Both are trusted from here; what is
+               issued from here comes from the new root and carries the cross-signed one along, so
+               that nodes which know only the old root believe it as well.
+    meanwhile  every node renews (told by its session): new certificate, both roots.
+    finish     once each node's certificate is of the new root: the old one is forgotten, and
+               nodes drop it with their next renewal or when told. Join tokens name the new root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from sampan.cluster.ca.certificates import (
+    DEFAULT_LIFETIME_S,
+    MINIMUM_LIFETIME_S,
+    Root,
+    cross_sign,
+    issuer_of,
+    new_root,
+)
+from sampan.cluster.ca.tokens import new_secret
+from sampan.cluster.node.contract import Sealing
+from sampan.cluster.records import Cluster, Node
+from sampan.errors import InvalidArgument
+
+_NS = 1_000_000_000
+
+
+def _about(cluster: Cluster) -> str:
+    return f"{cluster.id}/root-key"
+
+
+def found(cluster: Cluster, box: Sealing, now: float, root: Root | None = None) -> Cluster:
+    """``cluster`` (which has its id already) with a root and join secrets."""
+    root = root or new_root(now)
+    return replace(
+        cluster,
+        root_certificate=root.certificate,
+        trusted_roots=root.certificate,
+        sealed_root_key=box.seal(root.key, about=_about(cluster)),
+        worker_secret=new_secret(),
+        manager_secret=new_secret(),
+    )
+
+
+def signer(cluster: Cluster, box: Sealing) -> Root:
+    """The root that issues now, with its key.
+
+    Raises:
+        CannotUnseal
+    """
+    key = box.unseal(cluster.sealed_root_key, about=_about(cluster))
+    return Root(cluster.root_certificate, key, cluster.cross_signed)
+
+
+def lifetime_s(cluster: Cluster) -> float:
+    """How long a node's certificate serves."""
+    return cluster.spec.ca_config.node_cert_expiry / _NS or DEFAULT_LIFETIME_S
+
+
+def check_expiry(nanoseconds: int) -> None:
+    """Raises InvalidArgument unless certificates may live that long (0: the default)."""
+    if nanoseconds and nanoseconds < MINIMUM_LIFETIME_S * _NS:
+        raise InvalidArgument(
+            "rpc error: code = InvalidArgument desc = minimum certificate expiry time is 1h0m0s"
+        )
+
+
+def begin_rotation(cluster: Cluster, box: Sealing, now: float, root: Root | None = None) -> Cluster:
+    """A new root (``root``: the user's own) beside the trusted ones. May be done while another
+    rotation is under way: the chain then leads from the newest root down to the oldest."""
+    old, new = signer(cluster, box), root or new_root(now)
+    return replace(
+        cluster,
+        root_certificate=new.certificate,
+        trusted_roots=cluster.trusted_roots + new.certificate,
+        sealed_root_key=box.seal(new.key, about=_about(cluster)),
+        cross_signed=cross_sign(new, old, now) + old.chain,
+        rotating=True,
+    )
+
+
+def renewed(cluster: Cluster, node: Node) -> bool:
+    """Whether a node says that its certificate is of the newest root."""
+    subject, public = issuer_of(cluster.root_certificate)
+    said = node.description
+    return said.certificate_issuer == subject and said.certificate_issuer_key == public
+
+
+def can_finish(cluster: Cluster, nodes: Iterable[Node]) -> bool:
+    """Whether every node has renewed. One that is down counts: without a certificate that holds it
+    could never come back. Remove it from the cluster to go on without it."""
+    return cluster.rotating and all(renewed(cluster, node) for node in nodes)
+
+
+def finish_rotation(cluster: Cluster) -> Cluster:
+    """Only the newest root is trusted from here; tokens name it, so old ones are void."""
+    return replace(
+        cluster,
+        trusted_roots=cluster.root_certificate,
+        cross_signed="",
+        rotating=False,
+        worker_secret=new_secret(),
+        manager_secret=new_secret(),
+    )

@@ -1,0 +1,101 @@
+"""What strangers may cost: how many connections, and how many handshakes a second, per address.
+
+A handshake is the dearest thing that somebody unknown can make this node do (about 2 ms of the
+event loop), so arrivals are turned away before it. Nodes are counted apart once they are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    strangers_per_address: int = 32
+    """Connections without a certificate, handshakes under way included. Joining takes two."""
+    strangers: int = 256
+    """The same, from everywhere."""
+    members_per_address: int = 1024
+    """Connections of nodes behind one address: sessions, image pulls, logs."""
+    handshakes_per_s: float = 50.0
+    """Per address, in the long run: a node keeps its connections, so it needs few. 50 cost about
+    a tenth of a core."""
+    burst: int = 200
+    """Handshakes at once, per address: so many nodes behind one may come back together."""
+    handshake_s: float = 5.0
+    stranger_s: float = 30.0
+    """How long a connection without a certificate may live, whatever it does."""
+
+
+@dataclass(slots=True)
+class _Address:
+    tokens: float
+    at: float
+    strangers: int = 0
+    members: int = 0
+
+
+@dataclass(slots=True)
+class Gate:
+    """Counts. Pure: the caller says when it is."""
+
+    limits: Limits = field(default_factory=Limits)
+    strangers: int = 0
+    turned_away: int = 0
+    """Connections closed unheard, ever."""
+    _by: dict[str, _Address] = field(default_factory=dict)
+    _sweep_at: int = 1024
+
+    def arrive(self, address: str, now: float) -> bool:
+        """A connection was accepted: may it shake hands? If so, it counts as a stranger's."""
+        found = self._by.get(address)
+        if found is None:
+            if len(self._by) >= self._sweep_at:
+                self._sweep(now)
+            found = self._by[address] = _Address(self.limits.burst, now)
+        self._refill(found, now)
+        if (
+            found.tokens < 1
+            or found.strangers >= self.limits.strangers_per_address
+            or self.strangers >= self.limits.strangers
+        ):
+            self.turned_away += 1
+            return False
+        found.tokens -= 1
+        found.strangers += 1
+        self.strangers += 1
+        return True
+
+    def recognise(self, address: str) -> bool:
+        """A stranger proved to be a node: count it so. False: that address has too many."""
+        found = self._by[address]
+        if found.members >= self.limits.members_per_address:
+            self.turned_away += 1
+            return False
+        self._forget_stranger(found)
+        found.members += 1
+        return True
+
+    def leave(self, address: str, *, member: bool) -> None:
+        """A connection ended."""
+        found = self._by[address]
+        if member:
+            found.members -= 1
+        else:
+            self._forget_stranger(found)
+
+    def _forget_stranger(self, found: _Address) -> None:
+        found.strangers -= 1
+        self.strangers -= 1
+
+    def _refill(self, found: _Address, now: float) -> None:
+        gained = (now - found.at) * self.limits.handshakes_per_s
+        found.tokens, found.at = min(self.limits.burst, found.tokens + gained), now
+
+    def _sweep(self, now: float) -> None:
+        """Forget who has nothing open and a full bucket: a flood of addresses is not remembered."""
+        for address, found in list(self._by.items()):
+            self._refill(found, now)
+            if not found.strangers and not found.members and found.tokens >= self.limits.burst:
+                del self._by[address]
+        self._sweep_at = max(1024, 2 * len(self._by))

@@ -1,0 +1,327 @@
+"""``Server`` on a TCP port.
+
+Connections are accepted here and not by asyncio's server, because what a stranger may cost is
+decided before the TLS handshake, and because each connection takes the context of the moment: a
+renewed certificate needs no new listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+from aiohttp.web_protocol import RequestHandler
+
+from sampan.aio import Clock, SystemClock, Tasks
+from sampan.cluster.peer.contract import (
+    MESSAGE_LIMIT,
+    Identity,
+    Reply,
+    Request,
+    SocketClosed,
+)
+from sampan.cluster.peer.limits import Gate, Limits
+from sampan.cluster.peer.routes import RoleOf, Route, Routes
+from sampan.cluster.peer.sockets import HttpSocket, keep_alive
+from sampan.cluster.peer.tls import Tls, identity_of
+from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, to_header
+from sampan.errors import Conflict, InvalidArgument, SampanError, Unavailable
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256 * 1024
+_BACKLOG = 512
+_STOP_S = 2.0
+
+
+@dataclass(eq=False, slots=True)
+class _Connection:
+    address: str
+    identity: Identity | None
+    transport: asyncio.Transport
+    member: bool = False
+    deadline: asyncio.TimerHandle | None = None
+
+
+class PeerServer(Routes):
+    """See the contract. ``role_of`` says what the cluster's state knows of a node."""
+
+    def __init__(
+        self,
+        tls: Tls,
+        role_of: RoleOf,
+        *,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(role_of)
+        self._tls = tls
+        self._clock = clock or SystemClock()
+        self._gate = Gate(limits or Limits())
+        self._tasks = Tasks()
+        self._listener: socket.socket | None = None
+        self._http: _Http | None = None
+        self._connections: dict[object, _Connection] = {}
+        self._seen: set[object] = set()
+        """Protocols that HTTP has begun on, while their handshake's task is not through."""
+
+    @property
+    def port(self) -> int:
+        """The port it listens on (of use when it was started on port 0)."""
+        assert self._listener is not None, "not started"
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def gate(self) -> Gate:
+        """Who is connected, in numbers."""
+        return self._gate
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on ``host`` (an IP address; empty: all of them).
+
+        Raises:
+            Conflict: the address is taken or not this host's.
+        """
+        family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
+            listener.setblocking(False)
+            listener.bind((host, port))
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise Conflict(f"cannot listen on {host}:{port} for other nodes: {error}") from error
+        self._http = _Http(
+            self._answer,
+            self,
+            # longer than the client keeps an idle connection, so that no request meets its end
+            keepalive_timeout=75.0,
+            tcp_keepalive=False,
+            max_line_size=8190,
+            max_field_size=16380,
+            max_headers=64,
+            lingering_time=1.0,
+            auto_decompress=False,
+            access_log=None,
+        )
+        self._listener = listener
+        self._tasks.spawn(self._accept(listener), name=f"peers/{self.port}")
+
+    async def stop(self) -> None:
+        """Close the port and every connection; handlers are cancelled after two seconds."""
+        if self._listener is not None:
+            self._listener.close()
+        await self._tasks.close()
+        if self._http is not None:
+            await self._http.shutdown(_STOP_S)
+        for connection in list(self._connections.values()):
+            connection.transport.abort()
+
+    async def disconnect(self, node_id: str) -> None:
+        """Close every connection of a node."""
+        for connection in list(self._connections.values()):
+            if connection.identity is not None and connection.identity.node_id == node_id:
+                connection.transport.abort()
+
+    # -- connections
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                found, peer = await loop.sock_accept(listener)
+            except OSError as error:  # of one connection, or out of file descriptors: not the end
+                log.warning("cannot accept a connection of another node: %s", error)
+                await self._clock.sleep(0.1)
+                continue
+            address = str(peer[0]).removeprefix("::ffff:")
+            if self._gate.arrive(address, self._clock.monotonic()):
+                self._tasks.spawn(self._shake(found, address), name=f"peers/handshake/{address}")
+            else:
+                found.close()
+
+    async def _shake(self, found: socket.socket, address: str) -> None:
+        http = self._http
+        assert http is not None
+        shaken: list[RequestHandler] = []
+
+        def protocol() -> RequestHandler:
+            shaken.append(http())
+            return shaken[0]
+
+        try:
+            keep_alive(found)
+            found.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(
+                protocol,
+                found,
+                ssl=self._tls.server,
+                ssl_handshake_timeout=self._gate.limits.handshake_s,
+                ssl_shutdown_timeout=1.0,
+            )
+        except OSError as error:  # what TLS refuses, time-outs and resets are OSErrors, too
+            log.info("no connection with %s: %s", address, error)
+        finally:
+            # One that got as far as HTTP is counted out by ``lost``, whenever that comes.
+            if not shaken or shaken[0] not in self._seen:
+                self._gate.leave(address, member=False)
+            self._seen.difference_update(shaken)
+
+    def connected(self, protocol: object, transport: asyncio.Transport) -> None:
+        """The handshake is through (called by the HTTP server)."""
+        address = str((transport.get_extra_info("peername") or ("",))[0]).removeprefix("::ffff:")
+        identity = self._identity(transport)
+        self._seen.add(protocol)
+        connection = _Connection(address, identity, transport)
+        self._connections[protocol] = connection
+        if not self._recognise(connection):
+            connection.deadline = asyncio.get_running_loop().call_later(
+                self._gate.limits.stranger_s, self._stranger_out, connection
+            )
+
+    def _recognise(self, connection: _Connection) -> bool:
+        """Count a connection as a member's, if it is one's and there are not too many."""
+        identity = connection.identity
+        if identity is None or self._role_of(identity.node_id) is None:
+            return False
+        connection.member = self._gate.recognise(connection.address)
+        return connection.member
+
+    def _stranger_out(self, connection: _Connection) -> None:
+        # the state may have caught up since: a node that has just joined, over another manager
+        if not self._recognise(connection):
+            connection.transport.abort()
+
+    def lost(self, protocol: object) -> None:
+        """A connection ended (called by the HTTP server)."""
+        if (connection := self._connections.pop(protocol, None)) is not None:
+            if connection.deadline is not None:
+                connection.deadline.cancel()
+            self._gate.leave(connection.address, member=connection.member)
+
+    def _identity(self, transport: asyncio.BaseTransport) -> Identity | None:
+        found = identity_of(transport.get_extra_info("peercert"))
+        if found is None or found.cluster_id != self._tls.credentials.identity.cluster_id:
+            return None
+        return found
+
+    # -- requests
+
+    async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
+        try:
+            route, match = self.find(raw.method, raw.rel_url.raw_path)
+            assert raw.transport is not None
+            request = Request(
+                method=raw.method,
+                path=raw.rel_url.raw_path,
+                match=match,
+                query=dict(raw.rel_url.query),
+                headers={name.lower(): value for name, value in raw.headers.items()},
+                identity=self.admit(route, self._identity(raw.transport)),
+                remote=(raw.remote or "").removeprefix("::ffff:"),
+                body=_chunks(raw),
+            )
+            if route.socket is not None:
+                return await self._open_socket(raw, route, request)
+            assert route.handler is not None
+            reply = await route.handler(request)
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged if it is a bug
+            return _failure(raw, error)
+        return await _send(raw, reply)
+
+    async def _open_socket(
+        self, raw: web.BaseRequest, route: Route, request: Request
+    ) -> web.StreamResponse:
+        assert route.socket is not None
+        response = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=1.0)
+        if not response.can_prepare(raw):
+            raise InvalidArgument(f"{request.path} is for WebSockets")
+        await response.prepare(raw)
+        channel, reason = HttpSocket(response), ""
+        try:
+            await route.socket(request, channel)
+        except SocketClosed:
+            pass  # the handler was told, and that ended it
+        except SampanError as error:
+            reason = str(error)
+        except Exception as error:
+            log.exception("the handler of socket %s failed", request.path)
+            reason = str(dump(error)[1])
+        await channel.close(reason)
+        return response
+
+
+class _Http(web.Server):
+    """aiohttp's server, which says when connections come and go."""
+
+    def __init__(self, handler: object, owner: PeerServer, **options: object) -> None:
+        super().__init__(handler, **options)  # type: ignore[arg-type]
+        self._owner = owner
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._owner.connected(handler, transport)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._owner.lost(handler)
+
+
+async def _chunks(raw: web.BaseRequest) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in raw.content.iter_any():
+            yield chunk
+    except (ClientError, web.RequestPayloadError, OSError) as error:
+        raise Unavailable("the caller's connection broke in the middle of its request") from error
+
+
+def _failure(raw: web.BaseRequest, error: Exception) -> web.Response:
+    if not isinstance(error, SampanError):
+        log.error("%s %s failed", raw.method, raw.path, exc_info=error)
+    status, body = dump(error)
+    response = web.Response(
+        status=status,
+        body=body,
+        content_type=ERROR_TYPE,
+        headers={ERROR_HEADER: to_header(body)} if "upgrade" in raw.headers else None,
+    )
+    if raw.content is not None and not raw.content.is_eof():
+        response.force_close()  # do not read what nobody wants
+    return response
+
+
+async def _send(raw: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    if isinstance(reply.body, bytes):
+        whole = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
+        if raw.method == "HEAD" and "content-length" in {name.lower() for name in reply.headers}:
+            whole.headers.update(reply.headers)
+        return whole
+    response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
+    try:
+        await response.prepare(raw)
+        async for chunk in reply.body:
+            # small writes, so that a slow reader is noticed
+            for start in range(0, len(chunk), _CHUNK):
+                await response.write(chunk[start : start + _CHUNK])
+        await response.write_eof()
+    except ConnectionError:
+        log.debug("%s went away while %s was sent", raw.remote, raw.path)
+    except Exception:
+        # Half of the answer is out: only a broken connection still says that it is not whole.
+        log.exception("sending %s to %s failed", raw.path, raw.remote)
+        if raw.transport is not None:
+            raw.transport.abort()
+    finally:
+        if (close := getattr(reply.body, "aclose", None)) is not None:
+            with suppress(RuntimeError):  # it is running: whoever runs it ends it
+                await close()
+    return response

@@ -12,7 +12,6 @@ import contextlib
 import io
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -25,9 +24,9 @@ from pathlib import Path
 
 from sampan.client.bootstrap import busybox_tar
 from sampan.testing.daemon import DaemonProcess
+from sampan.testing.dockerd import DockerDaemon
 
 SAMPAN = str(Path(sys.executable).parent / "sampan")
-DOCKERD_START_S = 30.0
 SETTLE_S = 0.25
 
 
@@ -54,50 +53,6 @@ class Side:
 
     def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
         return self.run("docker", *arguments, stdin=stdin)
-
-
-class Dockerd:
-    """A Docker daemon with directories, bridge address and socket of its own."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.host = f"unix://{base}/d.sock"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *arguments: str) -> int:
-        self.base.mkdir(parents=True)
-        command = [
-            "dockerd",
-            "--data-root",
-            f"{self.base}/root",
-            "--exec-root",
-            f"{self.base}/exec",
-        ]
-        command += ["--host", self.host, "--pidfile", f"{self.base}/pid"]
-        command += ["--bip", "10.213.250.1/24"]
-        with (self.base / "log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [*command, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
-        deadline = time.monotonic() + DOCKERD_START_S
-        while subprocess.run(
-            ["docker", "-H", self.host, "version"], capture_output=True, check=False
-        ).returncode:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(
-                    f"bench: dockerd did not start:\n{(self.base / 'log').read_text()[-2000:]}"
-                )
-            time.sleep(0.2)
-        return self.process.pid
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
-        with open("/proc/self/mountinfo") as table:
-            points = [line.split()[4] for line in table]
-        for point in sorted((p for p in points if p.startswith(f"{self.base}/")), reverse=True):
-            subprocess.run(["umount", "-l", point], check=False)
 
 
 Sample = Callable[[Side], float]
@@ -318,9 +273,11 @@ def sides(base: Path) -> Iterator[list[Side]]:
         assert daemon.process
         found = [Side("sampan", daemon.host, daemon.process.pid, base / "work-s")]
         if shutil.which("dockerd"):
-            dockerd = Dockerd(base / "d")
-            stack.callback(dockerd.stop)
-            found.append(Side("docker", dockerd.host, dockerd.start(), base / "work-d"))
+            # its bridge must not meet the one of a Docker daemon that may be at work here
+            dockerd = DockerDaemon(base / "d", "--bip", "10.213.250.1/24")
+            stack.callback(dockerd.destroy)
+            dockerd.start()
+            found.append(Side("docker", dockerd.host, dockerd.pid, base / "work-d"))
         for side in found:
             side.scratch.mkdir()
             side.env = daemon.environment | {"DOCKER_HOST": side.host, "DOCKER_BUILDKIT": "0"}

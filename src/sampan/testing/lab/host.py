@@ -18,7 +18,7 @@ from sampan.testing.lab.lan import Lan, ip
 from sampan.testing.lab.machine import Machine
 from sampan.testing.place import Inside, InsideProcess, wait_until
 
-NETWORK = "192.0.2"
+NETWORK = "198.51.100"
 CLIENT = 100
 """The last number of the client's address; host 1 has 1, and so on."""
 

@@ -152,6 +152,19 @@ class Lab:
         return found
 
 
+def make_well(lab: Lab) -> None:
+    """Undo whatever was done to the hosts: powered, plugged in, thawed, their daemons answering."""
+    lab.split()
+    for host in (*lab.hosts, lab.client):
+        if not host.machine.alive:
+            host.revive()
+        host.heal()
+    for host in lab.hosts:
+        host.daemon.thaw()
+        if not host.daemon.answers():
+            host.daemon.start()
+
+
 def is_standing(base: Path) -> bool:
     """Whether a laboratory that was left standing there still is (a reboot ends it)."""
     return (base / sweep.KEPT).exists() and bool(holders(base))

@@ -41,6 +41,10 @@ hold=$1/hold
 umount -l -R /run 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock
+# a daemon finds no configuration of this machine there, and leaves no key of its own
+for own in /etc/docker /etc/sampan; do
+    [ ! -d "$own" ] || mount -t tmpfs -o mode=755 tmpfs "$own"
+done
 shift 2
 while [ $# -gt 0 ]; do
     mkdir -p "${2%/*}"

@@ -15,13 +15,13 @@ Hosts out of namespaces on a LAN of their own: each has a hostname, a daemon, an
 (198.51.100.I) and a cable, and nothing but those namespaces is touched. I is 1 to N, or client:
 a host without a daemon beside them.
 
-  script/lab up 3                                     three hosts, in a second
-  script/lab exec 1 sampan swarm init                 a command on host 1; no command: a shell
-  script/lab exec 1 docker node ls                    the stock docker command works as well
-  script/lab exec client curl -s http://198.51.100.2/    from the LAN
-  script/lab cut 2; script/lab heal 2                 pull host 2's cable, plug it in again
-  script/lab kill 3; script/lab revive 3              take host 3's power away, give it back
-  script/lab down                                     all of it gone
+  script/lab up 3                               three hosts, in two seconds
+  script/lab exec 1 sampan swarm init           a command on host 1; no command: a shell
+  script/lab exec 1 docker node ls              the stock docker command works as well
+  script/lab exec client curl -s http://host2/  from the LAN
+  script/lab cut 2; script/lab heal 2           pull host 2's cable, plug it in again
+  script/lab kill 3; script/lab revive 3        take host 3's power away, give it back
+  script/lab down                               all of it gone
 """
 
 

@@ -19,6 +19,8 @@ from sampan.testing.lab.machine import Machine
 from sampan.testing.place import Inside, InsideProcess, wait_until
 
 NETWORK = "198.51.100"
+DOCKER_BRIDGES = ("docker0", "docker_gwbridge")
+"""Docker keeps both, the second one since it was first in a cluster."""
 CLIENT = 100
 """The last number of the client's address; host 1 has 1, and so on."""
 
@@ -200,7 +202,7 @@ class LabHost:
         every network device and nftables table but those that a daemon at rest has."""
         daemon = self.daemon
         found = daemon.leftovers()
-        known = {"lo", daemon.instance.default_bridge, "docker0", *self._devices()}
+        known = {"lo", daemon.instance.default_bridge, *DOCKER_BRIDGES, *self._devices()}
         if devices := [i for i in self.place.interfaces() if i not in known]:
             found["interfaces"] = devices
         listed = self.place.run("nft", "list", "tables").splitlines()

@@ -1,0 +1,165 @@
+"""Which address a host gives to the others: chosen, or the only one there is.
+
+Guessing among several would work on the desk of who guesses and break on a host with a second
+network; so with more than one candidate the user is asked, and told the candidates.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sampan.cluster.peer.contract import DEFAULT_PORT
+from sampan.errors import InvalidArgument
+from sampan.kernel.netlink import Netlink
+
+ANY = "0.0.0.0"
+
+
+@dataclass(frozen=True, slots=True)
+class HostAddress:
+    interface: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a node listens: ``address`` may be the wildcard."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_port(self.address, self.port)
+
+
+class NoAddress(InvalidArgument):
+    """None, or too many, to choose from."""
+
+
+def join_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def split_port(text: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
+    """``ADDRESS``, ``ADDRESS:PORT`` or ``[V6]:PORT`` -> (address or name, port).
+
+    Raises:
+        InvalidArgument: the port is not one.
+    """
+    host, port = text, str(default)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise InvalidArgument(
+            f"invalid port in address {text!r}: a number from 1 to 65535 it must be"
+        )
+    return host, int(port)
+
+
+def of_this_host(own_interfaces: Sequence[str] = ()) -> list[HostAddress]:
+    """Every global address of an interface that is up, without bridges and other interfaces that
+    containers hang on (``own_interfaces``, prefixes of names)."""
+    with Netlink() as netlink:
+        links = {link.index: link for link in netlink.links()}
+        found = []
+        for index, interface in netlink.addresses():
+            link = links.get(index)
+            if (
+                link is None
+                or not link.up
+                or interface.ip.is_loopback
+                or interface.ip.is_link_local
+            ):
+                continue
+            if link.name.startswith(("docker", "veth", *own_interfaces)):
+                continue
+            found.append(HostAddress(link.name, str(interface.ip)))
+        return found
+
+
+def parse_listen(text: str, known: Sequence[HostAddress]) -> Listen:
+    """``--listen-addr``: an address or the name of an interface, with or without a port.
+
+    Raises:
+        InvalidArgument, NoAddress.
+    """
+    host, port = split_port(text or ANY)
+    return Listen(_resolve(host or ANY, known, "--listen-addr", "listen"), port)
+
+
+def advertised(wanted: str, listen: Listen, known: Sequence[HostAddress]) -> str:
+    """``--advertise-addr`` -> "ADDRESS:PORT" for the other nodes.
+
+    Raises:
+        NoAddress: it has to be chosen, and was not.
+    """
+    if wanted:
+        host, port = split_port(wanted, listen.port)
+        address = _resolve(host, known, "--advertise-addr", "advertise")
+        if ipaddress.ip_address(address).is_unspecified:
+            raise InvalidArgument("advertise address must be a non-zero IP address")
+        return join_port(address, port)
+    if not ipaddress.ip_address(listen.address).is_unspecified:
+        return join_port(listen.address, listen.port)
+    return join_port(only_one(known), listen.port)
+
+
+def data_path(wanted: str, advertise: str, known: Sequence[HostAddress]) -> str:
+    """``--data-path-addr`` -> the address that tunnels end at."""
+    if wanted:
+        return _resolve(wanted, known, "--data-path-addr", "use as data path")
+    return split_port(advertise)[0]
+
+
+def only_one(known: Sequence[HostAddress]) -> str:
+    """The host's address, when there is no doubt.
+
+    Raises:
+        NoAddress: none or several; with the candidates.
+    """
+    version4 = [a for a in known if ":" not in a.address]
+    candidates = version4 or list(known)
+    if not candidates:
+        raise NoAddress(
+            "could not find the system's IP address - specify one with --advertise-addr"
+        )
+    if len(candidates) == 1:
+        return candidates[0].address
+    interfaces = {a.interface for a in candidates}
+    if len(interfaces) == 1:
+        listed = " and ".join(a.address for a in candidates)
+        raise NoAddress(
+            "could not choose an IP address to advertise since this system has multiple addresses "
+            f"on interface {candidates[0].interface} ({listed}) - specify one with "
+            "--advertise-addr"
+        )
+    listed = " and ".join(f"{a.address} on {a.interface}" for a in candidates)
+    raise NoAddress(
+        "could not choose an IP address to advertise since this system has multiple addresses on "
+        f"different interfaces ({listed}) - specify one with --advertise-addr"
+    )
+
+
+def _resolve(host: str, known: Sequence[HostAddress], option: str, purpose: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    of_interface = [a.address for a in known if a.interface == host]
+    version4 = [a for a in of_interface if ":" not in a] or of_interface
+    if len(version4) == 1:
+        return version4[0]
+    if version4:
+        raise NoAddress(
+            f"interface {host} has more than one address ({' and '.join(version4)}) - specify the "
+            f"one to {purpose} with {option}"
+        )
+    raise NoAddress(
+        f"could not parse {host!r} of {option} as an IP address, and there is no interface of "
+        "that name with one"
+    )

@@ -1,0 +1,82 @@
+"""The cluster, as its CA asks for it: read from the store's copy, written to the store."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal, cast
+
+from sampan.cluster.ca.contract import IssueRequest
+from sampan.cluster.ca.secretbox import SecretBox
+from sampan.cluster.contract import ClusterStore, Draft, NoQuorum
+from sampan.cluster.node.addresses import join_port, split_port
+from sampan.cluster.peer.contract import NodeRole
+from sampan.cluster.records import Cluster, Node, NodeStatus
+from sampan.cluster.spec import NodeSpec
+from sampan.errors import InvalidArgument
+
+_AVAILABILITIES = ("active", "pause", "drain")
+
+
+class StoreAuthority:
+    """Fulfils ``ca.contract.Authority``."""
+
+    def __init__(self, store: ClusterStore, box: SecretBox) -> None:
+        self._store = store
+        self.box = box
+
+    @property
+    def cluster(self) -> Cluster:
+        """Raises: NoQuorum (nothing was read from the store yet)."""
+        cluster = self._store.state.cluster
+        if cluster is None:
+            raise NoQuorum
+        return cluster
+
+    def role_of(self, node_id: str) -> NodeRole | None:
+        """What a certificate of this node may say: a manager that is being demoted is one until it
+        has left the store's members, so that it can still be talked to meanwhile."""
+        node = self._store.state.nodes.get(node_id)
+        return node.spec.role if node is not None else None
+
+    def accepted_role(self, node_id: str) -> NodeRole | None:
+        """What a caller counts as: who is to become a manager may ask as one, too."""
+        node = self._store.state.nodes.get(node_id)
+        if node is None:
+            return None
+        return "manager" if "manager" in (node.role, node.spec.role) else "worker"
+
+    async def admit(self, node_id: str, role: NodeRole, request: IssueRequest, remote: str) -> None:
+        """Raises: NoQuorum, InvalidArgument (availability)."""
+        availability = availability_of(request.availability)
+        address = reachable(request.address, remote)
+
+        def draft(draft: Draft) -> None:
+            draft.put(
+                Node(
+                    id=node_id,
+                    spec=NodeSpec(role=role, availability=availability),
+                    address=address,
+                    status=NodeStatus(message="joining"),
+                )
+            )
+
+        await self._store.update(draft)
+
+
+def availability_of(text: str) -> Literal["active", "pause", "drain"]:
+    """Raises: InvalidArgument."""
+    if text and text.lower() not in _AVAILABILITIES:
+        raise InvalidArgument(
+            f'invalid availability "{text}", only active, pause and drain are supported'
+        )
+    return cast("Literal['active', 'pause', 'drain']", text.lower() or "active")
+
+
+def reachable(said: str, remote: str) -> str:
+    """What a node says of its address; where it left the host open, the one it calls from."""
+    host, port = split_port(said) if said else ("", 2377)
+    try:
+        open_host = not host or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        open_host = False
+    return join_port(remote if open_host and remote else host, port)

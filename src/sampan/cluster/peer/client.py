@@ -215,6 +215,9 @@ def explain(address: str, error: BaseException) -> SampanError:
     """What a failure of the connection means."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, aiohttp.ClientError):  # some of them pose as TLS errors, half made
+            cause = cause.__cause__ or _inner(cause)
+            continue
         if isinstance(cause, WrongPeer):
             return Impostor(f"refused to talk to {address}: {cause.args[0]}")
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -226,7 +229,7 @@ def explain(address: str, error: BaseException) -> SampanError:
             return Unreachable(
                 address, f"it does not accept this node's certificate ({cause.reason})"
             )
-        cause = cause.__cause__ or _inner(cause)
+        cause = cause.__cause__
     if isinstance(error, aiohttp.ClientConnectorError):
         return Unreachable(address, error.os_error.strerror or str(error.os_error))
     return Unreachable(address, str(error) or type(error).__name__)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    strangers_per_address: int = 32
-    """Connections without a certificate, handshakes under way included. Joining takes two."""
-    strangers: int = 256
-    """The same, from everywhere."""
+    strangers_per_address: int = 128
+    """Connections without a certificate, handshakes under way included. Joining takes two; a node
+    that comes back may open many at once, which all begin as a stranger's."""
+    strangers: int = 512
+    """The same, from everywhere. Addresses that nodes have come from are exempt: however many
+    strangers there are, a node can come back."""
     members_per_address: int = 1024
     """Connections of nodes behind one address: sessions, image pulls, logs."""
     handshakes_per_s: float = 50.0
@@ -33,6 +35,8 @@ class _Address:
     at: float
     strangers: int = 0
     members: int = 0
+    familiar: bool = False
+    """A node has come from here."""
 
 
 @dataclass(slots=True)
@@ -57,7 +61,7 @@ class Gate:
         if (
             found.tokens < 1
             or found.strangers >= self.limits.strangers_per_address
-            or self.strangers >= self.limits.strangers
+            or (self.strangers >= self.limits.strangers and not found.familiar)
         ):
             self.turned_away += 1
             return False
@@ -74,6 +78,7 @@ class Gate:
             return False
         self._forget_stranger(found)
         found.members += 1
+        found.familiar = True
         return True
 
     def leave(self, address: str, *, member: bool) -> None:
@@ -96,6 +101,7 @@ class Gate:
         """Forget who has nothing open and a full bucket: a flood of addresses is not remembered."""
         for address, found in list(self._by.items()):
             self._refill(found, now)
-            if not found.strangers and not found.members and found.tokens >= self.limits.burst:
+            idle = not found.strangers and not found.members and not found.familiar
+            if idle and found.tokens >= self.limits.burst:
                 del self._by[address]
         self._sweep_at = max(1024, 2 * len(self._by))

@@ -70,9 +70,7 @@ class ClientContext(ssl.SSLContext):
         if self.node_id and found.node_id != self.node_id:
             raise WrongPeer(f"it is node {found.node_id}, not {self.node_id}")
         if self.role is not None and found.role != self.role:
-            raise WrongPeer(
-                f"it is a {found.role}, and this needs a {self.role}: use the address of one"
-            )
+            raise WrongPeer(f"it is a {found.role}, and this needs a {self.role}")
 
 
 class Tls:

@@ -1,0 +1,505 @@
+"""What every way of talking between nodes keeps to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+import pytest
+
+from sampan.aio import Tasks
+from sampan.cluster.peer.contract import (
+    Allow,
+    Client,
+    Identity,
+    Impostor,
+    NodeRole,
+    NotMember,
+    Reply,
+    Request,
+    Server,
+    Socket,
+    SocketClosed,
+    Unreachable,
+)
+from sampan.errors import Conflict, Forbidden, Internal, InvalidArgument, NotFound
+
+WAIT_S = 20.0
+
+
+class Ask(msgspec.Struct):
+    word: str
+    data: bytes = b""
+
+
+class Told(msgspec.Struct):
+    word: str
+    by: str
+
+
+class Other(msgspec.Struct):
+    word: int
+
+
+class Speaker(Protocol):
+    """A node of the world under test."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def server(self) -> Server: ...
+    @property
+    def client(self) -> Client: ...
+
+
+class World(Protocol):
+    """A cluster whose members are what ``roles`` says."""
+
+    roles: dict[str, NodeRole]
+
+    def node(self, node_id: str, role: NodeRole) -> Speaker:
+        """A node with a certificate; a member as well. Not started."""
+        ...
+
+    async def start(self, node: Speaker) -> None: ...
+    def stranger(self) -> Client:
+        """A client without a certificate that knows the roots."""
+        ...
+
+
+async def echo(request: Request, body: Ask) -> Told:
+    return Told(body.word, request.identity.node_id if request.identity else "nobody")
+
+
+async def echo_socket(request: Request, socket: Socket) -> None:
+    while True:
+        await socket.send(await socket.receive())
+
+
+async def within(work: Awaitable[object]) -> None:
+    await asyncio.wait_for(work, WAIT_S)
+
+
+class PeersContract:
+    """Subclass it as ``TestX`` and override the fixture ``world``."""
+
+    @pytest.fixture
+    def world(self) -> World | AsyncIterator[World]:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def manager(self, world: World) -> Speaker:
+        return world.node("m1", "manager")
+
+    @pytest.fixture
+    def worker(self, world: World) -> Speaker:
+        return world.node("w1", "worker")
+
+    # -- calls
+
+    async def test_a_call_is_answered_and_says_who_asks(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        manager.server.call("/echo", Ask, echo, allow=Allow.NODES)
+        await world.start(manager)
+        told = await worker.client.call(manager.address, "/echo", Ask("hi"), Told)
+        assert told == Told("hi", "w1")
+
+    @pytest.mark.parametrize("kind", [InvalidArgument, NotFound, Conflict, Forbidden, Internal])
+    async def test_errors_come_back_as_their_category(
+        self, world: World, manager: Speaker, worker: Speaker, kind: type[Exception]
+    ) -> None:
+        class Special(kind):  # type: ignore[misc,valid-type]
+            pass
+
+        async def fail(request: Request, body: Ask) -> Told:
+            raise Special("it is *so*: “wörd”")
+
+        manager.server.call("/fail", Ask, fail, allow=Allow.NODES)
+        await world.start(manager)
+        with pytest.raises(kind) as caught:
+            await worker.client.call(manager.address, "/fail", Ask("x"), Told)
+        assert str(caught.value) == "it is *so*: “wörd”"
+        assert type(caught.value) is kind
+
+    async def test_a_bug_does_not_tell_its_inside(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def fail(request: Request, body: Ask) -> Told:
+            raise KeyError("secret")
+
+        manager.server.call("/fail", Ask, fail, allow=Allow.NODES)
+        await world.start(manager)
+        with pytest.raises(Internal) as caught:
+            await worker.client.call(manager.address, "/fail", Ask("x"), Told)
+        assert "secret" not in str(caught.value)
+
+    async def test_a_body_of_another_shape_is_refused(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        manager.server.call("/echo", Ask, echo, allow=Allow.NODES)
+        await world.start(manager)
+        with pytest.raises(InvalidArgument):
+            await worker.client.call(manager.address, "/echo", Other(1), Told)
+
+    async def test_an_answer_of_another_shape_is_refused(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def other(request: Request, body: Ask) -> Other:
+            return Other(1)
+
+        manager.server.call("/echo", Ask, other, allow=Allow.NODES)
+        await world.start(manager)
+        with pytest.raises(Internal):
+            await worker.client.call(manager.address, "/echo", Ask("x"), Told)
+
+    async def test_what_nobody_answers_is_not_found(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        await world.start(manager)
+        with pytest.raises(NotFound):
+            await worker.client.call(manager.address, "/nothing", Ask("x"), Told)
+        with pytest.raises(NotFound):
+            await worker.client.socket(manager.address, "/nothing")
+
+    async def test_many_calls_at_once(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        manager.server.call("/echo", Ask, echo, allow=Allow.NODES)
+        await world.start(manager)
+        words = [str(n) for n in range(50)]
+        told = await asyncio.gather(
+            *(worker.client.call(manager.address, "/echo", Ask(w), Told) for w in words)
+        )
+        assert [t.word for t in told] == words
+
+    async def test_a_megabyte_goes_through(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def size(request: Request, body: Ask) -> Told:
+            return Told(str(len(body.data)), "")
+
+        manager.server.call("/size", Ask, size, allow=Allow.NODES)
+        await world.start(manager)
+        told = await worker.client.call(manager.address, "/size", Ask("x", b"\0" * 1_000_000), Told)
+        assert told.word == "1000000"
+
+    # -- who may
+
+    async def test_a_worker_may_not_call_what_is_for_managers(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        other = world.node("m2", "manager")
+        manager.server.call("/echo", Ask, echo, allow=Allow.MANAGERS)
+        manager.server.socket("/socket", echo_socket, allow=Allow.MANAGERS)
+        await world.start(manager)
+        assert (await other.client.call(manager.address, "/echo", Ask("x"), Told)).by == "m2"
+        with pytest.raises(Forbidden):
+            await worker.client.call(manager.address, "/echo", Ask("x"), Told)
+        with pytest.raises(Forbidden):
+            await worker.client.socket(manager.address, "/socket")
+
+    async def test_a_stranger_may_only_call_what_is_for_anyone(
+        self, world: World, manager: Speaker
+    ) -> None:
+        manager.server.call("/open", Ask, echo, allow=Allow.ANYONE)
+        manager.server.call("/echo", Ask, echo, allow=Allow.NODES)
+        await world.start(manager)
+        stranger = world.stranger()
+        assert (await stranger.call(manager.address, "/open", Ask("x"), Told)).by == "nobody"
+        with pytest.raises(Forbidden):
+            await stranger.call(manager.address, "/echo", Ask("x"), Told)
+        await stranger.close()
+
+    async def test_a_removed_node_counts_as_nobody(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        manager.server.call("/echo", Ask, echo, allow=Allow.NODES)
+        manager.server.call("/open", Ask, echo, allow=Allow.ANYONE)
+        manager.server.socket("/socket", echo_socket, allow=Allow.NODES)
+        await world.start(manager)
+        await worker.client.call(manager.address, "/echo", Ask("x"), Told)
+        del world.roles["w1"]
+        with pytest.raises(NotMember):
+            await worker.client.call(manager.address, "/echo", Ask("x"), Told)
+        with pytest.raises(NotMember):
+            await worker.client.socket(manager.address, "/socket")
+        told = await worker.client.call(manager.address, "/open", Ask("x"), Told)
+        assert told.by == "nobody"
+
+    async def test_a_demoted_manager_counts_as_a_worker(
+        self, world: World, manager: Speaker
+    ) -> None:
+        async def role(request: Request, body: Ask) -> Told:
+            return Told(request.caller.role, request.caller.node_id)
+
+        other = world.node("m2", "manager")
+        manager.server.call("/role", Ask, role, allow=Allow.NODES)
+        manager.server.call("/echo", Ask, echo, allow=Allow.MANAGERS)
+        await world.start(manager)
+        world.roles["m2"] = "worker"
+        told = await other.client.call(manager.address, "/role", Ask("x"), Told)
+        assert told.word == "worker"
+        with pytest.raises(Forbidden):
+            await other.client.call(manager.address, "/echo", Ask("x"), Told)
+
+    async def test_who_answers_must_be_whom_we_ask(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        asked = []
+
+        async def note(request: Request, body: Ask) -> Told:
+            asked.append(body.word)
+            return Told(body.word, "")
+
+        for node in (manager, worker):
+            node.server.call("/note", Ask, note, allow=Allow.ANYONE)
+            await world.start(node)
+        with pytest.raises(Impostor, match="worker"):
+            await manager.client.call(worker.address, "/note", Ask("token"), Told)
+        with pytest.raises(Impostor, match="w1"):
+            await manager.client.call(
+                worker.address, "/note", Ask("token"), Told, role=None, node_id="other"
+            )
+        with pytest.raises(Impostor):
+            await manager.client.socket(worker.address, "/note")
+        assert not asked, "nothing is sent before the other side has proved itself"
+        await manager.client.call(
+            worker.address, "/note", Ask("fine"), Told, role="worker", node_id="w1"
+        )
+        await manager.client.call(worker.address, "/note", Ask("fine"), Told, role=None)
+        assert asked == ["fine", "fine"]
+
+    async def test_nobody_there(self, world: World, manager: Speaker, worker: Speaker) -> None:
+        silent = world.node("m3", "manager")
+        await world.start(manager)
+        with pytest.raises(Unreachable):
+            await manager.client.call(silent.address, "/x", Ask("x"), Told)
+        with pytest.raises(Unreachable):
+            await manager.client.socket(silent.address, "/x")
+
+    # -- streams
+
+    async def test_streams_go_both_ways(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def double(request: Request) -> Reply:
+            assert request.match == {"name": "a/b c", "digest": "sha256:1"}
+            assert request.query == {"n": "2"}
+            assert request.headers["x-one"] == "1"
+            body = await request.read()
+
+            async def pieces() -> AsyncIterator[bytes]:
+                for _ in range(2):
+                    yield body
+
+            return Reply(status=202, headers={"X-Two": "2"}, body=pieces())
+
+        async def up() -> AsyncIterator[bytes]:
+            yield b"one"
+            yield b"two"
+
+        manager.server.route("PUT", "/v2/{name...}/blobs/{digest}", double, allow=Allow.NODES)
+        await world.start(manager)
+        async with worker.client.stream(
+            manager.address,
+            "PUT",
+            "/v2/a/b%20c/blobs/sha256:1",
+            query={"n": "2"},
+            headers={"X-One": "1"},
+            body=up(),
+        ) as incoming:
+            assert incoming.status == 202
+            assert incoming.headers["x-two"] == "2"
+            assert await incoming.read() == b"onetwoonetwo"
+
+    async def test_a_reply_that_the_caller_does_not_want_is_ended(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        ended = asyncio.Event()
+
+        async def forever() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield b"\0" * 65536
+                    await asyncio.sleep(0)
+            finally:
+                ended.set()
+
+        async def endless(request: Request) -> Reply:
+            return Reply(body=forever())
+
+        manager.server.route("GET", "/endless", endless, allow=Allow.NODES)
+        await world.start(manager)
+        async with worker.client.stream(manager.address, "GET", "/endless") as incoming:
+            async for _ in incoming.chunks():
+                break
+        await within(ended.wait())
+
+    async def test_a_stream_that_fails_in_the_middle_is_not_whole(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def half() -> AsyncIterator[bytes]:
+            yield b"half"
+            raise OSError("disk")
+
+        async def handler(request: Request) -> Reply:
+            return Reply(body=half())
+
+        manager.server.route("GET", "/half", handler, allow=Allow.NODES)
+        await world.start(manager)
+        with pytest.raises(Unreachable):
+            async with worker.client.stream(manager.address, "GET", "/half") as incoming:
+                await incoming.read()
+
+    async def test_statuses_of_a_handler_pass_as_they_are(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def no(request: Request) -> Reply:
+            return Reply(status=404, body=b"not here")
+
+        manager.server.route("GET", "/v2/x", no, allow=Allow.NODES)
+        await world.start(manager)
+        async with worker.client.stream(manager.address, "GET", "/v2/x") as incoming:
+            assert (incoming.status, await incoming.read()) == (404, b"not here")
+
+    # -- sockets
+
+    async def test_messages_arrive_whole_and_in_order(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        manager.server.socket("/echo", echo_socket, allow=Allow.NODES)
+        await world.start(manager)
+        socket = await worker.client.socket(manager.address, "/echo")
+        sent = [b"", b"a", b"b" * 70_000, *(str(n).encode() for n in range(100))]
+        for message in sent:
+            await socket.send(message)
+        assert [await socket.receive() for _ in sent] == sent
+        await socket.close()
+        await socket.close()
+        with pytest.raises(SocketClosed):
+            await socket.receive()
+        with pytest.raises(SocketClosed):
+            await socket.send(b"late")
+
+    async def test_what_was_sent_before_the_close_arrives(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def speak(request: Request, socket: Socket) -> None:
+            assert request.caller == Identity("w1", "worker", request.caller.cluster_id)
+            await socket.send(b"first")
+            await socket.send(b"last")
+
+        manager.server.socket("/speak", speak, allow=Allow.NODES)
+        await world.start(manager)
+        socket = await worker.client.socket(manager.address, "/speak")
+        assert await socket.receive() == b"first"
+        assert await socket.receive() == b"last"
+        for _ in range(2):
+            with pytest.raises(SocketClosed):
+                await socket.receive()
+
+    async def test_the_handlers_error_is_the_reason(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def refuse(request: Request, socket: Socket) -> None:
+            await socket.receive()
+            raise Conflict("another session of this node is newer")
+
+        manager.server.socket("/refuse", refuse, allow=Allow.NODES)
+        await world.start(manager)
+        socket = await worker.client.socket(manager.address, "/refuse")
+        await socket.send(b"hello")
+        with pytest.raises(SocketClosed, match="newer"):
+            await socket.receive()
+
+    async def test_the_handler_notices_the_callers_close(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        noticed: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def listen(request: Request, socket: Socket) -> None:
+            with suppress(SocketClosed):
+                while True:
+                    noticed.put_nowait(await socket.receive())
+            noticed.put_nowait(b"END")
+
+        manager.server.socket("/listen", listen, allow=Allow.NODES)
+        await world.start(manager)
+        socket = await worker.client.socket(manager.address, "/listen")
+        await socket.send(b"x")
+        await socket.close()
+        assert await asyncio.wait_for(noticed.get(), WAIT_S) == b"x"
+        assert await asyncio.wait_for(noticed.get(), WAIT_S) == b"END"
+
+    async def test_a_slow_reader_holds_the_sender_back(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        go = asyncio.Event()
+
+        async def sleepy(request: Request, socket: Socket) -> None:
+            await go.wait()
+            while True:
+                await socket.receive()
+
+        manager.server.socket("/sleepy", sleepy, allow=Allow.NODES)
+        await world.start(manager)
+        socket = await worker.client.socket(manager.address, "/sleepy")
+        sent = 0
+        moved = asyncio.Event()
+
+        async def flood() -> None:
+            nonlocal sent
+            for _ in range(2000):
+                await socket.send(b"\0" * 65536)
+                sent += 1
+                moved.set()
+                await asyncio.sleep(0)
+
+        tasks = Tasks()
+        job = tasks.spawn(flood(), name="flood")
+        while not job.done():
+            moved.clear()
+            try:
+                await asyncio.wait_for(moved.wait(), 0.5)
+            except TimeoutError:
+                break
+        assert 0 < sent < 2000
+        go.set()
+        await within(job)
+        assert sent == 2000
+        await socket.close()
+
+    async def test_disconnecting_a_node_closes_its_sockets(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        other = world.node("w2", "worker")
+        manager.server.socket("/echo", echo_socket, allow=Allow.NODES)
+        await world.start(manager)
+        gone = await worker.client.socket(manager.address, "/echo")
+        stays = await other.client.socket(manager.address, "/echo")
+        await manager.server.disconnect("w1")
+        with pytest.raises(SocketClosed):
+            await asyncio.wait_for(gone.receive(), WAIT_S)
+        await stays.send(b"still")
+        assert await asyncio.wait_for(stays.receive(), WAIT_S) == b"still"
+
+    async def test_closing_the_client_closes_its_sockets(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        ended = asyncio.Event()
+
+        async def listen(request: Request, socket: Socket) -> None:
+            try:
+                await socket.receive()
+            finally:
+                ended.set()
+
+        manager.server.socket("/listen", listen, allow=Allow.NODES)
+        await world.start(manager)
+        await worker.client.socket(manager.address, "/listen")
+        await worker.client.close()
+        await within(ended.wait())

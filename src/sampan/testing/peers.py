@@ -1,0 +1,569 @@
+"""Nodes that talk in memory, with the same words as over TLS, and links that can be cut.
+
+    hub = PeerHub(clock)
+    one = hub.node("10.0.0.1:2377", Identity("one", "manager", "c"), role_of)
+    one.server.socket("/session", handler, allow=Allow.NODES)
+    one.start()
+    socket = await two.client.socket(one.address, "/session")
+    hub.cut(one.address, two.address); hub.heal(...); hub.crash(one.address)
+
+What crosses a link that is cut arrives when it is healed, as TCP would have it; who waits for an
+answer meanwhile runs into its deadline, by the clock. Messages are bytes and errors go through the
+wire's form, so what works here has been encoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+
+from sampan.aio import Clock, Tasks
+from sampan.cluster.peer.client import decode_reply
+from sampan.cluster.peer.contract import (
+    BODY_LIMIT,
+    CALL_DEADLINE_S,
+    Identity,
+    Impostor,
+    Incoming,
+    NodeRole,
+    R,
+    Reply,
+    Request,
+    Socket,
+    SocketClosed,
+    Unreachable,
+    gather,
+)
+from sampan.cluster.peer.routes import RoleOf, Route, Routes
+from sampan.cluster.peer.wire import dump, load
+from sampan.errors import SampanError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+WINDOW = 1024 * 1024
+"""Bytes that a socket holds of one direction before its sender waits."""
+_REFUSED = "Connection refused"
+_RESET = "the connection was reset"
+
+
+class Link:
+    """The way between two addresses."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._healed = asyncio.Event()
+        self._healed.set()
+        self.delay_s = 0.0
+
+    @property
+    def free(self) -> bool:
+        """What is sent arrives at once."""
+        return self._healed.is_set() and not self.delay_s
+
+    def cut(self) -> None:
+        self._healed.clear()
+
+    def heal(self) -> None:
+        self._healed.set()
+
+    async def passage(self, sent_at: float) -> None:
+        """Wait until what was sent at ``sent_at`` (monotonic) arrives."""
+        while not self.free:
+            await self._healed.wait()
+            left = sent_at + self.delay_s - self._clock.monotonic()
+            if left <= 0:
+                if self._healed.is_set():
+                    return
+            else:
+                await self._clock.sleep(left)
+
+
+class _Half:
+    """One direction of a socket."""
+
+    def __init__(self, hub: PeerHub, link: Link) -> None:
+        self._hub = hub
+        self._link = link
+        self._way: deque[tuple[float, bytes | SocketClosed]] = deque()
+        self._arrived: deque[bytes] = deque()
+        self._held = 0
+        self._pumping = False
+        self._ended: SocketClosed | None = None
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+
+    @property
+    def held(self) -> asyncio.Event:
+        """Set while there is room for more."""
+        return self._room
+
+    def put(self, what: bytes | SocketClosed) -> None:
+        if isinstance(what, bytes):
+            self._held += len(what)
+            if self._held >= WINDOW:
+                self._room.clear()
+        if self._link.free and not self._way:
+            self._arrive(what)
+            return
+        self._way.append((self._hub.clock.monotonic(), what))
+        if not self._pumping:
+            self._pumping = True
+            self._hub.tasks.spawn(self._pump(), name="peers/link")
+
+    async def _pump(self) -> None:
+        while self._way:
+            sent_at, what = self._way[0]
+            await self._link.passage(sent_at)
+            self._way.popleft()
+            self._arrive(what)
+        self._pumping = False
+
+    def _arrive(self, what: bytes | SocketClosed) -> None:
+        if isinstance(what, SocketClosed):
+            self.end(what)
+        elif self._ended is None:
+            self._arrived.append(what)
+            self._news.set()
+
+    def end(self, why: SocketClosed, *, forget: bool = False) -> None:
+        """Nothing comes any more; ``forget``: not even what is here."""
+        if forget:
+            self._arrived.clear()
+        self._ended = self._ended or why
+        self._news.set()
+        self._room.set()
+
+    async def get(self) -> bytes:
+        while not self._arrived:
+            if self._ended is not None:
+                raise SocketClosed(str(self._ended))
+            self._news.clear()
+            await self._news.wait()
+        message = self._arrived.popleft()
+        self._held -= len(message)
+        if self._held < WINDOW:
+            self._room.set()
+        return message
+
+
+class MemorySocket:
+    """One end of a channel."""
+
+    def __init__(self, host: str, inward: _Half, outward: _Half) -> None:
+        self.host = host
+        self._in = inward
+        self._out = outward
+        self._closed: SocketClosed | None = None
+
+    async def send(self, message: bytes) -> None:
+        assert isinstance(message, (bytes, bytearray, memoryview)), "messages are bytes"
+        while True:
+            self._check()
+            if self._out.held.is_set():
+                break
+            await self._out.held.wait()
+        self._out.put(bytes(message))
+
+    def _check(self) -> None:
+        ended = self._closed or self._in._ended
+        if ended is not None:
+            raise SocketClosed(str(ended))
+
+    async def receive(self) -> bytes:
+        return await self._in.get()
+
+    async def close(self, reason: str = "") -> None:
+        if self._closed is None:
+            self._closed = SocketClosed(reason)
+            self._out.put(self._closed)
+            self._in.end(self._closed, forget=True)
+            self._out.held.set()
+
+    def reset(self) -> None:
+        """The process of this end is gone."""
+        if self._closed is None:
+            self._closed = SocketClosed(_RESET)
+            self._out.put(self._closed)
+            self._in.end(self._closed, forget=True)
+            self._out.held.set()
+
+
+class MemoryServer(Routes):
+    """``Server`` of one node of a hub."""
+
+    def __init__(self, hub: PeerHub, node: PeerNode, role_of: RoleOf) -> None:
+        super().__init__(role_of)
+        self._hub = hub
+        self._node = node
+
+    async def disconnect(self, node_id: str) -> None:
+        """Close every connection of a node."""
+        for caller, socket in list(self._node.inbound):
+            if caller == node_id:
+                socket.reset()
+
+
+class _MemoryIncoming:
+    def __init__(self, address: str, link: Link, clock: Clock, reply: Reply) -> None:
+        self._address = address
+        self._link = link
+        self._clock = clock
+        self._body = reply.body
+        self.status = reply.status
+        self.headers: Mapping[str, str] = {k.lower(): v for k, v in reply.headers.items()}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        if isinstance(self._body, bytes):
+            if self._body:
+                yield self._body
+            return
+        try:
+            async for chunk in self._body:
+                await self._link.passage(self._clock.monotonic())
+                yield chunk
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            log.info("the sender of a stream failed", exc_info=error)
+            raise Unreachable(self._address, "the connection broke") from error
+
+    async def read(self, limit: int = BODY_LIMIT) -> bytes:
+        return await gather(self.chunks(), limit)
+
+    async def close(self) -> None:
+        if (close := getattr(self._body, "aclose", None)) is not None:
+            await close()
+
+
+class MemoryClient:
+    """``Client`` of one node of a hub, or of a stranger (``identity`` None)."""
+
+    def __init__(self, hub: PeerHub, node: PeerNode) -> None:
+        self._hub = hub
+        self._node = node
+        self._sockets: list[MemorySocket] = []
+
+    async def call(
+        self,
+        address: str,
+        path: str,
+        request: msgspec.Struct,
+        reply: type[R],
+        *,
+        role: NodeRole | None = "manager",
+        node_id: str = "",
+        timeout_s: float = CALL_DEADLINE_S,
+    ) -> R:
+        """See the contract."""
+        answer = await self._within(
+            timeout_s,
+            address,
+            self._call(address, path, msgspec.json.encode(request), role, node_id),
+        )
+        return decode_reply(answer, reply, path)
+
+    async def _call(
+        self, address: str, path: str, body: bytes, role: NodeRole | None, node_id: str
+    ) -> bytes:
+        incoming = await self._ask(address, "POST", path, {}, {}, body, role, node_id)
+        try:
+            return await incoming.read()
+        finally:
+            await incoming.close()
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        address: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | AsyncIterable[bytes] | None = None,
+        role: NodeRole | None = "manager",
+        node_id: str = "",
+        timeout_s: float = CALL_DEADLINE_S,
+    ) -> AsyncIterator[Incoming]:
+        """See the contract."""
+        incoming = await self._within(
+            timeout_s,
+            address,
+            self._ask(
+                address, method, path, query or {}, headers or {}, body or b"", role, node_id
+            ),
+        )
+        try:
+            yield incoming
+        finally:
+            await incoming.close()
+
+    async def socket(
+        self,
+        address: str,
+        path: str,
+        *,
+        role: NodeRole | None = "manager",
+        node_id: str = "",
+        timeout_s: float = CALL_DEADLINE_S,
+    ) -> Socket:
+        """See the contract."""
+        made = await self._within(timeout_s, address, self._open(address, path, role, node_id))
+        self._sockets = [each for each in self._sockets if each._closed is None]
+        self._sockets.append(made)
+        return made
+
+    async def close(self) -> None:
+        """Close every socket."""
+        for socket in self._sockets:
+            await socket.close()
+
+    async def _reach(self, address: str, role: NodeRole | None, node_id: str) -> PeerNode:
+        """The node at ``address``, who is whom we ask for."""
+        await self._hub.link(self._node.address, address).passage(self._hub.clock.monotonic())
+        found = self._hub.nodes.get(address)
+        if not self._node.alive:
+            raise Unreachable(address, "this process is gone")
+        if found is None or not found.alive or not found.started:
+            raise Unreachable(address, _REFUSED)
+        ours, theirs = self._node.identity, found.identity
+        wrong = ""
+        if theirs is None or (ours is not None and theirs.cluster_id != ours.cluster_id):
+            wrong = "it is not a node of this cluster"
+        elif node_id and theirs.node_id != node_id:
+            wrong = f"it is node {theirs.node_id}, not {node_id}"
+        elif role is not None and theirs.role != role:
+            wrong = f"it is a {theirs.role}, and this needs a {role}"
+        if wrong:
+            raise Impostor(f"refused to talk to {address}: {wrong}")
+        return found
+
+    def _request(
+        self, found: PeerNode, method: str, path: str, **more: Any
+    ) -> tuple[Route, Request]:
+        route, match = found.server.find(method, path)
+        identity = self._node.identity
+        if identity is not None and found.identity is not None:
+            identity = identity if identity.cluster_id == found.identity.cluster_id else None
+        return route, Request(
+            method=method,
+            path=path,
+            match=match,
+            identity=found.server.admit(route, identity),
+            remote=self._node.address.rpartition(":")[0],
+            **more,
+        )
+
+    async def _ask(
+        self,
+        address: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterable[bytes],
+        role: NodeRole | None,
+        node_id: str,
+    ) -> _MemoryIncoming:
+        found = await self._reach(address, role, node_id)
+        link = self._hub.link(self._node.address, address)
+        try:
+            route, request = self._request(
+                found,
+                method,
+                path,
+                query=dict(query),
+                headers={name.lower(): value for name, value in headers.items()},
+                body=_pieces(body),
+            )
+            assert route.handler is not None
+            reply = await found.run(address, route.handler(request))
+        except Exception as error:
+            if isinstance(error, Unreachable) and error.address == address:
+                raise
+            raise _carried(error) from error
+        finally:
+            await link.passage(self._hub.clock.monotonic())
+        return _MemoryIncoming(address, link, self._hub.clock, reply)
+
+    async def _open(
+        self, address: str, path: str, role: NodeRole | None, node_id: str
+    ) -> MemorySocket:
+        found = await self._reach(address, role, node_id)
+        link = self._hub.link(self._node.address, address)
+        try:
+            route, request = self._request(found, "GET", path)
+        except SampanError as error:
+            raise _carried(error) from error
+        assert route.socket is not None
+        there, back = _Half(self._hub, link), _Half(self._hub, link)
+        near = MemorySocket(self._node.address, back, there)
+        far = MemorySocket(address, there, back)
+        self._node.sockets.append(near)
+        found.sockets.append(far)
+        caller = request.identity.node_id if request.identity is not None else ""
+        found.inbound.append((caller, far))
+        found.tasks.spawn(
+            _serve(route.socket(request, far), far, found, (caller, far)), name=f"socket {path}"
+        )
+        await link.passage(self._hub.clock.monotonic())
+        return near
+
+    async def _within(self, seconds: float, address: str, work: Coroutine[Any, Any, T]) -> T:
+        tasks = Tasks()
+        job = tasks.spawn(_outcome(work), name="peers/ask")
+        timer = tasks.spawn(self._hub.clock.sleep(seconds), name="peers/deadline")
+        try:
+            await asyncio.wait({job, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if not job.done():
+                raise Unreachable(address, f"no answer within {seconds:g} s")
+            result, error = job.result()
+        finally:
+            await tasks.close()
+        if error is not None:
+            raise error
+        assert result is not None
+        return result
+
+
+class PeerNode:
+    """One process of one host: its server, its client, what it proves itself with."""
+
+    def __init__(
+        self, hub: PeerHub, address: str, identity: Identity | None, role_of: RoleOf
+    ) -> None:
+        self.address = address
+        self.identity = identity
+        """May be changed: a role that was renewed."""
+        self.server = MemoryServer(hub, self, role_of)
+        self.client = MemoryClient(hub, self)
+        self.tasks = Tasks()
+        self.sockets: list[MemorySocket] = []
+        self.inbound: list[tuple[str, MemorySocket]] = []
+        self.alive = True
+        self.started = False
+
+    def start(self) -> None:
+        """Answer."""
+        self.started = True
+
+    async def run(self, address: str, handler: Awaitable[Reply]) -> Reply:
+        """Run a handler as this process would: it ends with the process, not with the caller."""
+        job = self.tasks.spawn(_outcome(handler), name=f"peers/handler {address}")
+        await asyncio.wait({job})
+        if job.cancelled():
+            raise Unreachable(address, _RESET)
+        reply, error = job.result()
+        if error is not None:
+            raise error
+        assert reply is not None
+        return reply
+
+
+class PeerHub:
+    """The network. ``close`` it, or use it as an async context."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.tasks = Tasks()
+        self.nodes: dict[str, PeerNode] = {}
+        self._links: dict[frozenset[str], Link] = {}
+
+    async def __aenter__(self) -> PeerHub:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def node(self, address: str, identity: Identity | None, role_of: RoleOf) -> PeerNode:
+        """A process at ``address`` (``host:port``), in the place of one that has crashed there."""
+        old = self.nodes.get(address)
+        assert old is None or not old.alive, f"{address} is taken"
+        self.nodes[address] = PeerNode(self, address, identity, role_of)
+        return self.nodes[address]
+
+    def link(self, one: str, other: str) -> Link:
+        """The link between two addresses."""
+        return self._links.setdefault(frozenset((one, other)), Link(self.clock))
+
+    def cut(self, one: str, *others: str) -> None:
+        """Nothing passes between ``one`` and ``others`` (none given: everybody else)."""
+        for other in others or [address for address in self.nodes if address != one]:
+            self.link(one, other).cut()
+
+    def heal(self, one: str, *others: str) -> None:
+        """Undo ``cut``; what was on the way arrives."""
+        for other in others or [address for address in self.nodes if address != one]:
+            self.link(one, other).heal()
+
+    def delay(self, one: str, other: str, seconds: float) -> None:
+        """Whatever passes takes this long."""
+        self.link(one, other).delay_s = seconds
+
+    async def crash(self, address: str) -> None:
+        """kill -9 of a process: its handlers end where they are, its connections are reset."""
+        node = self.nodes[address]
+        node.alive = False
+        for socket in node.sockets:
+            socket.reset()
+        await node.tasks.close()
+
+    async def close(self) -> None:
+        """End everything."""
+        for address, node in list(self.nodes.items()):
+            if node.alive:
+                await self.crash(address)
+        await self.tasks.close()
+
+
+async def _outcome(work: Awaitable[T]) -> tuple[T | None, Exception | None]:
+    try:
+        return await work, None
+    except Exception as error:  # noqa: BLE001 - raised again by the one who waits
+        return None, error
+
+
+async def _serve(
+    work: Awaitable[None],
+    socket: MemorySocket,
+    node: PeerNode,
+    entry: tuple[str, MemorySocket],
+) -> None:
+    reason = ""
+    try:
+        await work
+    except SocketClosed:
+        pass  # it was told, and that ended it
+    except SampanError as error:
+        reason = str(error)
+    except Exception as error:
+        log.exception("the handler of a socket failed")
+        reason = str(_carried(error))
+    finally:
+        node.inbound.remove(entry)
+        node.sockets.remove(socket)
+    await socket.close(reason)
+
+
+async def _pieces(body: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(body, bytes):
+        if body:
+            yield body
+    else:
+        async for piece in body:
+            yield piece
+
+
+def _carried(error: Exception) -> SampanError:
+    """The error as it comes out at the other end."""
+    if not isinstance(error, SampanError):
+        log.error("a handler failed", exc_info=error)
+    return load(dump(error)[1])

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
@@ -38,7 +38,7 @@ IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 8, 9
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTPROT_BOOT, RTN_UNICAST = 3, 1
@@ -62,6 +62,7 @@ class Link:
     group: int
     up: bool
     mac: str
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,30 +157,40 @@ def add_veth(
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body
 
 
-def isolate_port(name: str) -> Message:
-    """A bridge port that cannot speak with other isolated ports."""
-    return _port(name, IFLA_BRPORT_ISOLATED)
-
-
-def hairpin_port(name: str) -> Message:
-    """A bridge port that gets back what it sends to itself."""
-    return _port(name, IFLA_BRPORT_MODE)
-
-
-def _port(name: str, flag: int) -> Message:
-    slave = nested(IFLA_INFO_SLAVE_DATA, attribute(flag, b"\1"))
+def port_flags(name: str, flags: dict[int, bool]) -> Message:
+    """Set IFLA_BRPORT_... flags of a bridge port."""
+    inside = [attribute(flag, bytes([on])) for flag, on in flags.items()]
+    slave = nested(IFLA_INFO_SLAVE_DATA, *inside)
     body = _info() + _name(name)
     body += nested(IFLA_LINKINFO, attribute(IFLA_INFO_SLAVE_KIND, b"bridge"), slave)
     return RTM_NEWLINK, 0, body
 
 
+def isolate_port(name: str) -> Message:
+    """A bridge port that cannot speak with other isolated ports."""
+    return port_flags(name, {IFLA_BRPORT_ISOLATED: True})
+
+
+def hairpin_port(name: str) -> Message:
+    """A bridge port that gets back what it sends to itself."""
+    return port_flags(name, {IFLA_BRPORT_MODE: True})
+
+
 def set_link(
-    name: str, *, up: bool | None = None, group: int | None = None, master: int | None = None
+    name: str,
+    *,
+    up: bool | None = None,
+    group: int | None = None,
+    master: int | None = None,
+    mac: str = "",
+    mtu: int = 0,
 ) -> Message:
-    """Change an existing link; None leaves as it is; master 0 takes it off its bridge."""
+    """Change an existing link; None, "" and MTU 0 leave as it is; master 0 takes it off its
+    bridge."""
     body = _info(up=up) + _name(name)
     body += attribute(IFLA_GROUP, _number(group)) if group is not None else b""
     body += attribute(IFLA_MASTER, _number(master)) if master is not None else b""
+    body += (_mac(mac) if mac else b"") + (attribute(IFLA_MTU, _number(mtu)) if mtu else b"")
     return RTM_SETLINK, 0, body
 
 
@@ -192,7 +203,10 @@ def delete_group(group: int) -> Message:
     return RTM_DELLINK, 0, _info() + attribute(IFLA_GROUP, _number(group))
 
 
-def add_address(index: int, address: str, prefix: int) -> Message:
+def add_address(index: int, address: str, prefix: int, *, metric: int = 0) -> Message:
+    """Args:
+    metric: of the route to the subnet that comes with it; higher gives way to others.
+    """
     ip = ipaddress.ip_address(address)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     # IPv6: nobody else has this address, the books say so; a second of duplicate detection
@@ -200,7 +214,15 @@ def add_address(index: int, address: str, prefix: int) -> Message:
     flags = IFA_F_NODAD if ip.version == 6 else 0
     body = _IFADDR.pack(family, prefix, flags, 0, index)
     body += attribute(IFA_LOCAL, ip.packed) + attribute(IFA_ADDRESS, ip.packed)
+    body += attribute(IFA_RT_PRIORITY, _number(metric)) if metric else b""
     return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body
+
+
+def delete_address(index: int, address: str, prefix: int) -> Message:
+    ip = ipaddress.ip_address(address)
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    body = _IFADDR.pack(family, prefix, 0, 0, index) + attribute(IFA_LOCAL, ip.packed)
+    return RTM_DELADDR, 0, body
 
 
 def default_route(gateway: str, index: int, *, delete: bool = False) -> Message:
@@ -216,11 +238,11 @@ def default_route(gateway: str, index: int, *, delete: bool = False) -> Message:
 
 
 class Netlink:
-    """An open rtnetlink socket in the thread's current network namespace."""
+    """An open netlink socket (rtnetlink, unless told) in the thread's current network namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         self._socket.bind((0, 0))
         self._sequence = 0
@@ -270,7 +292,7 @@ class Netlink:
 
     def links(self) -> list[Link]:
         found = []
-        for body in self._dump(RTM_GETLINK, _info()):
+        for body in self.dump(RTM_GETLINK, _info()):
             _, _, index, flags, _ = _IFINFO.unpack_from(body)
             values = attributes(body, _IFINFO.size)
             info = attributes(values.get(IFLA_LINKINFO, b""))
@@ -283,6 +305,7 @@ class Netlink:
                     _integer(values.get(IFLA_GROUP)),
                     bool(flags & IFF_UP),
                     values.get(IFLA_ADDRESS, b"").hex(":"),
+                    _integer(values.get(IFLA_MTU)),
                 )
             )
         return found
@@ -293,7 +316,7 @@ class Netlink:
         for family in (socket.AF_INET, socket.AF_INET6):
             size = 4 if family == socket.AF_INET else 16
             request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-            for body in self._dump(RTM_GETROUTE, request):
+            for body in self.dump(RTM_GETROUTE, request):
                 _, prefix, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(body)
                 values = attributes(body, _RTMSG.size)
                 table = _integer(values.get(RTA_TABLE)) or table
@@ -315,7 +338,7 @@ class Netlink:
     def addresses(self) -> list[tuple[int, ipaddress.IPv4Interface | ipaddress.IPv6Interface]]:
         """(interface index, address with its prefix) of both families."""
         found = []
-        for body in self._dump(RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
+        for body in self.dump(RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0)):
             _, prefix, _, _, index = _IFADDR.unpack_from(body)
             values = attributes(body, _IFADDR.size)
             packed = values.get(IFA_LOCAL) or values[IFA_ADDRESS]
@@ -323,7 +346,8 @@ class Netlink:
             found.append((index, ipaddress.ip_interface(f"{ip}/{prefix}")))
         return found
 
-    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all answers. Read it to its end before the next request."""
         self._sequence += 1
         sequence = self._sequence
         flags = NLM_F_REQUEST | NLM_F_DUMP

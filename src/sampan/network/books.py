@@ -45,9 +45,13 @@ class SandboxBook:
     """Network id -> what it is called there."""
     default_route: str = ""
     """Network id."""
+    way_out: EndpointSettings | None = None
+    """On the gateway's network, beside ``endpoints``; nobody is told of it."""
 
     def free_interface(self, wanted: EndpointSettings) -> str:
         taken = {endpoint.interface for endpoint in self.endpoints.values()}
+        if self.way_out is not None:
+            taken.add(self.way_out.interface)
         chosen = wanted.driver_opts.get(_OPTION_INTERFACE, "")
         if chosen:
             if chosen in taken or chosen == "lo" or len(chosen) > 15:
@@ -96,13 +100,16 @@ def assign(
             network_name=segment.network.name,
             endpoint_id=secrets.token_hex(32),
             interface=book.free_interface(wanted) if segment.pools else "",
-            mac=_mac(wanted, four[1] if four else None) if segment.pools else "",
+            mac=_mac(wanted, four[1] if four else None, segment.network.driver)
+            if segment.pools
+            else "",
         )
     except BaseException:
         for pool, address in got.values():
             pool.release(str(address), owner)
         raise
-    internal = segment.network.internal
+    # Nobody answers for the gateway of an overlay network: the way out is another's.
+    internal = segment.network.internal or segment.network.driver == "overlay"
     if four:
         pool, address = four
         made = replace(
@@ -145,8 +152,9 @@ def addresses_of(endpoint: EndpointSettings) -> Sequence[str]:
     return [text for text in (endpoint.ipv4, endpoint.ipv6) if text]
 
 
-def _mac(wanted: EndpointSettings, address: Address | None) -> str:
-    if wanted.mac_wanted:
+def _mac(wanted: EndpointSettings, address: Address | None, driver: str) -> str:
+    # On an overlay network every host reckons the MAC from the address.
+    if wanted.mac_wanted and driver != "overlay":
         digits = wanted.mac_wanted.lower().replace("-", ":")
         parts = digits.split(":")
         good = len(parts) == 6 and all(len(p) == 2 for p in parts)

@@ -4,6 +4,7 @@
     publish      (address, protocol, port) -> container, for what comes in and what the host sends
     postrouting  masquerade, only where an answer would not find its way back
     forward      bridges are apart; what is published is open; internal stays inside
+    input        on overlay networks the host is not there, but for answers to what it asked
 
 The whole table can be written again over itself at any time in one transaction, without a
 published port being closed for an instant: chains are emptied and refilled, maps are left alone.
@@ -26,6 +27,8 @@ _SETS = {
     "natted": "type ifname",
     "same": "type ifname . ifname",
     "apart": "type ifname",
+    "overlay": "type ifname",
+    "mesh": "type ifname",
 }
 # Published containers, each as (address, address): who speaks to itself by a published port.
 _SELVES = {"self4": "type ipv4_addr . ipv4_addr", "self6": "type ipv6_addr . ipv6_addr"}
@@ -67,6 +70,9 @@ _CHAINS = {
             "ip saddr . ip daddr @self4 masquerade",
             "ip6 saddr . ip6 daddr @self6 masquerade",
             "iifname @natted oifname != @bridges masquerade",
+            # Into the cluster's ingress network clients come with their own address, but that of a
+            # container means something on this host only.
+            "iifname @bridges oifname @mesh masquerade",
         ),
     ),
     "forward": (
@@ -79,12 +85,18 @@ _CHAINS = {
             "iifname @internal drop",
             "oifname @internal drop",
             "ct state established,related accept",
+            # A task answers by the ingress network; it goes out by another.
+            "iifname @mesh drop",
             "oifname @bridges ct status dnat accept",
             "oifname @bridges drop",
         ),
     ),
+    "input": (
+        "type filter hook input priority filter - 1",
+        ("iifname @overlay ct state established,related accept", "iifname @overlay drop"),
+    ),
 }
-_ORDER = ("guard", "publish", "prerouting", "output", "postrouting", "forward")
+_ORDER = ("guard", "publish", "prerouting", "output", "postrouting", "forward", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,10 @@ class Segment:
     internal: bool = False
     masquerade: bool = True
     icc: bool = True
+    overlay: bool = False
+    """The bridge is a node's end of a cluster's network."""
+    mesh: bool = False
+    """It is the ingress network."""
 
     def sets(self) -> dict[str, str]:
         """Set -> this bridge's element of it."""
@@ -106,6 +122,10 @@ class Segment:
             found["natted"] = name
         if not self.icc:
             found["apart"] = name
+        if self.overlay:
+            found["overlay"] = name
+        if self.mesh:
+            found["mesh"] = name
         return found
 
 

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
@@ -26,6 +26,7 @@ from sampan.kernel import netns
 from sampan.kernel.nft import Nft, NftError
 from sampan.network import etc
 from sampan.network.contract import ContainerNet, Sandbox
+from sampan.network.overlay.plan import Zone
 from sampan.network.worker import Worker
 from sampan.store.records import EndpointSettings
 
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.05, 0.2, 1.0, 5.0)
 _START_WITHIN_S = 20.0
+_NAMES_A_PACKET = 400
+"""A name with ten addresses is some 200 bytes; a packet may have 200,000."""
 
 
 class Names:
@@ -44,6 +47,8 @@ class Names:
         self._wanted: dict[str, tuple[Sandbox, tuple[str, ...]]] = {}
         self._served: set[str] = set()
         self._endpoints: dict[tuple[str, str], list[object]] = {}
+        self._zones: dict[str, tuple[str, Zone]] = {}
+        """Network id -> its name, and the cluster's names on it."""
         self._connecting = asyncio.Lock()
         self._stopping = False
 
@@ -84,6 +89,26 @@ class Names:
         if self._endpoints.pop((container_id, network_id), None) is not None:
             self._send({"op": "leave", "sandbox": container_id, "network": network_id})
 
+    def cluster(self, network_id: str, network_name: str, zone: Zone | None) -> None:
+        """The cluster's names on a network, from now on; None: none. They come before what the
+        containers on it are called."""
+        known = self._zones.get(network_id)
+        if zone is None:
+            self._zones.pop(network_id, None)
+            if known is not None:
+                self._send({"op": "unzone", "network": network_id})
+            return
+        if known == (network_name, zone):
+            return
+        self._zones[network_id] = (network_name, zone)
+        before = known[1] if known is not None and known[0] == network_name else None
+        for told in _zone_messages(network_id, network_name, before, zone):
+            self._send(told)
+
+    def clustered(self) -> set[str]:
+        """Networks that have names of the cluster."""
+        return set(self._zones)
+
     def close(self, container_id: str) -> None:
         """Idempotent."""
         for key in [key for key in self._endpoints if key[0] == container_id]:
@@ -115,6 +140,9 @@ class Names:
             self._send({"op": "begin"})
             for (container_id, network_id), told in self._endpoints.items():
                 self._send(_join(container_id, network_id, told))
+            for network_id, (network_name, zone) in self._zones.items():
+                for message in _zone_messages(network_id, network_name, None, zone):
+                    self._send(message)
             self._send({"op": "commit"})
             for container_id in self._served - set(self._wanted):
                 self._send({"op": "close", "sandbox": container_id})
@@ -215,6 +243,30 @@ class Names:
 
 def _join(container_id: str, network_id: str, told: list[object]) -> dict[str, object]:
     return {"op": "join", "sandbox": container_id, "network": network_id, "endpoint": told}
+
+
+def _zone_messages(
+    network_id: str, network_name: str, old: Zone | None, new: Zone
+) -> Iterator[dict[str, object]]:
+    """What makes ``old`` (None: whatever there was) into ``new``, in packets that the kernel
+    takes; the server heeds them all at the last."""
+    before = old or Zone()
+    forward = {n: list(a) for n, a in new.forward.items() if before.forward.get(n) != a}
+    forward |= {name: [] for name in before.forward.keys() - new.forward.keys()}
+    reverse = {a: n for a, n in new.reverse.items() if before.reverse.get(a) != n}
+    reverse |= dict.fromkeys(before.reverse.keys() - new.reverse.keys(), "")
+    parts: list[tuple[str, object]] = [*forward.items(), *reverse.items()]
+    for start in range(0, max(len(parts), 1), _NAMES_A_PACKET):
+        chunk = parts[start : start + _NAMES_A_PACKET]
+        yield {
+            "op": "zone",
+            "network": network_id,
+            "name": network_name,
+            "anew": old is None and start == 0,
+            "forward": {key: value for key, value in chunk if isinstance(value, list)},
+            "reverse": {key: value for key, value in chunk if isinstance(value, str)},
+            "last": start + _NAMES_A_PACKET >= len(parts),
+        }
 
 
 def _try(path: str) -> socket.socket | None:

@@ -33,9 +33,14 @@ from sampan.network.contract import (
 from sampan.network.drivers.bridge import BridgeDriver, Options, give_default_route, segment_of
 from sampan.network.drivers.driver import Driver
 from sampan.network.drivers.null import NullDriver
+from sampan.network.drivers.overlay import OverlayDriver
 from sampan.network.firewall import Firewall
+from sampan.network.firewall import Segment as Bridge
+from sampan.network.gateway import Gateway
 from sampan.network.ipam import parse_subnet
 from sampan.network.names import Names
+from sampan.network.overlay.dataplane import HostOverlay
+from sampan.network.overlay.spaces import Place
 from sampan.network.ports import parse_wishes
 from sampan.network.publishing import Publisher
 from sampan.network.reaper import Reaper
@@ -82,6 +87,11 @@ class HostNetworks:
         self._publisher = Publisher(worker, self._firewall, tasks)
         self._names = Names(config, clock, worker, tasks)
         self._creating = asyncio.Lock()
+        self.overlay = HostOverlay(
+            config, worker, self._firewall, self._names, tasks, self._overlay_places
+        )
+        self._drivers["overlay"] = OverlayDriver(config, worker, self._firewall, self.overlay)
+        self._gateway = Gateway(config, worker, bridge, self.create)
 
     # -- segments
 
@@ -133,6 +143,9 @@ class HostNetworks:
         if book is not None:
             for network_id, endpoint in book.endpoints.items():
                 self._bury(network_id, container_id, endpoint)
+            if book.way_out is not None:
+                self._bury(self._gateway.id, container_id, book.way_out)
+            self.overlay.closed(container_id)
         path = self._path(container_id)
         await self._worker.run(lambda: netns.delete(path))
 
@@ -158,13 +171,23 @@ class HostNetworks:
                 await self._reaper.settled()
             if driver.has_addresses:
                 undo.push_async_callback(self._worker.run, lambda: self._delete_link(veth))
+                if default_route and network.driver != "overlay":
+                    await self._gateway.retire(book)
                 await self._worker.run(
                     lambda: driver.join(sandbox.path, network, made, default_route=default_route)
                 )
-            if default_route:
+            if network.driver == "overlay":
+                await self._join_cluster(book, network)
+            elif default_route:
                 book.default_route = network.id
             undo.pop_all()
         return made
+
+    async def _join_cluster(self, book: SandboxBook, network: Network) -> None:
+        """A way out, and what the cluster says, before the process runs."""
+        if not network.internal:
+            await self._gateway.enter(book)
+        await self.overlay.joined(self._place(book))
 
     async def detach(self, sandbox: Sandbox, network: Network, endpoint: EndpointSettings) -> None:
         container_id = sandbox.container_id
@@ -177,10 +200,15 @@ class HostNetworks:
         if held is None:
             return
         self._bury(network.id, container_id, held)
+        if network.driver == "overlay":
+            await self._leave_cluster(book)
         await self._reaper.settled()
-        if book.default_route == network.id:
+        if book.default_route in (network.id, ""):
             book.default_route = ""
-            for other_id, other in book.endpoints.items():
+            others = dict(book.endpoints)
+            if book.way_out is not None:
+                others[self._gateway.id] = book.way_out
+            for other_id, other in others.items():
                 if other.gateway or other.ipv6_gateway:
                     book.default_route = other_id
                     await self._worker.run(
@@ -189,6 +217,17 @@ class HostNetworks:
                         )
                     )
                     break
+
+    async def _leave_cluster(self, book: SandboxBook) -> None:
+        place = self._place(book)
+        if book.way_out is not None and not any(
+            not self._segments[network_id].network.internal for network_id in place.endpoints
+        ):
+            self._bury(self._gateway.id, book.sandbox.container_id, book.way_out)
+            book.way_out = None
+            if book.default_route == self._gateway.id:
+                book.default_route = ""
+        await self.overlay.joined(place)
 
     # -- ports
 
@@ -199,6 +238,12 @@ class HostNetworks:
         network: Network,
         wanted: dict[str, tuple[PortBinding, ...]],
     ) -> tuple[PublishedPort, ...]:
+        if network.driver == "overlay":
+            # From the host a container of the cluster is reached by its way out.
+            way_out, segment = self._book(sandbox).way_out, self._gateway.segment
+            if way_out is None or segment is None:
+                return ()
+            endpoint, network = way_out, segment.network
         if network.driver != "bridge" or network.internal:
             return ()
         default_ip = Options.of(network).host_binding
@@ -257,8 +302,12 @@ class HostNetworks:
 
     async def start(self, networks: Sequence[Network]) -> None:
         self._config.paths.netns.mkdir(parents=True, exist_ok=True, mode=0o711)
+        gateway = await self._worker.run(self._gateway.find)
         for network in networks:
             self._segments[network.id] = Segment.of(network)
+        if gateway is not None:
+            self._segments[gateway.id] = self._gateway.adopt(gateway)
+            networks = [*networks, gateway]
         await self._worker.run(lambda: self._make_true(networks))
 
     def _make_true(self, networks: Sequence[Network]) -> None:
@@ -268,7 +317,7 @@ class HostNetworks:
                 sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
         bridges = [network for network in networks if network.bridge]
         if self._firewall is not None:
-            self._firewall.install([segment_of(network) for network in bridges])
+            self._firewall.install([self._bridge_of(network) for network in bridges])
             self._firewall.let_through()
         for network in networks:
             self._driver(network.driver).ensure(network)
@@ -301,18 +350,21 @@ class HostNetworks:
                 if books.is_user_defined(segment.network):
                     self._names.expect(sandbox, container)
                     self._names.join(container.container_id, endpoint, called)
-            ports.append((container.container_id, tuple(book.endpoints.values()), published))
+            if self._place(book).endpoints:
+                await self._gateway.restore(book)
+            ways = (*book.endpoints.values(), *filter(None, (book.way_out,)))
+            ports.append((container.container_id, ways, published))
         await self._publisher.restore(ports)
+        await self.overlay.restore()
         await self._names.settle(set(self._books))
         interfaces = {
             self._config.instance.veth(endpoint.endpoint_id)
             for book in self._books.values()
-            for endpoint in book.endpoints.values()
+            for endpoint in (*book.endpoints.values(), *filter(None, (book.way_out,)))
         }
         bridges = {s.network.bridge for s in self._segments.values() if s.network.bridge}
-        await in_thread(
-            sweep, self._config, keep=interfaces | bridges, sandboxes=frozenset(self._books)
-        )
+        keep = interfaces | bridges | self.overlay.interfaces()
+        await in_thread(sweep, self._config, keep=keep, sandboxes=frozenset(self._books))
 
     async def stop(self) -> None:
         await self._reaper.settled()
@@ -329,9 +381,28 @@ class HostNetworks:
         if driver is None:
             raise Unsupported(
                 f"could not find plugin {name} in v1 plugin registry: plugin not found; "
-                "available network drivers: bridge, host, none"
+                "available network drivers: bridge, host, none, overlay"
             )
         return driver
+
+    def _place(self, book: SandboxBook) -> Place:
+        """What the overlay must know of a container."""
+        endpoints = {
+            network_id: endpoint
+            for network_id, endpoint in book.endpoints.items()
+            if (segment := self._segments.get(network_id)) is not None
+            and segment.network.driver == "overlay"
+        }
+        return Place(book.sandbox.container_id, book.sandbox.path, endpoints)
+
+    def _overlay_places(self) -> list[Place]:
+        every = [self._place(book) for book in self._books.values()]
+        return [place for place in every if place.endpoints]
+
+    def _bridge_of(self, network: Network) -> Bridge:
+        if network.driver == "overlay":
+            return self.overlay.segment(network.id, ingress=network.ingress)
+        return segment_of(network)
 
     def _segment(self, network: Network) -> Segment:
         segment = self._segments.get(network.id)

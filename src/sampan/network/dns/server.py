@@ -9,6 +9,8 @@ goes on with what it knows when the daemon is gone.
     close   sandbox                             ready
     join    sandbox, network, what it is called
     leave   sandbox, network
+    zone    network, the cluster's names on it: changes, heeded when the last packet of them is here
+    unzone  network
     begin ... commit   the whole truth, at once
     bye     the daemon stops: end when no sandbox is left
 """
@@ -24,6 +26,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from itertools import cycle
+from typing import cast
 
 from sampan.network.dns import message
 from sampan.network.dns.forward import Forwarder, Reply
@@ -149,6 +152,17 @@ class Server:
                 self._table.join(name, network, endpoint)
             case {"op": "leave", "sandbox": str(name), "network": str(network)}:
                 self._table.leave(name, network)
+            case {"op": "zone", "network": str(network), "forward": dict(forward)}:
+                self._table.zone(
+                    network,
+                    str(told["name"]),
+                    forward,
+                    cast(dict[str, str], told["reverse"]),
+                    anew=bool(told["anew"]),
+                    last=bool(told["last"]),
+                )
+            case {"op": "unzone", "network": str(network)}:
+                self._table.unzone(network)
             case {"op": "begin"}:
                 self._table.begin()
             case {"op": "commit"}:

@@ -4,6 +4,9 @@ A name belongs to a network; a sandbox sees the names of the networks it is on, 
 spellings: as such, with the network's name behind it, and by its own links. Several endpoints with
 one name are all answered, in turn first.
 
+A cluster's names are told apart: service names and members, a zone a network. They come before what
+containers are called, so that a service's name is its virtual address and nothing else.
+
 Each network's map is replaced, never changed: a reader that holds one has a consistent picture.
 The whole is replaced as well, between ``begin`` and ``commit``: until then questions are answered
 from what was true before, so that a daemon that comes back and tells everything again, in as many
@@ -36,12 +39,26 @@ class _Zone(NamedTuple):
     reverse: dict[str, str]
 
 
+class _ClusterZone:
+    """A cluster's names on one network, without the network's behind them."""
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self.forward: dict[str, tuple[str, ...]] = {}
+        self.reverse: dict[str, str] = {}
+
+    def lookup(self, name: str) -> tuple[str, ...]:
+        return self.forward.get(name) or self.forward.get(name.removesuffix(self.suffix), ())
+
+
 class _Books:
     def __init__(self) -> None:
         self.endpoints: dict[str, dict[str, Endpoint]] = {}
         """By network and sandbox."""
         self.networks_of: dict[str, set[str]] = {}
         self.zones: dict[str, _Zone] = {}
+        self.cluster: dict[str, _ClusterZone] = {}
+        self.arriving: dict[str, _ClusterZone] = {}
 
 
 class Table:
@@ -83,12 +100,59 @@ class Table:
             books.endpoints.get(network, {}).pop(sandbox, None)
             self._rebuild(network)
 
+    def zone(
+        self,
+        network: str,
+        network_name: str,
+        forward: dict[str, list[str]],
+        reverse: dict[str, str],
+        *,
+        anew: bool,
+        last: bool,
+    ) -> None:
+        """Change a cluster's names on a network, in as many calls as it takes: questions are
+        answered from what was true before until the ``last``.
+
+        Args:
+            forward: name -> addresses, none: no such name any more.
+            reverse: address -> name, empty: none any more.
+            anew: forget what is there; on the first call.
+        """
+        books = self._next or self._now
+        coming = books.arriving.get(network)
+        if coming is None or anew:
+            coming = _ClusterZone("." + network_name.lower())
+            known = books.cluster.get(network)
+            if known is not None and not anew:
+                coming.forward, coming.reverse = dict(known.forward), dict(known.reverse)
+            books.arriving[network] = coming
+        for name, addresses in forward.items():
+            if addresses:
+                coming.forward[name] = tuple(addresses)
+            else:
+                coming.forward.pop(name, None)
+        for address, name in reverse.items():
+            pointer = message.reverse_name(address)
+            if name:
+                coming.reverse[pointer] = f"{name}.{network_name}"
+            else:
+                coming.reverse.pop(pointer, None)
+        if last:
+            books.cluster[network] = books.arriving.pop(network)
+
+    def unzone(self, network: str) -> None:
+        """Idempotent."""
+        books = self._next or self._now
+        books.cluster.pop(network, None)
+        books.arriving.pop(network, None)
+
     def lookup(self, sandbox: str, name: str) -> tuple[str, ...]:
         """Addresses of ``name`` as this sandbox sees it; empty: it is none of ours."""
         found: list[str] = []
         for network in sorted(self._now.networks_of.get(sandbox, ())):
             zone = self._now.zones[network]
-            found += zone.forward.get(name, ())
+            cluster = self._now.cluster.get(network)
+            found += (cluster.lookup(name) if cluster else ()) or zone.forward.get(name, ())
             for target, alias in self._now.endpoints[network][sandbox].links:
                 if alias.lower() == name:
                     found += zone.forward.get(target.lower(), ())
@@ -96,6 +160,9 @@ class Table:
 
     def reverse(self, sandbox: str, name: str) -> str:
         for network in self._now.networks_of.get(sandbox, ()):
+            cluster = self._now.cluster.get(network)
+            if cluster and (told := cluster.reverse.get(name)):
+                return told
             if told := self._now.zones[network].reverse.get(name):
                 return told
         return ""

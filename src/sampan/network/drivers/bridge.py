@@ -251,13 +251,13 @@ class BridgeDriver:
         try:
             if not options.icc:
                 host.do(netlink.isolate_port(veth))
-            netns.run_inside(sandbox, lambda: _configure(endpoint, default_route))
+            netns.run_inside(sandbox, lambda: configure(endpoint, default_route=default_route))
         except BaseException:
             host.request(netlink.delete_link(veth))
             raise
 
 
-def _configure(endpoint: EndpointSettings, default_route: bool) -> None:
+def configure(endpoint: EndpointSettings, *, default_route: bool) -> None:
     """In the sandbox: one send for everything."""
     index = index_of(endpoint.interface)
     if endpoint.ipv6:

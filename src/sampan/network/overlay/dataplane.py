@@ -1,0 +1,379 @@
+"""``Overlay`` on this host: views in, kernel and names true to them.
+
+    apply:  write down -> tunnels and entries of the new -> maps of containers -> published ports
+            -> names -> connections to who has left -> entries and tunnels of the old
+
+In this order: whoever is told an address can reach it, and whoever can be reached no more is told
+to nobody. The kernel's part runs on the network's worker thread, a namespace at a time, so that a
+container's start never waits for more than one step of it. Each step compares with what the kernel
+was told before; a view in which nothing has changed costs the comparison.
+
+A container that joins is programmed from the newest view before its process runs; a view that
+comes after it programs it again. What the worker does is in one order, so the last word is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import logging
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import msgspec
+
+from sampan.aio import Tasks, in_thread
+from sampan.config import DaemonConfig
+from sampan.errors import SampanError, Unavailable
+from sampan.kernel.nft import Nft, NftError
+from sampan.network.firewall import Firewall, Segment
+from sampan.network.names import Names
+from sampan.network.overlay import rules
+from sampan.network.overlay.contract import DataPlaneView, IngressNode, OverlayNetwork
+from sampan.network.overlay.plan import Departed, Mesh, NetworkPlan, Planner, departed
+from sampan.network.overlay.spaces import Place, Spaces, forget_flows
+from sampan.network.overlay.tunnels import (
+    OVERHEAD,
+    End,
+    Tunnels,
+    bridge_name,
+    underlay_mtu,
+)
+from sampan.network.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FILE = "overlay.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What is to be: a view and what it means."""
+
+    view: DataPlaneView
+    plans: dict[str, NetworkPlan]
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        return frozenset(node.ipv4 for node in self.view.ingress_nodes)
+
+
+class HostOverlay:
+    """Fulfils ``Overlay``."""
+
+    def __init__(
+        self,
+        config: DaemonConfig,
+        worker: Worker,
+        firewall: Firewall | None,
+        names: Names,
+        tasks: Tasks,
+        places: Callable[[], Iterable[Place]],
+    ) -> None:
+        """Args:
+        places: the containers of this node that are on overlay networks, as they are now.
+        """
+        self._config, self._worker, self._firewall = config, worker, firewall
+        self._names, self._tasks, self._places = names, tasks, places
+        self._file = config.paths.root / FILE
+        self._table = f"{config.instance.table}-mesh"
+        self._planner = Planner()
+        self._applied = DataPlaneView()
+        self._aim = _Aim(DataPlaneView(), {})
+        self._done: dict[str, NetworkPlan] = {}
+        """What the last ``apply`` has aimed at, whether it came through or not."""
+        self._lock = asyncio.Lock()
+        # On the worker's thread only.
+        self._tunnels = Tunnels(config)
+        self._spaces = Spaces(self._close_later)
+        self._mesh: Mesh | None = None
+        self._let_through: set[str] = set()
+        """Networks that the firewall knows."""
+        self._closing: list[Nft] = []
+
+    # -- the contract
+
+    @property
+    def applied(self) -> DataPlaneView:
+        return self._applied
+
+    async def apply(self, view: DataPlaneView) -> None:
+        async with self._lock:
+            await in_thread(self._write, view)
+            await self._reach(view)
+
+    async def leave(self) -> None:
+        async with self._lock:
+            # First: who is killed from here on forgets the cluster at the next start.
+            self._file.unlink(missing_ok=True)
+            await self._reach(DataPlaneView())
+            failed = _Failures()
+            for place in self._places():
+                await failed.run(self._worker, functools.partial(self._spaces.clear, place))
+            await failed.run(self._worker, self._remove_mesh)
+            await self._close()
+            failed.tell()
+
+    # -- for the host's networks
+
+    def interfaces(self) -> set[str]:
+        """The names of everything that belongs to the view's networks."""
+        return self._tunnels.names({network.id for network in self._aim.view.networks})
+
+    def holds(self, network_id: str) -> bool:
+        """Whether the view has this network."""
+        return network_id in self._aim.plans
+
+    def is_mesh(self, network_id: str) -> bool:
+        plan = self._aim.plans.get(network_id)
+        return plan is not None and plan.network.ingress
+
+    def mtu(self, network_id: str) -> int:
+        """On the worker's thread: of a container's interface; 0 if unknown yet."""
+        return self._tunnels.mtu(network_id)
+
+    @property
+    def tunnels(self) -> Tunnels:
+        """For the driver, on the worker's thread."""
+        return self._tunnels
+
+    async def joined(self, place: Place) -> None:
+        """A container has been attached: program its namespace, before its process runs.
+
+        Raises:
+            OSError, NftError
+        """
+        aim = self._aim
+
+        def program() -> None:
+            self._spaces.program(place, aim.plans, aim.nodes, fresh=True)
+
+        await self._worker.run(program)
+        if aim is not self._aim:
+            await self.joined(place)
+        await self._close()
+
+    def closed(self, container_id: str) -> None:
+        """A container's namespace has gone."""
+        self._tasks.spawn(
+            self._worker.run(lambda: self._spaces.forget(container_id)),
+            name="network/overlay/forget",
+        )
+
+    async def restore(self) -> None:
+        """After a restart of the daemon: everything as the last view says, with whatever is in
+        the kernel already. Without a view nothing of a cluster stays."""
+        async with self._lock:
+            view = await in_thread(self._read)
+            if view is None:
+                await self._worker.run(self._remove_mesh)
+                return
+            try:
+                await self._reach(view)
+            except Unavailable as error:
+                # The agent's first view does the rest.
+                log.error("the overlay networks are not as they should be: %s", error)
+
+    # -- the way there
+
+    async def _reach(self, view: DataPlaneView) -> None:
+        plans = self._planner.plan(view)
+        self._aim = aim = _Aim(view, plans)
+        left = departed(self._done, plans)
+        self._done = plans
+        failed = _Failures()
+        mtu = 0
+        if view.networks:
+            mtu = await self._worker.run(
+                lambda: underlay_mtu(self._worker.netlink, view.node_address)
+            )
+        for network_id, plan in plans.items():
+            # Looked at anew each time: a container may have come while we waited.
+            living = self._here().get(network_id, frozenset())
+            await failed.run(self._worker, functools.partial(self._open, view, plan, mtu, living))
+        for place in self._places():
+            program = functools.partial(self._spaces.program, place, aim.plans, aim.nodes)
+            await failed.run(self._worker, program, gone_is_fine=True)
+        await failed.run(self._worker, lambda: self._publish(plans))
+        for network_id, plan in plans.items():
+            if not plan.network.ingress:
+                self._names.cluster(network_id, plan.network.name, plan.zone)
+        for network_id in self._names.clustered() - plans.keys():
+            self._names.cluster(network_id, "", None)
+        if left:
+            self._tasks.spawn(self._forget_flows(left), name="network/overlay/flows")
+        here = self._here()
+        for network_id, plan in plans.items():
+
+            def drop(network_id: str = network_id, plan: NetworkPlan = plan) -> None:
+                if network_id in self._tunnels.networks():
+                    self._tunnels.drop_entries(
+                        self._worker.netlink, network_id, plan, here.get(network_id, frozenset())
+                    )
+
+            await failed.run(self._worker, drop)
+        await failed.run(self._worker, lambda: self._withdraw(aim, here))
+        await self._close()
+        failed.tell()
+        self._applied = view
+
+    def _open(self, view: DataPlaneView, plan: NetworkPlan, mtu: int, here: frozenset[str]) -> None:
+        """A network's bridge, tunnel and entries. On the worker."""
+        link, network = self._worker.netlink, plan.network
+        self._tunnels.ensure(link, _end(view, network, mtu))
+        if self._firewall is not None and network.id not in self._let_through:
+            self._firewall.add_segment(self.segment(network.id, ingress=network.ingress))
+            self._firewall.let_through()
+            self._let_through.add(network.id)
+        self._tunnels.add_entries(link, network.id, plan, here)
+
+    def segment(self, network_id: str, *, ingress: bool) -> Segment:
+        """What the firewall knows of an overlay network's bridge."""
+        return Segment(
+            bridge_name(self._config, network_id),
+            internal=not ingress,
+            masquerade=False,
+            overlay=True,
+            mesh=ingress,
+        )
+
+    def _publish(self, plans: dict[str, NetworkPlan]) -> None:
+        """The mesh's rules. On the worker."""
+        wanted: Mesh = {}
+        for plan in plans.values():
+            wanted |= plan.mesh
+        if self._mesh == wanted or (self._mesh is None and not wanted and not plans):
+            return
+        if self._firewall is None:
+            if wanted:
+                log.warning("ports are not published on this node: the firewall is switched off")
+            return
+        nft = self._worker.nft
+        text = rules.mesh(self._table, self._mesh, wanted)
+        if self._mesh is None:
+            try:
+                nft.run(text)
+            except NftError:
+                nft.run(rules.without([("ip", self._table)], text))
+        elif text:
+            self._mesh = None  # unless it comes through
+            nft.run(text)
+        self._mesh = wanted
+
+    def _withdraw(self, aim: _Aim, here: dict[str, frozenset[str]]) -> None:
+        """Networks that the view has no more. On the worker."""
+        link = self._worker.netlink
+        for network_id in self._tunnels.networks() - aim.plans.keys():
+            if here.get(network_id):
+                # The containers will follow; until then they reach their neighbours.
+                continue
+            self._let_through.discard(network_id)
+            if self._firewall is not None:
+                for ingress in (False, True):
+                    self._firewall.remove_segment(self.segment(network_id, ingress=ingress))
+            self._tunnels.remove(link, network_id)
+
+    def _remove_mesh(self) -> None:
+        """On the worker."""
+        self._mesh = None
+        nft = self._worker.nft
+        found = nft.query("list tables ip")
+        if any(item.get("table", {}).get("name") == self._table for item in found):
+            nft.run(rules.without([("ip", self._table)]))
+
+    async def _forget_flows(self, left: dict[str, Departed]) -> None:
+        """After the maps have changed: nothing new leads to who has left."""
+        try:
+            for network_id in left:
+                if self.is_mesh(network_id):
+                    await self._worker.run(functools.partial(forget_flows, left[network_id]))
+            for place in self._places():
+                mine = [left[network_id] for network_id in place.endpoints if network_id in left]
+                for departed in mine:
+                    with suppress(FileNotFoundError):
+                        await self._worker.run(
+                            functools.partial(self._spaces.forget_flows, place, departed)
+                        )
+        except OSError as error:
+            log.error("connections to members that have left stay: %s", error)
+
+    def _here(self) -> dict[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for place in self._places():
+            for network_id, endpoint in place.endpoints.items():
+                found.setdefault(network_id, set()).add(endpoint.ipv4)
+        return {network_id: frozenset(addresses) for network_id, addresses in found.items()}
+
+    # -- contexts that may wait
+
+    def _close_later(self, nft: Nft) -> None:
+        self._closing.append(nft)
+
+    async def _close(self) -> None:
+        closing, self._closing = self._closing, []
+        if closing:
+
+            def close() -> None:
+                for nft in closing:
+                    nft.close()
+
+            self._tasks.spawn(in_thread(close), name="network/overlay/close")
+
+    # -- the file
+
+    def _write(self, view: DataPlaneView) -> None:
+        new = self._file.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(view))
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(self._file)
+
+    def _read(self) -> DataPlaneView | None:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=DataPlaneView)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            log.error("%s is unreadable and is left aside: %s", self._file, error)
+            return None
+
+
+class _Failures:
+    """Tries every step; tells at the end."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+
+    async def run(
+        self, worker: Worker, fn: Callable[[], object], *, gone_is_fine: bool = False
+    ) -> None:
+        try:
+            await worker.run(fn)
+        except FileNotFoundError as error:
+            if not gone_is_fine:
+                self._said.append(str(error))
+        except (OSError, SampanError) as error:
+            self._said.append(str(error))
+
+    def tell(self) -> None:
+        if self._said:
+            raise Unavailable("; ".join(dict.fromkeys(self._said)))
+
+
+def _end(view: DataPlaneView, network: OverlayNetwork, underlay: int) -> End:
+    mine: IngressNode | None = None
+    if network.ingress:
+        mine = next((n for n in view.ingress_nodes if n.node_id == view.node_id), None)
+    return End(
+        network.id,
+        network.vni,
+        view.node_address,
+        view.vxlan_port,
+        network.mtu or underlay - OVERHEAD,
+        mine.ipv4 if mine else "",
+        ipaddress.ip_network(network.subnet).prefixlen,
+    )

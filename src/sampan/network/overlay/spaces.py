@@ -1,0 +1,206 @@
+"""Containers' namespaces: virtual addresses, and a task's way back through the mesh. Blocking.
+
+A namespace's nftables context is made for one change and closed by another thread: the kernel lets
+a netlink socket that has deleted anything go only after a grace period (14 ms), and a context that
+is kept costs up to 700 KB. So a change takes 0.7 ms of the worker, whatever the kernel has to
+tidy up after it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sampan.kernel import conntrack, netns, sysctl, tunnel
+from sampan.kernel.conntrack import NETLINK_NETFILTER, Flow
+from sampan.kernel.netlink import Netlink, index_of
+from sampan.kernel.nft import Nft, NftError
+from sampan.network.overlay import rules
+from sampan.network.overlay.plan import Balance, Departed, NetworkPlan
+from sampan.store.records import EndpointSettings
+
+log = logging.getLogger(__name__)
+
+ROUTE_TABLE, RULE_PRIORITY = 2377, 100
+NOBODY, NOBODYS_MAC = "169.254.23.77", "02:42:00:00:00:00"
+"""A neighbour whom nobody is: replies are routed to it, and get their real MAC at the very end."""
+TCP, UDP = 6, 17
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A container of this node that is on overlay networks."""
+
+    container_id: str
+    path: Path
+    endpoints: dict[str, EndpointSettings]
+    """By network id; overlay networks only."""
+
+
+@dataclass
+class _Told:
+    """What a namespace has been told; None: nothing, or nobody remembers."""
+
+    balance: Balance | None = None
+    nodes: frozenset[str] | None = None
+
+
+@dataclass
+class Spaces:
+    """Everything here runs on the network's worker thread."""
+
+    close_later: Callable[[Nft], None]
+    """Close this context, on another thread."""
+    _told: dict[str, _Told] = field(default_factory=dict)
+
+    def program(
+        self,
+        place: Place,
+        plans: dict[str, NetworkPlan],
+        nodes: frozenset[str],
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Make the namespace true to the plans.
+
+        Args:
+            nodes: ingress addresses of the cluster's nodes.
+            fresh: a new namespace: nothing is there that an earlier daemon has left.
+
+        Raises:
+            OSError, NftError
+        """
+        on = [plans[network_id] for network_id in place.endpoints if network_id in plans]
+        balance = {vip: members for plan in on for vip, members in plan.balance.items()}
+        through = next((p for p in on if p.network.ingress), None)
+        told = self._told.get(place.container_id)
+        known = told or _Told()
+        if through is None:
+            known.nodes = None  # the interface has gone, and the egress chain with it
+        serve = bool(balance or known.balance) and known.balance != balance
+        answer = through is not None and known.nodes != nodes
+        if told is None and not fresh and not serve:
+            serve = True  # an earlier daemon may have left what is not true any more
+        if not serve and not answer:
+            self._told[place.container_id] = known
+            return
+        mine = place.endpoints[through.network.id] if through is not None else None
+
+        def inside() -> None:
+            nft = Nft()
+            try:
+                if serve:
+                    text = rules.services(known.balance, balance)
+                    _apply(nft, text, (("ip", rules.TABLE),) if known.balance is None else ())
+                if answer and mine is not None:
+                    if known.nodes is None:
+                        _lead_back(mine.interface)
+                    text = rules.ingress(mine.interface, mine.ipv4, known.nodes, nodes)
+                    tables = (("ip", rules.INGRESS), ("netdev", rules.INGRESS))
+                    _apply(nft, text, tables if known.nodes is None else ())
+            except NftError:
+                # Somebody else was at it: from nothing, the next time.
+                self._told.pop(place.container_id, None)
+                raise
+            finally:
+                self.close_later(nft)
+
+        netns.run_inside(place.path, inside)
+        self._told[place.container_id] = _Told(
+            balance if serve else known.balance, nodes if answer else known.nodes
+        )
+
+    def clear(self, place: Place) -> None:
+        """Nothing of the cluster is left in the namespace. Idempotent. Raises OSError, NftError."""
+        self._told.pop(place.container_id, None)
+
+        def inside() -> None:
+            nft = Nft()
+            try:
+                nft.run(
+                    rules.without(
+                        (
+                            ("ip", rules.TABLE),
+                            ("ip", rules.INGRESS),
+                            ("netdev", rules.INGRESS),
+                        )
+                    )
+                )
+            finally:
+                self.close_later(nft)
+
+        netns.run_inside(place.path, inside)
+
+    def forget(self, container_id: str) -> None:
+        """The namespace is gone, or another one has its name now."""
+        self._told.pop(container_id, None)
+
+    def forget_flows(self, place: Place, left: Departed) -> None:
+        """See ``forget_flows``. Raises OSError."""
+        netns.run_inside(place.path, lambda: forget_flows(left))
+
+
+def forget_flows(left: Departed) -> None:
+    """In the thread's namespace: connections that lead to nobody are taken up anew, by whoever
+    serves now, with the client's next packet.
+
+    - to a member that has gone: all. What is in the middle of a TCP connection is refused by the
+      new member, which tells the client at once what it would else learn in a quarter of an hour.
+    - to one that only serves no more: UDP, and TCP that has not been answered yet.
+
+    Raises:
+        OSError
+    """
+    if not conntrack.tracked():
+        return
+    with Netlink(NETLINK_NETFILTER) as link:
+        for address in left.gone:
+            conntrack.forget_answered_by(link, address, _translated)
+        for address in left.draining:
+            conntrack.forget_answered_by(link, address, _movable)
+
+
+def _translated(flow: Flow) -> bool:
+    return flow.translated
+
+
+def _movable(flow: Flow) -> bool:
+    return flow.translated and (flow.protocol == UDP or not flow.replied)
+
+
+def _apply(nft: Nft, text: str, tables: tuple[tuple[str, str], ...]) -> None:
+    if not text:
+        return
+    try:
+        nft.run(text)
+    except NftError:
+        if not tables:
+            raise
+        # There are tables of an earlier daemon. Not replaced at the first try: a deletion waits
+        # for a grace period.
+        nft.run(rules.without(tables, text))
+
+
+def _lead_back(interface: str) -> None:
+    """In a task's namespace: what bears the mark goes out by the ingress interface."""
+    index = index_of(interface)
+    # Clients' addresses are of anywhere: by the routes they would come in by another interface.
+    for name in ("all", interface):
+        sysctl.ensure(f"net/ipv4/conf/{name}/rp_filter", "0")
+    # A connection that is accepted is routed back by the mark from its first answer on (else it
+    # would announce the segment size of another interface), and so are refusals.
+    sysctl.ensure("net/ipv4/tcp_fwmark_accept", "1")
+    sysctl.ensure("net/ipv4/fwmark_reflect", "1")
+    with Netlink() as link:
+        tunnel.send(
+            link,
+            [
+                tunnel.neighbour(index, NOBODY, NOBODYS_MAC),
+                tunnel.table_route(ROUTE_TABLE, NOBODY, index),
+                tunnel.mark_rule(rules.MARK, ROUTE_TABLE, RULE_PRIORITY),
+            ],
+            accept=(errno.EEXIST,),
+        )

@@ -1,0 +1,1 @@
+"""The node's end of a session: tasks run here, as the cluster wants them."""

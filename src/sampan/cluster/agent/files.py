@@ -1,0 +1,87 @@
+"""What an agent remembers across restarts: its managers, its tasks and how they ended.
+
+No secret, no config and no password is in it: what needs them waits for a manager. Losing the
+newest change is harmless (containers tell what became of their tasks), a torn file is not: it is
+replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from sampan.aio import in_thread
+from sampan.cluster.dispatcher.messages import Assignment, ManagerAddress
+from sampan.cluster.records import ClusterNetwork, TaskStatus
+
+log = logging.getLogger(__name__)
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    managers: tuple[ManagerAddress, ...] = ()
+    tasks: tuple[Assignment, ...] = ()
+    statuses: dict[str, TaskStatus] = {}
+    networks: tuple[ClusterNetwork, ...] = ()
+
+
+class AgentFiles(Protocol):
+    async def load(self) -> Memory: ...
+    async def save(self, memory: Memory) -> None: ...
+    async def forget(self) -> None: ...
+
+
+class DiskFiles:
+    """``AgentFiles`` in one file, ``<directory>/agent.json``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "agent.json"
+
+    async def load(self) -> Memory:
+        return await in_thread(self._load)
+
+    async def save(self, memory: Memory) -> None:
+        """Raises: OSError."""
+        await in_thread(self._save, msgspec.json.encode(memory))
+
+    async def forget(self) -> None:
+        await in_thread(self._path.unlink, missing_ok=True)
+
+    def _load(self) -> Memory:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=Memory)
+        except FileNotFoundError:
+            return Memory()
+        except msgspec.DecodeError as error:
+            # Written by another version, or by hand. The managers know it all.
+            log.error("%s cannot be read, its managers will tell again: %s", self._path, error)
+            return Memory()
+
+    def _save(self, data: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = self._path.with_suffix(".new")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fdatasync(fd)
+        os.replace(temporary, self._path)
+
+
+class MemoryFiles:
+    """``AgentFiles`` of an agent whose memory need not outlive the process (simulations)."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    async def load(self) -> Memory:
+        return self.memory
+
+    async def save(self, memory: Memory) -> None:
+        self.memory = memory
+
+    async def forget(self) -> None:
+        self.memory = Memory()

@@ -41,16 +41,6 @@ class PageNotFound(errors.NotFound):
         super().__init__("page not found")
 
 
-class NotManager(errors.Unavailable):
-    """A cluster's endpoint on a host that is in no cluster."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" '
-            "to connect this node to swarm and try again."
-        )
-
-
 def status_of(error: BaseException) -> int:
     """HTTP status of an error: that of the nearest category among its classes."""
     for cls in type(error).__mro__:

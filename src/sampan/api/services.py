@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sampan.aio import Clock, Tasks
 from sampan.build.contract import Builder
+from sampan.cluster.node.contract import Membership
 from sampan.config import DaemonConfig
 from sampan.engine.contract import Engine
 from sampan.image.contract import Images, Snapshots
@@ -29,5 +30,7 @@ class Services:
     clock: Clock
     started_at: float
     """Seconds since the epoch."""
+    cluster: Membership | None = None
+    """None: this daemon can be in no cluster."""
     tasks: Tasks = field(default_factory=Tasks)
     """Requests that go on to their end when their client has hung up."""

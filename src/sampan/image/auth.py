@@ -101,7 +101,7 @@ def _token_request(challenge: Challenge, credentials: Credentials | None, scope:
         }
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         return Request(realm, "POST", kind, urlencode(form).encode())
-    query = {"scope": scope} | ({"service": service} if service else {})
+    query = ({"scope": scope} if scope else {}) | ({"service": service} if service else {})
     headers = {}
     if credentials is not None and credentials.username:
         query["account"] = credentials.username

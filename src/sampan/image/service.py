@@ -18,10 +18,12 @@ from sampan.image.contract import (
     Credentials,
     ImageConfig,
     Progress,
+    Reference,
     Removed,
     Report,
     Snapshots,
 )
+from sampan.image.distribution import Described, Distribution
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots, probe
 from sampan.image.pull import Puller
@@ -61,6 +63,7 @@ class ImageStore:
         self._clock = clock
         self._puller = Puller(registry, catalog, layers)
         self._pusher = Pusher(registry, layers, config.paths)
+        self._distribution = Distribution(registry)
 
     def get(self, ref: str) -> Image:
         return self._catalog.get(ref)
@@ -104,6 +107,18 @@ class ImageStore:
         """
         reference = parse(ref)
         return await self._pusher.push(reference, self._catalog.get(ref), credentials, report)
+
+    async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
+        """What ``reference`` is in its registry. Nothing is kept of it."""
+        return await self._distribution.describe(reference, auth)
+
+    async def login(self, server: str, credentials: Credentials | None) -> None:
+        """Whether the registry accepts them.
+
+        Raises:
+            Unauthorized, RegistryFailed
+        """
+        await self._distribution.login(server, credentials)
 
     async def load(
         self, archive_: AsyncIterator[bytes], *, report: Report = _silent

@@ -76,7 +76,7 @@ async def logs(call: Call) -> web.StreamResponse:
     now = call.services.clock.now()
     request = LogRequest(
         follow=call.flag("follow"),
-        tail=_tail(call.text("tail")),
+        tail=tail(call.text("tail")),
         since_ns=moments.parse_ns(call.text("since"), "since", now=now),
         until_ns=moments.parse_ns(call.text("until"), "until", now=now),
         stdout=stdout,
@@ -110,8 +110,8 @@ async def _send_logs(
         await response.write(error_frame(sentence_of(error)))
 
 
-def _tail(written: str) -> int | None:
-    """``all`` (also what is not a number, and what is negative) means everything."""
+def tail(written: str) -> int | None:
+    """A parameter of logs: ``all`` (also what is no number, or negative) means everything."""
     try:
         lines = int(written)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a registry says of an image, without pulling it."""
+"""What an image is, without pulling it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,35 @@ from aiohttp import web
 from sampan.api import credentials
 from sampan.api.call import Call
 from sampan.api.router import Route
+from sampan.api.types.images import DescriptorBody, DistributionBody, PlatformBody
 from sampan.errors import Unsupported
+from sampan.image.distribution import Describes
 from sampan.image.reference import parse
+
+
+def describer(call: Call) -> Describes:
+    """Who answers. Raises: Unsupported (images of a kind that cannot)."""
+    images = call.services.images
+    if not isinstance(images, Describes):
+        raise Unsupported("asking a registry about an image is not supported: pull it")
+    return images
 
 
 async def inspect(call: Call) -> web.Response:
     reference = parse(call.path["name"])
-    ask = getattr(call.services.images, "distribution", None)
-    if ask is None:
-        raise Unsupported("asking a registry about an image is not supported: pull it")
     login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
-    return call.json(await ask(reference.canonical, credentials=login))
+    found = await describer(call).describe(reference, login)
+    return call.json(
+        DistributionBody(
+            descriptor=DescriptorBody(
+                media_type=found.media_type, digest=found.digest, size=found.size
+            ),
+            platforms=[
+                PlatformBody(architecture=one.architecture, os=one.os, variant=one.variant)
+                for one in found.platforms
+            ],
+        )
+    )
 
 
 ROUTES = (Route("GET", "/distribution/{name:path}/json", inspect),)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from sampan.api import moments
+from aiohttp import web
+from msgspec import UNSET
+
+from sampan.api import cluster, moments
 from sampan.api.call import Call
 from sampan.api.filters import Filters
 from sampan.api.router import Route
-from sampan.api.translate import create, network
+from sampan.api.translate import cluster_network, create, network
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, PruneReport
+from sampan.cluster.control import networks as control
+from sampan.cluster.control.find import find
+from sampan.cluster.control.networks import tasks_on
+from sampan.cluster.control.references import users_of_network
+from sampan.cluster.model import State
+from sampan.cluster.records import ClusterNetwork
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.store.records import Network
 
@@ -29,51 +39,139 @@ def _body(call: Call, found: Network, *, with_containers: bool) -> wire.NetworkB
     return body
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A network that a client may see: of this host, of the cluster, or (a part of a network of
+    the cluster that is on this host) both."""
+
+    body: wire.NetworkBody
+    local: Network | None
+    record: ClusterNetwork | None
+
+
+def _known(call: Call) -> Iterator[_Known]:
+    """Every network once. The host's part of a cluster's network is shown as the cluster says."""
+    state = cluster.copy_at_hand(call)
+    records = dict(state.networks) if state is not None else {}
+    for one in call.services.engine.networks():
+        record = records.pop(one.id, None)
+        body = _body(call, one, with_containers=call.version < (1, 28))
+        yield _Known(_merged(body, record) if record is not None else body, one, record)
+    for record in records.values():
+        yield _Known(cluster_network.network_out(record), None, record)
+
+
+def _merged(body: wire.NetworkBody, record: ClusterNetwork) -> wire.NetworkBody:
+    whole = cluster_network.network_out(record)
+    whole.containers = body.containers
+    return whole
+
+
 async def list_networks(call: Call) -> web.Response:
-    engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
     for kind in filters.get("type", ()):
         if kind not in ("custom", "builtin"):
             raise InvalidArgument(f"invalid filter: 'type'='{kind}'")
     found = [
-        _body(call, one, with_containers=call.version < (1, 28))
-        for one in engine.networks()
-        if filters.prefix("id", one.id)
-        and filters.pattern("name", one.name)
-        and filters.exact("driver", one.driver if one.driver != "none" else "null")
-        and filters.exact("scope", one.scope)
-        and filters.labels(one.labels)
-        and filters.exact("type", "builtin" if _predefined(one) else "custom")
+        one.body
+        for one in _known(call)
+        if filters.prefix("id", one.body.id)
+        and filters.pattern("name", one.body.name)
+        and filters.exact("driver", one.body.driver)
+        and filters.exact("scope", one.body.scope)
+        and filters.labels(one.body.labels)
+        and filters.exact("type", "builtin" if _predefined(one.local) else "custom")
         and ("dangling" not in filters or _dangling(call, one) == filters.flag("dangling"))
     ]
     return call.json(found)
 
 
-def _predefined(one: Network) -> bool:
-    return one.predefined or one.name in _PREDEFINED
+def _predefined(one: Network | None) -> bool:
+    return one is not None and (one.predefined or one.name in _PREDEFINED)
 
 
-def _dangling(call: Call, one: Network) -> bool:
-    return not _predefined(one) and not call.services.engine.network_users(one)
+def _dangling(call: Call, one: _Known) -> bool:
+    if one.record is not None:
+        state = cluster.copy_at_hand(call)
+        return state is not None and not (
+            one.record.spec.ingress
+            or users_of_network(state, one.record)
+            or tasks_on(state, one.record.id)
+        )
+    return (
+        one.local is not None
+        and not _predefined(one.local)
+        and not call.services.engine.network_users(one.local)
+    )
 
 
 async def inspect(call: Call) -> web.Response:
-    found = call.services.engine.network(call.path["id"])
-    scope = call.text("scope")
-    if scope and scope != found.scope:
-        raise NotFound(f"network {call.path['id']} not found")
-    return call.json(_body(call, found, with_containers=True))
+    ref, scope = call.path["id"], call.text("scope")
+    state = cluster.copy_at_hand(call)
+    record = _of_cluster(state, ref) if state is not None else None
+    local = _of_host(call, record.id if record is not None else ref)
+    if record is not None and (local is None or local.id == record.id) and scope != "local":
+        assert state is not None
+        body = cluster_network.network_out(record)
+        if local is not None:
+            body.containers = _body(call, local, with_containers=True).containers
+        body.peers = cluster_network.peers(state, record) or UNSET
+        if call.flag("verbose"):
+            body.services = cluster_network.services(state, record)
+        return call.json(body)
+    local = _of_host(call, ref)
+    if local is None:
+        raise NotFound(f"network {ref} not found")
+    body = _body(call, local, with_containers=True)
+    if scope == "swarm" and local.name in _PREDEFINED and state is not None:
+        # Every node has it under this name: a service may use it, and clients ask for it so.
+        body.scope = "swarm"
+    elif scope and scope != body.scope:
+        raise NotFound(f"network {ref} not found")
+    return call.json(body)
+
+
+def _of_cluster(state: State, ref: str) -> ClusterNetwork | None:
+    try:
+        return find(state, ClusterNetwork, ref)
+    except NotFound:
+        return None
+
+
+def _of_host(call: Call, ref: str) -> Network | None:
+    try:
+        return call.services.engine.network(ref)
+    except NotFound:
+        return None
 
 
 async def create_network(call: Call) -> web.Response:
     body = await call.body(wire.CREATE_DECODER)
+    if body.driver == "overlay" or body.scope == "swarm":
+        parts = cluster.to_write(call)
+        spec = cluster_network.wanted(body)
+        made_id = await control.create(parts, spec, local=cluster.local_networks(call))
+        return call.json(wire.CreatedNetwork(id=made_id), status=201)
+    state = cluster.copy_at_hand(call)
+    if state is not None and state.named(ClusterNetwork, body.name or "") is not None:
+        raise Conflict(f"network with name {body.name} already exists")
     wanted = network.wanted(body, now=call.services.clock.now())
     made = await call.services.engine.network_create(wanted)
     return call.json(wire.CreatedNetwork(id=made.id), status=201)
 
 
 async def remove(call: Call) -> web.Response:
-    await call.services.engine.network_remove(call.path["id"])
+    ref = call.path["id"]
+    state = cluster.copy_at_hand(call)
+    record = _of_cluster(state, ref) if state is not None else None
+    local = _of_host(call, ref)
+    if record is not None and (local is None or local.id == record.id):
+        # This host's part of it, if any, goes when the last task there has ended.
+        await control.remove(cluster.to_write(call), record.id)
+    else:
+        if local is not None and local.scope == "swarm":
+            cluster.to_write(call)  # raises what this host is instead of a manager
+        await call.services.engine.network_remove(ref)
     return call.empty()
 
 
@@ -108,6 +206,8 @@ async def prune(call: Call) -> web.Response:
     for one in list(engine.networks()):
         if _predefined(one) or one.name in used or engine.network_users(one):
             continue
+        if one.scope == "swarm":
+            continue
         if not (filters.labels(one.labels) and filters.without_labels(one.labels)):
             continue
         if any(one.created_at >= moment for moment in until):
@@ -117,7 +217,25 @@ async def prune(call: Call) -> web.Response:
         except (Conflict, NotFound):
             continue  # taken into use, or removed, since we looked: not ours to prune any more
         deleted.append(one.name)
+    deleted += await _prune_cluster(call, filters, until)
     return call.json(PruneReport(networks_deleted=deleted or None))
+
+
+async def _prune_cluster(call: Call, filters: Filters, until: list[float]) -> list[str]:
+    state = cluster.copy_at_hand(call)
+    deleted = []
+    for record in list(state.networks.values()) if state is not None else ():
+        labels = record.spec.labels
+        if record.spec.ingress or any(record.created_at >= moment for moment in until):
+            continue
+        if not (filters.labels(labels) and filters.without_labels(labels)):
+            continue
+        try:
+            await control.remove(cluster.to_write(call), record.id)
+        except (InvalidArgument, NotFound):
+            continue  # in use, or removed since we looked
+        deleted.append(record.name)
+    return deleted
 
 
 ROUTES = (

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from sampan import __version__
-from sampan.api import credentials, facts, moments, versions
+from sampan.api import cluster, credentials, facts, moments, versions
 from sampan.api.call import COMMON_HEADERS, Call, encode
 from sampan.api.disk import disk_usage
 from sampan.api.filters import Filters
@@ -22,19 +22,21 @@ from sampan.api.router import Route
 from sampan.api.routes.containers import network_ids
 from sampan.api.routes.volumes import body_of
 from sampan.api.translate import image as image_out
+from sampan.api.translate.cluster import swarm_info
 from sampan.api.translate.container import state_name
 from sampan.api.translate.event import FILTERS, event_out, wants
 from sampan.api.translate.summary import Summaries
 from sampan.api.types import system as wire
+from sampan.api.types.cluster import SwarmInfo
 from sampan.api.types.images import AUTH_DECODER, AuthAnswer, ImageSummary
 from sampan.api.types.volumes import UsageData
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.image.config import chain_ids
+from sampan.image.distribution import ChecksLogins
 from sampan.store.events import FeedLagged
 
 _PING = {
     "Builder-Version": "1",
-    "Swarm": "inactive",
     "Cache-Control": "no-cache, no-store, must-revalidate",
     "Pragma": "no-cache",
     "Content-Type": "text/plain; charset=utf-8",
@@ -42,11 +44,22 @@ _PING = {
 
 
 async def ping(call: Call) -> web.Response:
-    return web.Response(body=b"OK", headers={**COMMON_HEADERS, **_PING})
+    return web.Response(body=b"OK", headers={**COMMON_HEADERS, **_PING, "Swarm": _swarm(call)})
 
 
 async def ping_head(call: Call) -> web.Response:
-    return web.Response(headers={**COMMON_HEADERS, **_PING, "Content-Length": "0"})
+    headers = {**COMMON_HEADERS, **_PING, "Swarm": _swarm(call), "Content-Length": "0"}
+    return web.Response(headers=headers)
+
+
+def _swarm(call: Call) -> str:
+    """``active/manager``: clients hide commands by it."""
+    if call.services.cluster is None:
+        return "inactive"
+    info = call.services.cluster.info()
+    if info.state != "active":
+        return info.state
+    return "active/manager" if info.control_available else "active/worker"
 
 
 async def version(call: Call) -> web.Response:
@@ -113,7 +126,7 @@ async def info(call: Call) -> web.Response:
             driver_status=[("Root Dir", str(config.paths.layers))],
             plugins=wire.Plugins(
                 volume=["local"],
-                network=["bridge", "host", "null"],
+                network=["bridge", "host", "null", "overlay"],
                 authorization=None,
                 log=["json-file", "none"],
             ),
@@ -160,7 +173,7 @@ async def info(call: Call) -> web.Response:
             server_version=__version__,
             runtimes={n: wire.Runtime(path=p) for n, p in facts.runtimes(config).items()},
             default_runtime=config.default_runtime,
-            swarm=wire.Swarm(),
+            swarm=_swarm_info(call),
             live_restore_enabled=True,
             isolation="",
             init_binary="docker-init",
@@ -178,6 +191,12 @@ async def info(call: Call) -> web.Response:
             warnings=warnings or None,
         )
     )
+
+
+def _swarm_info(call: Call) -> SwarmInfo:
+    if call.services.cluster is None:
+        return SwarmInfo()
+    return swarm_info(call.services.cluster.info(), cluster.copy_at_hand(call))
 
 
 async def events(call: Call) -> web.StreamResponse:
@@ -287,10 +306,10 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 async def auth(call: Call) -> web.Response:
     body = await call.body(AUTH_DECODER)
-    login = getattr(call.services.images, "login", None)
-    if login is None:
+    images = call.services.images
+    if not isinstance(images, ChecksLogins):
         raise Unsupported("checking a login is not supported: it is used when an image is pulled")
-    await login(body.serveraddress or "docker.io", credentials.from_body(body))
+    await images.login(body.serveraddress or "docker.io", credentials.from_body(body))
     return call.json(AuthAnswer(status="Login Succeeded"))
 
 

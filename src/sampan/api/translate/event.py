@@ -24,7 +24,7 @@ FILTERS = (
     "type",
     "volume",
 )
-_OBJECTS = ("container", "daemon", "network", "volume")
+_OBJECTS = ("config", "container", "daemon", "network", "node", "secret", "service", "volume")
 
 
 def event_out(event: Event, version: tuple[int, int]) -> EventBody:
@@ -57,7 +57,7 @@ def wants(filters: Filters) -> Callable[[Event], bool]:
             return False
         return all(
             _object(kind, filters[kind], event) for kind in _OBJECTS if kind in filters
-        ) and not any(kind in filters for kind in ("config", "node", "plugin", "secret", "service"))
+        ) and ("plugin" not in filters)
 
     return question if filters else lambda _: True
 

@@ -98,6 +98,25 @@ class AuthAnswer(Wire, kw_only=True):
     identity_token: str = ""
 
 
+class DescriptorBody(msgspec.Struct, kw_only=True):
+    """Spelled as in the image specification."""
+
+    media_type: str = msgspec.field(name="mediaType")
+    digest: str
+    size: int
+
+
+class PlatformBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    architecture: str = ""
+    os: str = ""
+    variant: str = ""
+
+
+class DistributionBody(Wire, kw_only=True):
+    descriptor: DescriptorBody
+    platforms: list[PlatformBody]
+
+
 class ProgressDetail(msgspec.Struct, omit_defaults=True):
     current: int = 0
     total: int = 0

@@ -33,6 +33,27 @@ class NetworkContainer(Wire, kw_only=True):
     ipv6_address: str = field(name="IPv6Address")
 
 
+class Peer(Wire, kw_only=True):
+    """A node that has a part of an overlay network."""
+
+    name: str
+    ip: str = field(name="IP")
+
+
+class NetworkTask(Wire, kw_only=True):
+    name: str
+    endpoint_id: str = field(name="EndpointID")
+    endpoint_ip: str = field(name="EndpointIP")
+    info: dict[str, str]
+
+
+class NetworkService(Wire, kw_only=True):
+    vip: str = field(name="VIP")
+    ports: list[str]
+    local_lb_index: int = field(name="LocalLBIndex")
+    tasks: list[NetworkTask]
+
+
 class NetworkBody(Wire, kw_only=True):
     name: str
     id: str
@@ -50,6 +71,8 @@ class NetworkBody(Wire, kw_only=True):
     containers: dict[str, NetworkContainer]
     options: dict[str, str]
     labels: dict[str, str]
+    peers: list[Peer] | UnsetType = UNSET
+    services: dict[str, NetworkService] | UnsetType = UNSET
 
 
 class CreateBody(Wire, kw_only=True):

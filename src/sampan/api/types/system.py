@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
+from sampan.api.types.cluster import SwarmInfo
 from sampan.api.types.common import Wire
 from sampan.api.types.containers import Summary
 from sampan.api.types.images import ImageSummary
@@ -63,15 +64,6 @@ class Commit(Wire, kw_only=True):
     id: str = field(name="ID", default="")
 
 
-class Swarm(Wire, kw_only=True):
-    node_id: str = field(name="NodeID", default="")
-    node_addr: str = ""
-    local_node_state: str = "inactive"
-    control_available: bool = False
-    error: str = ""
-    remote_managers: list[str] | None = None
-
-
 class AddressPool(Wire, kw_only=True):
     base: str
     size: int
@@ -128,7 +120,7 @@ class Info(Wire, kw_only=True):
     server_version: str
     runtimes: dict[str, Runtime]
     default_runtime: str
-    swarm: Swarm
+    swarm: SwarmInfo
     live_restore_enabled: bool
     isolation: str
     init_binary: str

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sampan.cluster.contract import ClusterStore
+from sampan.cluster.control.logs import TaskLogs
 from sampan.cluster.records import Cluster
 from sampan.cluster.spec import SwarmSpec, wire_name
 from sampan.errors import Unavailable
@@ -103,6 +104,8 @@ class ManagerParts:
     node_id: str
     store: ClusterStore
     sealing: Sealing
+    logs: TaskLogs | None = None
+    """None: task logs cannot be read by this manager."""
 
 
 class Membership(Protocol):

@@ -1,0 +1,72 @@
+"""How the routes reach the cluster that this host is (or is not) in."""
+
+from __future__ import annotations
+
+from sampan.api.call import Call
+from sampan.cluster.control.references import HostNetwork, LocalNetworks
+from sampan.cluster.model import State
+from sampan.cluster.node.contract import ManagerParts, Membership, NotManager
+from sampan.errors import InvalidArgument, SampanError
+
+
+def membership(call: Call) -> Membership:
+    """Raises: NotManager (this daemon has no cluster at all)."""
+    if call.services.cluster is None:
+        raise NotManager
+    return call.services.cluster
+
+
+def to_write(call: Call) -> ManagerParts:
+    """Raises: NotManager, WorkerOnly, Unavailable."""
+    return membership(call).manager
+
+
+async def to_read(call: Call) -> ManagerParts:
+    """The same, with a copy of the cluster that is as new as the quorum: whoever was told of a
+    change by another manager sees it here. It costs one round trip; a manager without quorum says
+    so instead of showing the past.
+
+    Raises:
+        NotManager, WorkerOnly, Unavailable, NoQuorum.
+    """
+    parts = membership(call).manager
+    await parts.store.barrier()
+    return parts
+
+
+def copy_at_hand(call: Call) -> State | None:
+    """What this manager knows of the cluster without asking anybody; None where there is nothing
+    to know."""
+    if call.services.cluster is None or not call.services.cluster.info().control_available:
+        return None
+    try:
+        return call.services.cluster.manager.store.state
+    except SampanError:
+        return None  # it is just ceasing to be a manager, or not one yet
+
+
+def version(call: Call, kind: str) -> int:
+    """The version that the client changed.
+
+    Raises:
+        InvalidArgument.
+    """
+    written = call.text("version")
+    if not written.isascii() or not written.isdigit():
+        raise InvalidArgument(f"invalid {kind} version '{written}': it is a whole number")
+    return int(written)
+
+
+def local_networks(call: Call) -> LocalNetworks:
+    """This host's own networks, for those who must not use them."""
+
+    def find(ref: str) -> HostNetwork | None:
+        try:
+            found = call.services.engine.network(ref)
+        except SampanError:
+            return None
+        if found.scope == "swarm":
+            return None
+        return HostNetwork(found.name, found.name in ("bridge", "host", "none"))
+
+    return find

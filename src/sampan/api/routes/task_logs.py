@@ -1,0 +1,135 @@
+"""Logs of services and of single tasks, merged over the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote_plus
+
+from aiohttp import web
+
+from sampan.api import cluster, moments
+from sampan.api.call import Call, closing
+from sampan.api.errors import sentence_of
+from sampan.api.frames import content_type, error_frame, frame, nano_stamp
+from sampan.api.router import Route
+from sampan.api.routes.attach import tail
+from sampan.cluster.control.find import find, find_task
+from sampan.cluster.control.logs import TaskLogEntry
+from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.records import Service, Task
+from sampan.engine.contract import LogRequest
+from sampan.errors import InvalidArgument, SampanError, Unsupported
+
+_PREFIX = "com.docker.swarm."
+
+
+async def service_logs(call: Call) -> web.StreamResponse:
+    parts = await cluster.to_read(call)
+    state = parts.store.state
+    service = find(state, Service, call.path["id"])
+    container = service.spec.task_template.container_spec
+    tasks = sorted(state.tasks_of(service.id).values(), key=lambda task: task.created_at)
+    tty = container is not None and container.tty
+    return await _answer(call, parts, tasks, service_id=service.id, tty=tty)
+
+
+async def task_logs(call: Call) -> web.StreamResponse:
+    parts = await cluster.to_read(call)
+    task = find_task(parts.store.state, call.path["id"])
+    container = task.spec.container_spec
+    tty = container is not None and container.tty
+    return await _answer(call, parts, [task], service_id="", tty=tty)
+
+
+async def _answer(
+    call: Call, parts: ManagerParts, tasks: Sequence[Task], *, service_id: str, tty: bool
+) -> web.StreamResponse:
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not (stdout or stderr):
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    if parts.logs is None:
+        raise Unsupported("logs of tasks cannot be read by this manager: ask another")
+    now = call.services.clock.now()
+    request = LogRequest(
+        follow=call.flag("follow"),
+        tail=tail(call.text("tail")),
+        since_ns=moments.parse_ns(call.text("since"), "since", now=now),
+        until_ns=moments.parse_ns(call.text("until"), "until", now=now),
+        stdout=stdout,
+        stderr=stderr,
+    )
+    pages = _Lines(parts, tty=tty, stamp=call.flag("timestamps"), details=call.flag("details"))
+    entries = parts.logs.read([task.id for task in tasks], request, service_id=service_id)
+    async with closing(entries) as batches:
+        # With follow, nothing may come for long, and the head must not wait for it.
+        first = None if request.follow else await anext(batches, None)
+        response = await call.stream(content_type(call.version, tty=tty))
+        await _send(response, first, batches, pages)
+        return response
+
+
+async def _send(
+    response: web.StreamResponse,
+    first: Sequence[TaskLogEntry] | None,
+    rest: AsyncIterator[Sequence[TaskLogEntry]],
+    pages: _Lines,
+) -> None:
+    try:
+        if first:
+            await response.write(pages.render(first))
+        async for batch in rest:
+            if batch:
+                await response.write(pages.render(batch))
+    except SampanError as error:
+        await response.write(error_frame(sentence_of(error)))
+
+
+class _Lines:
+    """Entries as clients expect them: ``[TIME ][ATTRIBUTES ]LINE``, in frames unless there is a
+    terminal. The docker CLI reads the task and node of each line out of its attributes."""
+
+    def __init__(self, parts: ManagerParts, *, tty: bool, stamp: bool, details: bool) -> None:
+        self._parts = parts
+        self._tty, self._stamp, self._details = tty, stamp, details
+        self._attributes: dict[str, bytes] = {}
+
+    def render(self, entries: Sequence[TaskLogEntry]) -> bytes:
+        return b"".join(self._one(entry) for entry in entries)
+
+    def _one(self, entry: TaskLogEntry) -> bytes:
+        if not entry.task_id:
+            return entry.line if self._tty else _notice(entry.line)
+        line = entry.line
+        if self._details:
+            line = self._context(entry) + b" " + line
+        if self._stamp:
+            line = nano_stamp(entry.time_ns) + b" " + line
+        return line if self._tty else frame(entry.stream, line)
+
+    def _context(self, entry: TaskLogEntry) -> bytes:
+        known = self._attributes.get(entry.task_id)
+        if known is None:
+            task = self._parts.store.state.tasks.get(entry.task_id)
+            words = {
+                "node.id": entry.node_id,
+                "service.id": task.service_id if task is not None else "",
+                "task.id": entry.task_id,
+            }
+            known = ",".join(
+                f"{quote_plus(_PREFIX + name)}={quote_plus(value)}"
+                for name, value in sorted(words.items())
+            ).encode()
+            self._attributes[entry.task_id] = known
+        return known
+
+
+def _notice(line: bytes) -> bytes:
+    """A sentence for the user between the lines, which ends the stream for most clients: so it
+    is sent as output on stderr would be, without attributes to misread."""
+    return error_frame(line.decode(errors="replace").rstrip("\n"))
+
+
+ROUTES = (
+    Route("GET", "/services/{id}/logs", service_logs, streams=True),
+    Route("GET", "/tasks/{id}/logs", task_logs, streams=True),
+)

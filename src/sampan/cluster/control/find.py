@@ -1,0 +1,73 @@
+"""From what users type to an object: its id, its name, or the beginning of its id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sampan.cluster.contract import NoSuchObject, OutOfSequence
+from sampan.cluster.control.errors import Ambiguous
+from sampan.cluster.model import State
+from sampan.cluster.records import Node, Object, Task
+
+O = TypeVar("O", bound=Object)  # noqa: E741
+
+
+def find(state: State, kind: type[O], ref: str) -> O:
+    """The object that ``ref`` means.
+
+    Raises:
+        NoSuchObject: none.
+        Ambiguous: several ids begin with ``ref``.
+    """
+    if (exact := state.get(kind, ref)) is not None:
+        return exact
+    if (named := state.named(kind, ref)) is not None:
+        return named
+    return _only(
+        kind.kind, ref, [one for id, one in state.all(kind).items() if ref and id.startswith(ref)]
+    )
+
+
+def find_node(state: State, ref: str, own_id: str) -> Node:
+    """A node by id, by its host's name, by a prefix of its id, or ``self``."""
+    if ref == "self":
+        ref = own_id
+    if (exact := state.nodes.get(ref)) is not None:
+        return exact
+    named = [node for node in state.nodes.values() if ref and ref == node_name(node)]
+    if named:
+        return _only("node", ref, named)
+    return find(state, Node, ref)
+
+
+def find_task(state: State, ref: str) -> Task:
+    """A task by id, by its whole name (``web.1.ID``), or by a prefix of its id."""
+    if (exact := state.tasks.get(ref.rpartition(".")[2])) is not None and (
+        "." not in ref or exact.annotated_name == ref
+    ):
+        return exact
+    return find(state, Task, ref)
+
+
+def node_name(node: Node) -> str:
+    """What people call it."""
+    return node.spec.name or node.description.hostname
+
+
+def at_version(record: Object, version: int) -> None:
+    """What the client changed must be what is there now.
+
+    Raises:
+        OutOfSequence.
+    """
+    if record.version != version:
+        raise OutOfSequence
+
+
+def _only(kind: str, ref: str, matches: Sequence[O]) -> O:
+    if not matches:
+        raise NoSuchObject(kind, ref)
+    if len(matches) > 1:
+        raise Ambiguous(kind, ref, len(matches))
+    return matches[0]

@@ -1,0 +1,30 @@
+"""Tasks, as users look for them. They are made and ended by the orchestrators alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sampan.cluster.model import State
+from sampan.cluster.records import Task
+
+
+def matching(
+    state: State,
+    wants: Callable[[Task], bool],
+    *,
+    services: Iterable[str] | None = None,
+    nodes: Iterable[str] | None = None,
+) -> list[Task]:
+    """Tasks that ``wants`` says yes to, by the indexes where ids of services or nodes are known;
+    in the order that they were made."""
+    if services is not None:
+        candidates = [task for id in set(services) for task in state.tasks_of(id).values()]
+        if nodes is not None:
+            here = frozenset(nodes)
+            candidates = [task for task in candidates if task.node_id in here]
+    elif nodes is not None:
+        candidates = [task for id in set(nodes) for task in state.tasks_on(id).values()]
+    else:
+        candidates = list(state.tasks.values())
+    found = [task for task in candidates if wants(task)]
+    return sorted(found, key=lambda task: (task.created_at, task.id))

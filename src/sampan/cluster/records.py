@@ -268,6 +268,9 @@ class Task(Object, frozen=True, kw_only=True, omit_defaults=True):
     """Id of the dead task that it replaces."""
     start_after: float = 0.0
     """Not before this time (restart delay): ``desired`` is READY until then."""
+    restarts: tuple[float, ...] = ()
+    """When its predecessors of the same specification were restarted, newest last; kept only as
+    far as the restart policy's ``max_attempts`` asks for it."""
 
     @property
     def annotated_name(self) -> str:

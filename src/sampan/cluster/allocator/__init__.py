@@ -1,0 +1,1 @@
+"""Addresses, ports and identifiers of networks, services, nodes and tasks."""

@@ -1,0 +1,69 @@
+"""Addresses of one network: a set of what is used, and a hand that only moves on.
+
+The next address is always the one after the last that was given, around the whole subnet, so that
+a freed address comes back as late as possible: whoever still has it in a cache or in a connection
+table talks to nobody, not to a stranger. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+def number_of(address: str) -> int:
+    """Of an IPv4 address, with or without prefix.
+
+    Raises:
+        OSError: it is none.
+    """
+    return int.from_bytes(socket.inet_aton(address.partition("/")[0]), "big")
+
+
+def address_of(number: int) -> str:
+    return socket.inet_ntoa(number.to_bytes(4, "big"))
+
+
+@dataclass(slots=True)
+class Pool:
+    """The addresses of a network."""
+
+    first: int
+    last: int
+    prefix: int
+    used: set[int] = field(default_factory=set)
+    hand: int = 0
+    """The address given last; 0: none yet."""
+
+    @classmethod
+    def of(cls, subnet: str, *, within: str = "") -> Pool:
+        """All host addresses of ``subnet``, or only those that lie in ``within`` as well.
+
+        Raises:
+            ValueError: these are no IPv4 networks.
+        """
+        net = ipaddress.IPv4Network(subnet, strict=False)
+        first, last = int(net.network_address) + 1, int(net.broadcast_address) - 1
+        if within:
+            part = ipaddress.IPv4Network(within, strict=False)
+            first = max(first, int(part.network_address))
+            last = min(last, int(part.broadcast_address))
+        return cls(first=first, last=last, prefix=net.prefixlen)
+
+    def hold(self, addresses: Iterable[str]) -> None:
+        """These are in use."""
+        self.used.update(number_of(address) for address in addresses if address)
+
+    def take(self) -> str | None:
+        """The next free address, now used; None: there is none left."""
+        size = self.last - self.first + 1
+        start = self.hand + 1 if self.first <= self.hand < self.last else self.first
+        for step in range(size):
+            number = self.first + (start - self.first + step) % size
+            if number not in self.used:
+                self.used.add(number)
+                self.hand = number
+                return address_of(number)
+        return None

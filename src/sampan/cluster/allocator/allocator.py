@@ -1,0 +1,353 @@
+"""The loop that gives out subnets, addresses, ports and VXLAN identifiers.
+
+It writes: a network's ``vni``, ``subnet``, ``gateway``, ``error``; a service's ``endpoint`` and
+``allocated_spec_version``; a node's ``ingress_ipv4``; a task's ``attachments``, ``endpoint`` and
+its step from NEW to PENDING. One pass is one transaction for everything marked. The order inside is
+what depends on what: networks, then services and nodes, then tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+import msgspec
+
+from sampan.cluster.allocator.ledger import Ledger, holds_addresses
+from sampan.cluster.allocator.ports import PortTaken, allocate_ports, by_mesh, ports_in_use
+from sampan.cluster.allocator.subnets import Chosen, choose_subnet, choose_vni, parsed, routes_of
+from sampan.cluster.contract import Draft
+from sampan.cluster.loop import Loop, Term
+from sampan.cluster.model import Change
+from sampan.cluster.records import (
+    Attachment,
+    ClusterNetwork,
+    Endpoint,
+    Node,
+    Object,
+    Service,
+    Task,
+    TaskStatus,
+    VirtualAddress,
+)
+from sampan.cluster.spec import EndpointSpec, NetworkAttachmentConfig, TaskSpec
+from sampan.cluster.states import TaskState
+
+replace = msgspec.structs.replace
+
+PREDEFINED = frozenset({"host", "bridge", "none"})
+"""Networks of the node itself: nothing to give out."""
+
+
+class Waits(Exception):
+    """It cannot have what it needs yet; ``str`` is for the user."""
+
+
+def networks_of(spec: TaskSpec) -> list[NetworkAttachmentConfig]:
+    """The cluster's networks that a task wants."""
+    return [wanted for wanted in spec.networks if wanted.target not in PREDEFINED]
+
+
+def service_networks(service: Service) -> tuple[NetworkAttachmentConfig, ...]:
+    return service.spec.task_template.networks or service.spec.networks
+
+
+class Allocator(Loop):
+    name: ClassVar[str] = "allocator"
+    kinds: ClassVar[tuple[str, ...]] = ("network", "service", "node", "task", "cluster")
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self._hands: dict[str, int] = {}
+        self._port_hand = 0
+        self._subnet_hand = 0
+        self._vni_hand = 0
+        self._waiting: set[str] = set()
+        """Keys that could not be served: tried again whenever something was given back."""
+
+    # -- what to look at
+
+    def everything(self) -> Iterable[str]:
+        state = self.state
+        yield from (_key(n) for n in state.networks.values() if _lacks_subnet(n))
+        yield from (_key(s) for s in state.services.values() if _lacks_endpoint(s))
+        yield from (_key(n) for n in state.nodes.values() if not n.ingress_ipv4)
+        yield from (_key(t) for t in state.tasks.values() if _lacks_addresses(t))
+
+    def touched(self, change: Change) -> Iterable[str]:
+        after = change.after
+        if after is None:
+            freed = self._waiting
+            self._waiting = set()
+            return freed
+        if isinstance(after, Task):
+            if _lacks_addresses(after):
+                return (_key(after),)
+            if (
+                self._waiting
+                and change.before is not None
+                and holds_addresses(change.before)
+                and not holds_addresses(after)
+            ):
+                freed, self._waiting = self._waiting, set()
+                return freed
+            return ()
+        if isinstance(after, Service):
+            if _lacks_endpoint(after):
+                return (_key(after),)
+            served, self._waiting = self._waiting, set()
+            return served
+        if isinstance(after, ClusterNetwork):
+            if _lacks_subnet(after):
+                return (_key(after),)
+            served, self._waiting = self._waiting, set()
+            if after.spec.ingress:
+                served |= {_key(n) for n in self.state.nodes.values() if not n.ingress_ipv4}
+            return served
+        if isinstance(after, Node):
+            return () if after.ingress_ipv4 else (_key(after),)
+        waiting, self._waiting = self._waiting, set()
+        return waiting  # the cluster's pools have changed
+
+    # -- a pass
+
+    async def act(self, keys: frozenset[str]) -> None:
+        by_kind: dict[str, list[str]] = {"network": [], "service": [], "node": [], "task": []}
+        for key in keys:
+            kind, _, id = key.partition("/")
+            by_kind[kind].append(id)
+
+        def write(draft: Draft) -> None:
+            # before the commit: what is freed while it is under way must find them waiting
+            self._waiting |= _Pass(self, draft).run({k: list(ids) for k, ids in by_kind.items()})
+
+        await self.term.update(write)
+
+
+class _Pass:
+    """One transaction."""
+
+    def __init__(self, loop: Allocator, draft: Draft) -> None:
+        self.loop = loop
+        self.draft = draft
+        self.state = draft.state
+        self.ledger = Ledger(draft.state, loop._hands)
+        self.given: dict[str, ClusterNetwork] = {}
+        self.endpoints: dict[str, Service] = {}
+        self.waiting: set[str] = set()
+
+    def run(self, keys: dict[str, list[str]]) -> set[str]:
+        for id in _oldest_first(self.state.networks, keys["network"]):
+            self.network(id)
+        keys["service"] += [
+            service.id
+            for id in self.given
+            for service in self.state.services.values()
+            if _lacks_endpoint(service) and id in self._vip_networks(service)
+        ]
+        for id in dict.fromkeys(_oldest_first(self.state.services, keys["service"])):
+            self.service(id)
+        for id in keys["node"]:
+            self.node(id)
+        for id in _oldest_first(self.state.tasks, keys["task"]):
+            self.task(id)
+        return self.waiting
+
+    # networks
+
+    def network(self, id: str) -> None:
+        network = self.draft.get(ClusterNetwork, id)
+        cluster = self.state.cluster
+        if network is None or cluster is None or not _lacks_subnet(network):
+            return
+        others = [*(n for n in self.state.networks.values() if n.id not in self.given)]
+        others += self.given.values()
+        chosen = choose_subnet(
+            network,
+            others,
+            cluster,
+            routes_of(self.state.nodes.values()),
+            self.loop._subnet_hand,
+        )
+        vni = choose_vni(network, others, self.loop._vni_hand)
+        if not isinstance(chosen, Chosen) or not isinstance(vni, int):
+            refused = chosen if not isinstance(chosen, Chosen) else vni
+            why = "" if isinstance(refused, int | Chosen) else refused.why
+            if network.error != why:
+                self.draft.put(replace(network, error=why))
+            self.waiting.add(_key(network))
+            return
+        if not network.spec.ipam_configs and (net := parsed(chosen.subnet)) is not None:
+            self.loop._subnet_hand = int(net.network_address)
+        self.loop._vni_hand = max(self.loop._vni_hand, vni)
+        network = replace(network, vni=vni, subnet=chosen.subnet, gateway=chosen.gateway, error="")
+        self.draft.put(network)
+        self.given[id] = network
+
+    def ready(self, id: str) -> ClusterNetwork:
+        """Raises: Waits."""
+        network = self.given.get(id) or self.state.networks.get(id)
+        if network is None:
+            raise Waits(f"network {id} not found")
+        if _lacks_subnet(network):
+            raise Waits(network.error or f"network {network.name} has no subnet yet")
+        return network
+
+    def ingress(self) -> ClusterNetwork | None:
+        return next((n for n in self.state.networks.values() if n.spec.ingress), None)
+
+    def address(self, network: ClusterNetwork) -> str:
+        """Raises: Waits."""
+        address = self.ledger.give(network)
+        if address is None:
+            raise Waits(
+                f"no address is left on network {network.name} ({network.subnet}): make a network "
+                "with a larger subnet (--subnet)"
+            )
+        return address
+
+    # services
+
+    def service(self, id: str) -> None:
+        service = self.draft.get(Service, id)
+        if service is None or not _lacks_endpoint(service):
+            return
+        try:
+            endpoint = self._endpoint(service)
+        except (Waits, PortTaken) as why:
+            self.waiting.add(_key(service))
+            for task in self.state.tasks_of(id).values():
+                if _lacks_addresses(task):
+                    self._say(task, str(why))
+            return
+        service = replace(service, endpoint=endpoint, allocated_spec_version=service.spec_version)
+        self.draft.put(service)
+        self.endpoints[id] = service
+
+    def _vip_networks(self, service: Service) -> list[str]:
+        spec = service.spec.endpoint_spec or EndpointSpec()
+        if spec.mode == "dnsrr":
+            return []
+        wanted = [n.target for n in service_networks(service) if n.target not in PREDEFINED]
+        if any(by_mesh(port) for port in spec.ports) and (ingress := self.ingress()):
+            wanted.insert(0, ingress.id)
+        return list(dict.fromkeys(wanted))
+
+    def _endpoint(self, service: Service) -> Endpoint:
+        """Raises: Waits, PortTaken."""
+        spec = service.spec.endpoint_spec or EndpointSpec()
+        old = service.endpoint or Endpoint()
+        services = [self.endpoints.get(other.id, other) for other in self.state.services.values()]
+        ports, self.loop._port_hand = allocate_ports(
+            spec, old.ports, ports_in_use(services, service.id), self.loop._port_hand
+        )
+        had = {place.network_id: place for place in old.virtual_addresses if place.address}
+        places: list[VirtualAddress] = []
+        for network_id in self._vip_networks(service):
+            network = self.ready(network_id)
+            if network.spec.driver != "overlay":
+                continue
+            if network_id in had:
+                places.append(had[network_id])
+                continue
+            prefix = network.subnet.partition("/")[2]
+            places.append(
+                VirtualAddress(network_id=network_id, address=f"{self.address(network)}/{prefix}")
+            )
+        return Endpoint(spec=spec, ports=ports, virtual_addresses=tuple(places))
+
+    # nodes
+
+    def node(self, id: str) -> None:
+        ingress = self.ingress()
+        if ingress is None or (id not in self.state.nodes):
+            return
+        try:
+            network = self.ready(ingress.id)
+            node = self.draft.get(Node, id)
+            if node is not None and not node.ingress_ipv4:
+                self.draft.put(replace(node, ingress_ipv4=self.address(network)))
+        except Waits:
+            self.waiting.add(f"node/{id}")
+
+    # tasks
+
+    def task(self, id: str) -> None:
+        task = self.draft.get(Task, id)
+        if task is None or not _lacks_addresses(task):
+            return
+        try:
+            endpoint = self._task_endpoint(task)
+            places = self._places(task, endpoint)
+        except Waits as why:
+            self.waiting.add(_key(task))
+            self._say(task, str(why))
+            return
+        status = TaskStatus(
+            state=TaskState.PENDING,
+            timestamp=self.loop.term.clock.now(),
+            message="pending task scheduling",
+        )
+        self.draft.put(replace(task, attachments=places, endpoint=endpoint, status=status))
+
+    def _task_endpoint(self, task: Task) -> EndpointSpec:
+        """Raises: Waits: its service has not got its own."""
+        if not task.service_id:
+            return task.endpoint
+        service = self.endpoints.get(task.service_id) or self.state.services.get(task.service_id)
+        if service is None:
+            raise Waits("its service is gone")
+        if service.endpoint is None or service.allocated_spec_version < task.spec_version:
+            if f"service/{service.id}" in self.waiting:
+                raise Waits(task.status.err)  # the service's own pass has said why
+            raise Waits("")
+        return replace(service.endpoint.spec, ports=service.endpoint.ports)
+
+    def _places(self, task: Task, endpoint: EndpointSpec) -> tuple[Attachment, ...]:
+        """Raises: Waits."""
+        wanted = networks_of(task.spec)
+        ingress = self.ingress()
+        if ingress is not None and any(by_mesh(port) for port in endpoint.ports):
+            wanted.insert(0, NetworkAttachmentConfig(target=ingress.id))
+        found: dict[str, Attachment] = {}
+        # nothing is taken before it is known that everything is there
+        networks = [(config, self.ready(config.target)) for config in wanted]
+        for config, network in networks:
+            if network.spec.driver != "overlay" or network.id in found:
+                continue
+            found[network.id] = Attachment(
+                network_id=network.id,
+                ipv4=self.address(network),
+                prefix=int(network.subnet.partition("/")[2]),
+                aliases=config.aliases,
+                driver_opts=config.driver_opts,
+            )
+        return tuple(found.values())
+
+    def _say(self, task: Task, why: str) -> None:
+        """Why it is not served, where the user looks for it."""
+        current = self.draft.get(Task, task.id)
+        if current is not None and current.status.err != why:
+            self.draft.put(replace(current, status=replace(current.status, err=why)))
+
+
+def _key(record: ClusterNetwork | Service | Node | Task) -> str:
+    return f"{record.kind}/{record.id}"
+
+
+def _lacks_subnet(network: ClusterNetwork) -> bool:
+    return network.spec.driver == "overlay" and not (network.vni and network.subnet)
+
+
+def _lacks_endpoint(service: Service) -> bool:
+    return service.endpoint is None or service.allocated_spec_version != service.spec_version
+
+
+def _lacks_addresses(task: Task) -> bool:
+    return task.status.state == TaskState.NEW and task.desired <= TaskState.RUNNING
+
+
+def _oldest_first(table: Mapping[str, Object], ids: Iterable[str]) -> list[str]:
+    """So that of two who want the same the one who came first has it."""
+    known = [id for id in ids if id in table]
+    return sorted(known, key=lambda id: (table[id].created_at, id))

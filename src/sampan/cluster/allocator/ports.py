@@ -1,0 +1,102 @@
+"""Published ports of services. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from sampan.cluster.records import Service
+from sampan.cluster.spec import EndpointSpec, PortConfig
+
+FIRST_PORT, LAST_PORT = 30_000, 32_767
+
+PortKey = tuple[str, int]
+"""Protocol and published port."""
+
+
+class PortTaken(Exception):
+    """``str`` is for the user."""
+
+
+def by_mesh(port: PortConfig) -> bool:
+    return port.publish_mode != "host"
+
+
+def key_of(port: PortConfig) -> PortKey:
+    return port.protocol or "tcp", port.published_port
+
+
+def ports_in_use(services: Iterable[Service], besides: str) -> dict[PortKey, str]:
+    """Mesh ports that services have been given -> service name."""
+    return {
+        key_of(port): service.name or service.id
+        for service in services
+        if service.id != besides and service.endpoint is not None
+        for port in service.endpoint.ports
+        if by_mesh(port) and port.published_port
+    }
+
+
+def allocate_ports(
+    wanted: EndpointSpec,
+    had: Sequence[PortConfig],
+    used: Mapping[PortKey, str],
+    hand: int = 0,
+) -> tuple[tuple[PortConfig, ...], int]:
+    """Every mesh port with its published number: what was asked, else what it had before, else
+    the next free one after ``hand``.
+
+    Returns:
+        The ports and the new hand.
+
+    Raises:
+        PortTaken: asked for and in use, or none is left.
+    """
+    mine: set[PortKey] = {key_of(port) for port in wanted.ports if port.published_port}
+    ports: list[PortConfig] = []
+    for port in wanted.ports:
+        if not by_mesh(port):
+            ports.append(port)
+            continue
+        protocol, number = key_of(port)
+        if number:
+            if (protocol, number) in used:
+                raise PortTaken(
+                    f"port '{number}' is already in use by service '{used[protocol, number]}'"
+                )
+        else:
+            number = next(
+                (
+                    old.published_port
+                    for old in had
+                    if _same_but_number(old, port)
+                    and key_of(old) not in used
+                    and key_of(old) not in mine
+                ),
+                0,
+            )
+            if not number:
+                number = hand = _next_free(protocol, used, mine, hand)
+            mine.add((protocol, number))
+        ports.append(msgspec.structs.replace(port, published_port=number))
+    return tuple(ports), hand
+
+
+def _same_but_number(one: PortConfig, other: PortConfig) -> bool:
+    return (
+        by_mesh(one) == by_mesh(other)
+        and (one.protocol or "tcp") == (other.protocol or "tcp")
+        and one.target_port == other.target_port
+        and one.name == other.name
+    )
+
+
+def _next_free(protocol: str, used: Mapping[PortKey, str], mine: set[PortKey], hand: int) -> int:
+    size = LAST_PORT - FIRST_PORT + 1
+    start = hand + 1 if FIRST_PORT <= hand < LAST_PORT else FIRST_PORT
+    for step in range(size):
+        number = FIRST_PORT + (start - FIRST_PORT + step) % size
+        if (protocol, number) not in used and (protocol, number) not in mine:
+            return number
+    raise PortTaken(f"no free port is left between {FIRST_PORT} and {LAST_PORT}")

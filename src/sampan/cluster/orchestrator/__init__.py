@@ -1,0 +1,1 @@
+"""Births, ends, restarts and rollouts of tasks; their history; the watch over nodes."""

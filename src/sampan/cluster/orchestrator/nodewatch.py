@@ -1,0 +1,95 @@
+"""The loop that notices nodes whose manager has vanished.
+
+A node's status is written by the manager that holds its session. If that manager dies, nobody
+writes: the node would be "ready" for ever, dead or not. So the leader looks after the orphans: a
+node that has not come to another manager within the time a node is given anyway is down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+
+from sampan.cluster.contract import PRESENCE_TTL_S, Draft
+from sampan.cluster.loop import Loop, Term
+from sampan.cluster.model import Change, State
+from sampan.cluster.pace import grace_s, heartbeat_s
+from sampan.cluster.records import Node
+
+replace = msgspec.structs.replace
+
+HEARTBEAT_FAILURE = "heartbeat failure"
+SHORTEST_S = 1.0
+
+
+class NodeWatch(Loop):
+    name: ClassVar[str] = "nodewatch"
+    kinds: ClassVar[tuple[str, ...]] = ("node", "presence")
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self._since: dict[str, tuple[str, float]] = {}
+        """Node id -> its session, and when that was first seen to be without its manager."""
+
+    def everything(self) -> Iterable[str]:
+        return list(self.state.nodes)
+
+    def touched(self, change: Change) -> Iterable[str]:
+        if change.kind == "node":
+            return (change.id,)
+        return [n.id for n in self.state.nodes.values() if n.status.manager == change.id]
+
+    async def act(self, keys: frozenset[str]) -> None:
+        now = self.term.clock.monotonic()
+        dead: list[Node] = []
+        for id in keys:
+            node = self.state.nodes.get(id)
+            if node is None or not _forsaken(node, self.state):
+                self._since.pop(id, None)
+                continue
+            session, since = self._since.get(id, ("", now))
+            if session != node.status.session:
+                session, since = node.status.session, now
+            self._since[id] = (session, since)
+            left = since + self._grace(node) - now
+            if left > 0:
+                self.later(id, left)
+            else:
+                dead.append(node)
+        if dead:
+            await self._declare(dead)
+
+    def _grace(self, node: Node) -> float:
+        """Of a manager's own agent the manager's silence is its own."""
+        cluster = self.state.cluster
+        chosen = cluster.spec.dispatcher.heartbeat_period if cluster is not None else 0
+        grace = grace_s(heartbeat_s(len(self.state.nodes), chosen))
+        return max(SHORTEST_S, grace - PRESENCE_TTL_S) if node.status.manager == node.id else grace
+
+    async def _declare(self, nodes: list[Node]) -> None:
+        def write(draft: Draft) -> None:
+            for one in nodes:
+                node = draft.get(Node, one.id)
+                if (
+                    node is None
+                    or node.status.session != one.status.session
+                    or not _forsaken(node, draft.state)
+                ):
+                    continue
+                status = replace(
+                    node.status,
+                    state="down",
+                    message=HEARTBEAT_FAILURE,
+                    since=self.term.clock.now(),
+                )
+                draft.put(replace(node, status=status))
+
+        await self.term.update(write)
+
+
+def _forsaken(node: Node, state: State) -> bool:
+    """Said to be there by a manager that is not."""
+    status = node.status
+    return bool(status.state == "ready" and status.manager and status.manager not in state.present)

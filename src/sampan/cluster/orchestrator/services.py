@@ -1,0 +1,101 @@
+"""Replicated and global services. Pure planners."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+from sampan.cluster.orchestrator.plan import Plan, down
+from sampan.cluster.orchestrator.rollout import roll
+from sampan.cluster.orchestrator.slots import (
+    Place,
+    free_slots,
+    group,
+    refill,
+    release,
+    settle,
+)
+from sampan.cluster.records import Node, Task
+from sampan.cluster.scheduler.constraints import fulfils
+
+
+def plan_replicated(plan: Plan, tasks: list[Task]) -> None:
+    mode = plan.service.spec.mode.replicated
+    wanted = 1 if mode is None or mode.replicas is None else mode.replicas
+    places = [place for _, place in sorted(group(tasks, by_node=False).items(), key=_slot)]
+    for place in places:
+        settle(plan, place)
+    kept, surplus = choose_surplus(places, wanted)
+    for place in surplus:
+        for task in place.tasks:
+            plan.remove(task, f"{wanted} replicas are wanted")
+    for place in kept:
+        refill(plan, place)
+    numbers = free_slots(tasks, (place.slot for place in kept))
+    for slot in islice(numbers, max(0, wanted - len(kept))):
+        place = Place(slot=slot, node_id="", tasks=[])
+        refill(plan, place)
+        kept.append(place)
+    roll(plan, kept)
+    for place in kept:
+        release(plan, place)
+
+
+def _slot(item: tuple[object, Place]) -> int:
+    return item[1].slot
+
+
+def choose_surplus(places: list[Place], wanted: int) -> tuple[list[Place], list[Place]]:
+    """Which places stay and which go: running ones stay rather than others, and of these first one
+    on every node, then a second, so that what stays is spread."""
+    if len(places) <= wanted:
+        return places, []
+    on_node: Counter[str] = Counter()
+    ranked: list[tuple[bool, int, int, Place]] = []
+    for place in sorted(places, key=lambda p: (not p.running, p.slot)):
+        alive = place.live
+        node_id = alive[0].node_id if alive else ""
+        if node_id:
+            on_node[node_id] += 1
+        ranked.append((not place.running, on_node[node_id], place.slot, place))
+    ranked.sort(key=lambda entry: entry[:3])
+    stay = {entry[2] for entry in ranked[:wanted]}
+    return (
+        [place for place in places if place.slot in stay],
+        [place for place in places if place.slot not in stay],
+    )
+
+
+def eligible(node: Node, plan: Plan) -> bool:
+    """Whether a global service has a place on ``node``."""
+    return (
+        not down(node)
+        and node.spec.availability != "drain"
+        and fulfils(node, plan.service.spec.task_template.placement)
+    )
+
+
+def plan_global(plan: Plan, tasks: list[Task]) -> None:
+    places = group(tasks, by_node=True)
+    for place in places.values():
+        settle(plan, place)
+    rolling: list[Place] = []
+    for node in plan.nodes.values():
+        place = places.pop(node.id, Place(slot=0, node_id=node.id, tasks=[]))
+        if not eligible(node, plan):
+            _vacate(plan, place)
+        elif node.spec.availability != "pause":
+            refill(plan, place)
+            rolling.append(place)
+        else:
+            release(plan, place)
+    for place in places.values():
+        _vacate(plan, place)
+    roll(plan, rolling)
+    for place in rolling:
+        release(plan, place)
+
+
+def _vacate(plan: Plan, place: Place) -> None:
+    for task in place.live:
+        place.replace(plan.stop(task, "the service has no place on this node"))

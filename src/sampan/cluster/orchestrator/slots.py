@@ -1,0 +1,152 @@
+"""The tasks of one place: a slot of a replicated service, a node of a global one. Pure.
+
+A place is in one of four conditions, read off its tasks:
+
+    current   a live task of the newest specification
+    outdated  only live tasks of an older one: a rollout's to replace
+    done      its last task ended by itself, and the restart policy lets it rest
+    vacant    nothing lives in it: bear a task
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from sampan.cluster.orchestrator.plan import Plan, live, over
+from sampan.cluster.orchestrator.restart import (
+    delay_s,
+    ended_by_itself,
+    restarts_with,
+    should_restart,
+)
+from sampan.cluster.records import Task
+from sampan.cluster.states import TaskState
+
+
+@dataclass(slots=True)
+class Place:
+    """``tasks``: all of the place but those to be removed."""
+
+    slot: int
+    node_id: str
+    tasks: list[Task]
+
+    def replace(self, task: Task) -> None:
+        """A newer version of one of the tasks."""
+        self.tasks = [task if one.id == task.id else one for one in self.tasks]
+
+    @property
+    def live(self) -> list[Task]:
+        return [task for task in self.tasks if live(task)]
+
+    @property
+    def running(self) -> bool:
+        return any(task.status.state == TaskState.RUNNING for task in self.live)
+
+    def last_dead(self) -> Task | None:
+        """The youngest of those that do not live. Times may be equal: who was replaced is older,
+        and who has a successor here is not the last."""
+        replaced = {task.restart_of for task in self.tasks}
+        dead = [task for task in self.tasks if not live(task)]
+        return max(
+            dead, key=lambda t: (t.created_at, t.id not in replaced, t.spec_version), default=None
+        )
+
+
+def settle(plan: Plan, place: Place) -> None:
+    """What goes without asking: tasks leave nodes that are lost, dead ones are wanted no more."""
+    for task in place.tasks:
+        if not task.desired <= TaskState.RUNNING:
+            continue
+        if task.status.state.ended:
+            place.replace(plan.stop(task, "it has ended"))
+        elif why := plan.lost(task):
+            place.replace(plan.stop(task, why))
+
+
+def refill(plan: Plan, place: Place) -> None:
+    """Bear what the place lacks: a first task, a successor for one that was taken from a lost
+    node, a restart."""
+    alive = place.live
+    if any(not plan.outdated(task) for task in alive):
+        return
+    last = place.last_dead()
+    if last is not None and ended_by_itself(last):
+        if alive and plan.outdated(last):
+            return  # an older task lives on beside it: the rollout's business
+        if should_restart(last, plan.now):
+            same = last.spec_version == plan.service.spec_version
+            task = plan.bear(
+                f"{last.id} ended as {last.status.state.word}",
+                slot=place.slot,
+                node_id=place.node_id,
+                wait=blocked(plan, place),
+                replaces=last,
+                delay_s=delay_s(last),
+                restarts=restarts_with(last, plan.now) if same else (),
+            )
+            place.tasks.append(task)
+        return
+    if not alive:
+        task = plan.bear(
+            "the slot is empty" if last is None else f"{last.id} was stopped",
+            slot=place.slot,
+            node_id=place.node_id,
+            wait=blocked(plan, place),
+            replaces=last,
+        )
+        place.tasks.append(task)
+
+
+def release(plan: Plan, place: Place) -> None:
+    """Start what was held ready, once its time has come and whom it replaces has ended."""
+    for task in place.live:
+        if task.desired != TaskState.READY or task.version == 0:
+            continue
+        if task.start_after > plan.now:
+            plan.wake(task.start_after)
+        elif not blocked(plan, place):
+            place.replace(plan.start(task, "its turn has come"))
+
+
+def blocked(plan: Plan, place: Place) -> bool:
+    return any(plan.in_the_way(task) for task in place.tasks)
+
+
+def is_done(plan: Plan, place: Place) -> bool:
+    """The restart policy lets it rest."""
+    if place.live:
+        return False
+    last = place.last_dead()
+    return last is not None and ended_by_itself(last) and not should_restart(last, plan.now)
+
+
+def group(tasks: Iterable[Task], *, by_node: bool) -> dict[object, Place]:
+    """Without the tasks to be removed."""
+    places: dict[object, Place] = {}
+    for task in tasks:
+        if task.desired >= TaskState.REMOVE:
+            continue
+        key: object = task.node_id if by_node else task.slot
+        place = places.get(key)
+        if place is None:
+            place = Place(
+                slot=0 if by_node else task.slot,
+                node_id=task.node_id if by_node else "",
+                tasks=[],
+            )
+            places[key] = place
+        place.tasks.append(task)
+    return places
+
+
+def free_slots(tasks: Iterable[Task], occupied: Iterable[int], first: int = 1) -> Iterator[int]:
+    """Slot numbers from ``first`` on that nothing is in. One where a removed task still stops is
+    left alone: nobody waits for it then, and no two live in one slot."""
+    taken = set(occupied) | {task.slot for task in tasks if not over(task)}
+    slot = first
+    while True:
+        if slot not in taken:
+            yield slot
+        slot += 1

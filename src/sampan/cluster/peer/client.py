@@ -231,7 +231,8 @@ def explain(address: str, error: BaseException) -> SampanError:
             )
         cause = cause.__cause__
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Unreachable(address, error.os_error.strerror or str(error.os_error))
+        why = error.os_error.strerror or str(error.os_error)
+        return Unreachable(address, why or "it closed the connection during the handshake")
     return Unreachable(address, str(error) or type(error).__name__)
 
 

@@ -30,7 +30,7 @@ from sampan.cluster.peer.limits import Gate, Limits
 from sampan.cluster.peer.routes import RoleOf, Route, Routes
 from sampan.cluster.peer.sockets import HttpSocket, keep_alive
 from sampan.cluster.peer.tls import Tls, identity_of
-from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, to_header
+from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, load, to_header
 from sampan.errors import Conflict, InvalidArgument, SampanError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ class PeerServer(Routes):
         self._listener: socket.socket | None = None
         self._http: _Http | None = None
         self._connections: dict[object, _Connection] = {}
+        self._channels: set[asyncio.Transport] = set()
+        """Connections that have become sockets."""
         self._seen: set[object] = set()
         """Protocols that HTTP has begun on, while their handshake's task is not through."""
 
@@ -117,10 +119,13 @@ class PeerServer(Routes):
         self._tasks.spawn(self._accept(listener), name=f"peers/{self.port}")
 
     async def stop(self) -> None:
-        """Close the port and every connection; handlers are cancelled after two seconds."""
+        """Close the port and every connection. Sockets end at once; answers on their way have
+        two seconds before their handlers are cancelled."""
         if self._listener is not None:
             self._listener.close()
         await self._tasks.close()
+        for transport in list(self._channels):
+            transport.abort()
         if self._http is not None:
             await self._http.shutdown(_STOP_S)
         for connection in list(self._connections.values()):
@@ -247,6 +252,9 @@ class PeerServer(Routes):
             raise InvalidArgument(f"{request.path} is for WebSockets")
         await response.prepare(raw)
         channel, reason = HttpSocket(response), ""
+        transport = raw.transport
+        assert transport is not None
+        self._channels.add(transport)
         try:
             await route.socket(request, channel)
         except SocketClosed:
@@ -255,7 +263,9 @@ class PeerServer(Routes):
             reason = str(error)
         except Exception as error:
             log.exception("the handler of socket %s failed", request.path)
-            reason = str(dump(error)[1])
+            reason = str(load(dump(error)[1]))
+        finally:
+            self._channels.discard(transport)
         await channel.close(reason)
         return response
 

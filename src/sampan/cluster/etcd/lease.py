@@ -1,9 +1,9 @@
 """A manager's lease: what binds its presence and its leadership to its life.
 
 The deadline is kept on both sides. The store ends the lease ``ttl`` after the last keepalive that
-reached it; this side calls it ended ``ttl`` after the last keepalive that it *sent* and that was
-answered, a little less even: never later. So a manager that cannot reach the store stops leading before
-anybody else can begin.
+reached it; this side calls it ended a little less than ``ttl`` after the last keepalive that it
+*sent* and that was answered: never later. So a manager that cannot reach the store stops leading
+before anybody else can begin.
 """
 
 from __future__ import annotations

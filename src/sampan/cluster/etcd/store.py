@@ -151,8 +151,7 @@ def _request(transaction: Transaction, proof: str) -> wire.Txn:
         wire.Op(request_range=wire.Range(key.encode())) for key in (proof, transaction.fence) if key
     ]
     compare = [
-        wire.Compare(key.encode(), mod_revision=revision)
-        for key, revision in transaction.compares.items()
+        wire.Compare(key.encode(), revision) for key, revision in transaction.compares.items()
     ]
     return wire.Txn(compare, success, failure)
 

@@ -38,15 +38,16 @@ class DeleteRange(Wire, frozen=True, omit_defaults=True):
     range_end: bytes = b""
 
 
-class Compare(Wire, frozen=True, omit_defaults=True):
-    """``key``'s revision of the last change (``target`` MOD) or of its creation (CREATE) is
-    exactly that; 0: there is no such key."""
+class Compare(msgspec.Struct, frozen=True):
+    """The revision of ``key``'s last change is exactly that; 0: there is no such key.
+
+    Everything is spelled out: what is left out means VERSION and not MOD to etcd.
+    """
 
     key: bytes
+    mod_revision: int
     target: str = "MOD"
     result: str = "EQUAL"
-    mod_revision: int | None = None
-    create_revision: int | None = None
 
 
 class Op(Wire, frozen=True, omit_defaults=True):

@@ -1,0 +1,163 @@
+"""Changing who is a member, so that no step can cost the quorum.
+
+    joining     add as learner (no vote) ── start it ── it reads everything ── promote
+    leaving     move leadership away ── remove ── stop it
+
+A member added with a vote at once would count for the quorum before it runs: with one manager, the
+cluster would stand still until the second is up, for ever if it never comes. A learner that fails
+is just removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sampan.aio import Clock, shielded
+from sampan.cluster.etcd import wire
+from sampan.cluster.etcd.client import EtcdClient
+from sampan.cluster.etcd.failures import MemberNotReady, NoSuchMember, QuorumAtRisk
+from sampan.errors import Conflict, Unavailable
+
+log = logging.getLogger(__name__)
+
+PROMOTE_S = 30.0
+ADD_S = 15.0
+PAUSE_S = 0.1
+
+
+class LastManager(Conflict):
+    def __init__(self) -> None:
+        super().__init__(
+            "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of "
+            "the swarm"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a joining member needs for its first start (``EtcdSettings.initial``, ``existing``)."""
+
+    member_id: int
+    initial: dict[str, str]
+
+
+class Members:
+    """Changes of membership, by a manager that is a member."""
+
+    def __init__(self, client: EtcdClient, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    async def admit(self, name: str, peer_url: str) -> Admission:
+        """Add a learner. A member of that URL that never started, or that is a learner still (a
+        join that broke off), is replaced.
+
+        Raises:
+            Conflict: a voting member has that address already.
+            QuorumAtRisk: another one is joining, or too few members run; it stayed so for a while.
+        """
+        for member in await self._client.members():
+            if peer_url in member.peerURLs:
+                if member.name and not member.isLearner:
+                    raise Conflict(f"a manager at {peer_url} is a member already")
+                await self._client.member_remove(member.ID)
+        end = self._clock.monotonic() + ADD_S
+        while True:
+            try:
+                reply = await self._client.member_add(peer_url, learner=True)
+                break
+            except QuorumAtRisk:
+                # One learner at a time, and a member that has just started counts a little later.
+                if self._clock.monotonic() >= end:
+                    raise
+                await self._clock.sleep(PAUSE_S)
+        if reply.member is None:
+            raise Unavailable("etcd added a member and did not say which")
+        initial = {member.name: member.peerURLs[0] for member in reply.members if member.name}
+        return Admission(reply.member.ID, initial | {name: peer_url})
+
+    async def promote(self, member_id: int, *, deadline_s: float = PROMOTE_S) -> None:
+        """Give a learner its vote, as soon as it has caught up.
+
+        Raises:
+            Unavailable: it did not catch up in time. It still is a learner.
+            NoSuchMember: it was removed.
+        """
+        end = self._clock.monotonic() + deadline_s
+        while True:
+            try:
+                return await self._client.member_promote(member_id)
+            except (MemberNotReady, Unavailable, QuorumAtRisk) as error:
+                if any(member_id == m.ID and not m.isLearner for m in await self._client.members()):
+                    return  # done before, and the answer was lost
+                if self._clock.monotonic() >= end:
+                    raise Unavailable(
+                        f"the new manager's store did not catch up within {deadline_s:g} s"
+                    ) from error
+                await self._clock.sleep(PAUSE_S)
+
+    @asynccontextmanager
+    async def joining(self, name: str, peer_url: str) -> AsyncIterator[Admission]:
+        """A learner for the time of the block, in which its process is started; promoted when the
+        block ends well, removed when it raises."""
+        admission = await self.admit(name, peer_url)
+        try:
+            yield admission
+            await self.promote(admission.member_id)
+        except BaseException:
+            await shielded(self._take_back(admission.member_id))
+            raise
+
+    async def _take_back(self, member_id: int) -> None:
+        try:
+            await self._client.member_remove(member_id)
+        except NoSuchMember:
+            pass
+        except (Unavailable, QuorumAtRisk) as error:
+            log.warning(
+                "member %x could not be removed after it failed to join: %s", member_id, error
+            )
+
+    async def remove(self, member_id: int) -> None:
+        """Take a member out; nothing happens when it is out already.
+
+        Raises:
+            LastManager: it is the only one that votes.
+            QuorumAtRisk: without it, the others that run would be too few.
+        """
+        voters = [m.ID for m in await self._client.members() if not m.isLearner]
+        if voters == [member_id]:
+            raise LastManager
+        end = self._clock.monotonic() + ADD_S
+        while True:
+            try:
+                return await self._client.member_remove(member_id)
+            except NoSuchMember:
+                return
+            except QuorumAtRisk:
+                if self._clock.monotonic() >= end:
+                    raise
+                await self._clock.sleep(PAUSE_S)
+
+    async def step_aside(self) -> None:
+        """Before this member stops: hand leadership to another, which takes milliseconds where an
+        election would take a second. Nothing happens when it does not lead or is alone."""
+        try:
+            status = await self._client.status()
+            own = status.header.member_id
+            if status.leader != own:
+                return
+            others = [m for m in await self._client.members() if _votes(m) and own != m.ID]
+            for other in others:
+                try:
+                    return await self._client.move_leader(other.ID)
+                except Unavailable as error:
+                    log.debug("leadership could not go to %x: %s", other.ID, error)
+        except Unavailable as error:
+            log.info("leadership of the store was not handed on: %s", error)
+
+
+def _votes(member: wire.Member) -> bool:
+    return bool(member.name) and not member.isLearner

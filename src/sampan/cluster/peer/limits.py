@@ -1,6 +1,6 @@
 """What strangers may cost: how many connections, and how many handshakes a second, per address.
 
-A handshake is the dearest thing that somebody unknown can make this node do (about 2 ms of the
+A handshake is the dearest thing that somebody unknown can make this node do (1.3 ms of the
 event loop), so arrivals are turned away before it. Nodes are counted apart once they are known.
 """
 
@@ -20,8 +20,8 @@ class Limits:
     members_per_address: int = 1024
     """Connections of nodes behind one address: sessions, image pulls, logs."""
     handshakes_per_s: float = 50.0
-    """Per address, in the long run: a node keeps its connections, so it needs few. 50 cost about
-    a tenth of a core."""
+    """Per address, in the long run: a node keeps its connections, so it needs few. 50 cost less
+    than a tenth of a core."""
     burst: int = 200
     """Handshakes at once, per address: so many nodes behind one may come back together."""
     handshake_s: float = 5.0

@@ -85,17 +85,15 @@ class PeerServer(Routes):
         return self._gate
 
     async def start(self, host: str, port: int) -> None:
-        """Listen on ``host`` (an IP address; empty: all of them).
+        """Listen on ``host``, an IP address: ``0.0.0.0`` for all of version 4, ``::`` for all.
 
         Raises:
             Conflict: the address is taken or not this host's.
         """
-        family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not host else 1)
             listener.setblocking(False)
             listener.bind((host, port))
             listener.listen(_BACKLOG)
@@ -153,6 +151,9 @@ class PeerServer(Routes):
                 self._tasks.spawn(self._shake(found, address), name=f"peers/handshake/{address}")
             else:
                 found.close()
+            # A connection that is waiting already is accepted without a turn of the loop: a
+            # flood of them would be all that this process does.
+            await asyncio.sleep(0)
 
     async def _shake(self, found: socket.socket, address: str) -> None:
         http = self._http
@@ -311,10 +312,7 @@ def _failure(raw: web.BaseRequest, error: Exception) -> web.Response:
 
 async def _send(raw: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     if isinstance(reply.body, bytes):
-        whole = web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
-        if raw.method == "HEAD" and "content-length" in {name.lower() for name in reply.headers}:
-            whole.headers.update(reply.headers)
-        return whole
+        return web.Response(status=reply.status, headers=dict(reply.headers), body=reply.body)
     response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
     try:
         await response.prepare(raw)

@@ -366,6 +366,22 @@ class PeersContract:
         async with worker.client.stream(manager.address, "GET", "/v2/x") as incoming:
             assert (incoming.status, await incoming.read()) == (404, b"not here")
 
+    async def test_a_head_tells_the_length_of_what_it_does_not_send(
+        self, world: World, manager: Speaker, worker: Speaker
+    ) -> None:
+        async def head(request: Request) -> Reply:
+            return Reply(headers={"Content-Length": "123", "Docker-Content-Digest": "sha256:1"})
+
+        manager.server.route("HEAD", "/v2/{name...}/blobs/{digest}", head, allow=Allow.NODES)
+        await world.start(manager)
+        for _ in range(2):
+            async with worker.client.stream(
+                manager.address, "HEAD", "/v2/a/blobs/sha256:1"
+            ) as incoming:
+                assert incoming.headers["content-length"] == "123"
+                assert incoming.headers["docker-content-digest"] == "sha256:1"
+                assert await incoming.read() == b""
+
     # -- sockets
 
     async def test_messages_arrive_whole_and_in_order(

@@ -7,6 +7,7 @@ network; so with more than one candidate the user is asked, and told the candida
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,6 +117,22 @@ def data_path(wanted: str, advertise: str, known: Sequence[HostAddress]) -> str:
     return split_port(advertise)[0]
 
 
+def towards(manager: str) -> str:
+    """This host's address on the way to ``manager`` (ADDRESS:PORT).
+
+    Raises:
+        NoAddress: there is no way.
+    """
+    host, port = split_port(manager)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(found[4])  # chooses a route; nothing is sent
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise NoAddress(f"there is no way from this host to {manager}: {error}") from error
+
+
 def only_one(known: Sequence[HostAddress]) -> str:
     """The host's address, when there is no doubt.
 
@@ -163,3 +180,14 @@ def _resolve(host: str, known: Sequence[HostAddress], option: str, purpose: str)
         f"could not parse {host!r} of {option} as an IP address, and there is no interface of "
         "that name with one"
     )
+
+
+def etcd_url(advertise: str) -> str:
+    """Where a manager's store is reached: the port after the one for everything else."""
+    host, port = split_port(advertise)
+    return f"https://{join_port(host, port + 1 if port < 65535 else port - 1)}"
+
+
+def etcd_port(url: str) -> int:
+    """The port of ``etcd_url``."""
+    return int(url.rpartition(":")[2])

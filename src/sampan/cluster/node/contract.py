@@ -41,6 +41,11 @@ class AlreadyMember(Unavailable):
         )
 
 
+class NotInSwarm(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("This node is not part of a swarm")
+
+
 class InitRequest(msgspec.Struct, frozen=True, kw_only=True, rename=wire_name):
     """Body of ``POST /swarm/init``."""
 

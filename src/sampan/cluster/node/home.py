@@ -41,6 +41,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     """ADDRESS:PORT of the managers known when this was written."""
     etcd_url: str = ""
     """Where this manager's store speaks with its peers."""
+    initial: dict[str, str] = {}
+    """The members when this one was added (name -> URL); empty: it made the cluster."""
 
 
 class Home:
@@ -95,6 +97,10 @@ class Home:
     def forget_manager(self) -> None:
         """No manager any more: the store's files and the key go."""
         shutil.rmtree(self.manager, ignore_errors=True)
+
+    def forget_store(self) -> None:
+        """What is left of an earlier time as a manager would be another member's data."""
+        shutil.rmtree(self.etcd, ignore_errors=True)
 
     def clear(self) -> None:
         """No member any more. ``node.json`` goes first: what is killed here is still no member."""

@@ -1,0 +1,190 @@
+"""What a manager runs beside what every node runs.
+
+    etcd ── store ──┬── CA, members, dispatcher      answered on the node's peer server
+                    └── candidacy, upkeep            in the background
+
+Coming up must not hold up the host: without a quorum a manager cannot serve, but its containers run
+and its daemon answers. So ``begin`` only starts the store's process; the rest follows as soon as
+there is a quorum, however long that takes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+
+from sampan.aio import Clock, Tasks, in_thread
+from sampan.cluster.ca.files import CertificateFiles
+from sampan.cluster.ca.secretbox import SecretBox, load_box
+from sampan.cluster.ca.server import CertificateServer
+from sampan.cluster.contract import Draft, NoQuorum, Presence
+from sampan.cluster.dispatcher.dispatcher import Dispatcher
+from sampan.cluster.etcd.client import EtcdClient
+from sampan.cluster.etcd.membership import Members as StoreMembers
+from sampan.cluster.etcd.process import EtcdProcess, EtcdRemoved
+from sampan.cluster.etcd.settings import EtcdSettings, PeerFiles
+from sampan.cluster.etcd.store import EtcdStore
+from sampan.cluster.etcd.upkeep import Upkeep
+from sampan.cluster.leader import STANDARD, Leader
+from sampan.cluster.loop import Term
+from sampan.cluster.node.addresses import etcd_port, join_port, split_port
+from sampan.cluster.node.authority import StoreAuthority
+from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.node.home import Home, NodeRecord
+from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteMember
+from sampan.cluster.node.roles import RoleKeeper, RootKeeper
+from sampan.cluster.peer.contract import Client, Server
+from sampan.errors import SampanError, Unavailable
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.25
+
+
+class Manager:
+    """Open it with ``begin``; ``serve`` once or in the background; ``close``."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        record: NodeRecord,
+        files: CertificateFiles,
+        server: Server,
+        peers: Client,
+        clock: Clock,
+    ) -> None:
+        self._home, self._record, self._files = home, record, files
+        self._server, self._peers, self._clock = server, peers, clock
+        self._stack = AsyncExitStack()
+        self._parts: ManagerParts | None = None
+        self.error = ""
+        """Why it does not serve yet."""
+
+    @property
+    def parts(self) -> ManagerParts:
+        """Raises: NoQuorum (it does not serve yet)."""
+        if self._parts is None:
+            raise NoQuorum
+        return self._parts
+
+    async def begin(self, *, alone: bool = False) -> None:
+        """Make the store's client and register what the peer server answers.
+
+        Args:
+            alone: make this member the only one (``--force-new-cluster``).
+        """
+        box: SecretBox = await in_thread(load_box, self._home.key)
+        record, files = self._record, self._files.etcd
+        listen = split_port(record.listen)[0]
+        settings = EtcdSettings(
+            directory=self._home.etcd,
+            name=record.node_id,
+            peer_url=record.etcd_url,
+            listen_peer_url=f"https://{join_port(listen, etcd_port(record.etcd_url))}",
+            peer_files=PeerFiles(certificate=files.pair, key=files.pair, roots=files.roots),
+            initial=record.initial or None,
+            state="existing" if record.initial else "new",
+            token=record.cluster_id,
+            force_new_cluster=alone,
+        )
+        await in_thread(settings.directory.mkdir, parents=True, exist_ok=True, mode=0o700)
+        self.process = EtcdProcess(settings, self._clock)
+        self._stack.push_async_callback(self.process.stop)
+        self.etcd = EtcdClient(settings.socket)
+        self._stack.push_async_callback(self.etcd.close)
+        self.store = EtcdStore(self.etcd, self._clock)
+        self._stack.push_async_callback(self.store.close)
+        authority = StoreAuthority(self.store, box)
+        self._store_members = StoreMembers(self.etcd, self._clock)
+        self.members = Members(self.store, self.etcd, self._store_members)
+        self._box = box
+        node_id = self._record.node_id
+        self._dispatcher = Dispatcher(self.store, self._server, box, self._clock, node_id)
+        CertificateServer(authority, self._clock).register(self._server)
+        self.members.register(self._server)
+
+    async def serve(
+        self, *, found: Callable[[Draft], None] | None = None, managers: Sequence[str] = ()
+    ) -> None:
+        """Wait for a quorum, then lead and serve. Returns when it does.
+
+        Args:
+            found: writes the cluster's first records.
+            managers: whom a learner asks for its vote.
+        """
+        if self.process.starts == 0:
+            await self.process.start()
+        if found is None:
+            await self._get_vote(managers)
+        await self.store.open()
+        if found is not None:
+            await self.store.update(found)
+        node_id = self._record.node_id
+        await self.store.announce(Presence(node_id=node_id, address=self._record.advertise))
+        self._dispatcher.start()
+        self._stack.push_async_callback(self._dispatcher.close)
+
+        def roles(term: Term) -> RoleKeeper:
+            return RoleKeeper(term, self.members, node_id)
+
+        def root(term: Term) -> RootKeeper:
+            return RootKeeper(term, self._box)
+
+        leader = Leader(self.store, self._clock, node_id, (*STANDARD, roles, root))
+        upkeep = Upkeep(self.etcd, self._home.snapshots, self._clock)
+        running = Tasks()
+        running.spawn(leader.run(), name="manager/leader")
+        running.spawn(upkeep.run(), name="manager/upkeep")
+        self._stack.push_async_callback(running.close)
+        self._parts = ManagerParts(node_id=node_id, store=self.store, sealing=self._box)
+        self.error = ""
+        log.info("this node serves as a manager")
+
+    async def serve_at_last(self, managers: Callable[[], Sequence[str]]) -> None:
+        """``serve``, as often as it takes.
+
+        Raises:
+            EtcdRemoved: the others have removed this manager.
+        """
+        while True:
+            try:
+                return await self.serve(managers=managers())
+            except EtcdRemoved:
+                raise
+            except SampanError as error:
+                if str(error) != self.error:
+                    log.warning("this manager cannot serve yet: %s", error)
+                self.error = str(error)
+                if self.process.removed.is_set():
+                    raise EtcdRemoved(str(error)) from error
+                await self._clock.sleep(_RETRY_S)
+
+    async def _get_vote(self, managers: Sequence[str]) -> None:
+        """A member that was added as a learner cannot serve before it has its vote."""
+        status = await self.etcd.status()
+        if not status.isLearner:
+            return
+        request = PromoteMember(
+            member_id=f"{status.header.member_id:x}",
+            address=self._record.advertise,
+            etcd_url=self._record.etcd_url,
+        )
+        refused: SampanError = Unavailable("no other manager is known to ask for a vote")
+        for address in managers:
+            if address == self._record.advertise:
+                continue
+            try:
+                await self._peers.call(address, PROMOTE_PATH, request, Nothing, timeout_s=40.0)
+                return
+            except SampanError as error:
+                refused = error
+        raise refused
+
+    async def close(self) -> None:
+        """Stop serving and leading; the store's process ends."""
+        if self._parts is not None:
+            await self._store_members.step_aside()
+        self._parts = None
+        await self._stack.aclose()

@@ -1,0 +1,233 @@
+"""A membership at work: what runs on a node from its start to its stop.
+
+    credentials -> peer server and client -> manager's parts (managers) -> agent -> renewal
+
+A change of role stops all of it and starts it anew with the other role: that takes a fraction of a
+second, no container notices, and there is one way to come up instead of two that must agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from sampan.aio import Tasks, in_thread
+from sampan.cluster.agent.agent import Agent
+from sampan.cluster.agent.files import DiskFiles
+from sampan.cluster.ca.files import CertificateFiles
+from sampan.cluster.ca.join import CertificateClient
+from sampan.cluster.ca.renewal import Renewer
+from sampan.cluster.ca.server import RootServer
+from sampan.cluster.contract import Draft
+from sampan.cluster.dispatcher.messages import Session
+from sampan.cluster.etcd.process import EtcdRemoved
+from sampan.cluster.node.addresses import ANY, split_port
+from sampan.cluster.node.home import Home, NodeRecord
+from sampan.cluster.node.host import Host, NodeFacts
+from sampan.cluster.node.manager import Manager
+from sampan.cluster.node.standing import Standing
+from sampan.cluster.peer.client import PeerClient
+from sampan.cluster.peer.contract import NodeRole, NotMember
+from sampan.cluster.peer.server import PeerServer
+from sampan.cluster.peer.tls import Credentials, Tls
+from sampan.errors import SampanError
+
+log = logging.getLogger(__name__)
+
+
+class Member:
+    """One start of one membership.
+
+    Args:
+        role_wanted: told the role that the managers want for this node, when it is another one
+            than it has.
+        removed: told why, when the cluster does not know this node any more.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        home: Home,
+        record: NodeRecord,
+        *,
+        role_wanted: Callable[[NodeRole], None],
+        removed: Callable[[str], None],
+    ) -> None:
+        self.record = record
+        self.session = asyncio.Event()
+        """A manager has taken this node's session since the start."""
+        self.manager: Manager | None = None
+        self._host, self._home = host, home
+        self._role_wanted, self._removed = role_wanted, removed
+        self._tasks = Tasks()
+        self._stack = AsyncExitStack()
+        self._managers: tuple[tuple[str, str], ...] = ()
+        self._served = asyncio.Event()
+
+    # -- life
+
+    async def start(
+        self, *, found: Callable[[Draft], None] | None = None, alone: bool = False
+    ) -> None:
+        """Bring everything up; what needs other nodes goes on in the background.
+
+        Args:
+            found: writes the first records of a new cluster; the manager serves when this returns.
+            alone: ``--force-new-cluster``; the manager serves when this returns.
+
+        Raises:
+            Conflict: the port is taken.
+            Unavailable, Internal: the store of a new cluster did not start.
+        """
+        try:
+            await self._start(found, alone)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self, found: Callable[[Draft], None] | None, alone: bool) -> None:
+        record, clock = self.record, self._host.clock
+        self.files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        credentials = await in_thread(self.files.load)
+        self.tls = Tls(credentials)
+        self.standing = Standing(self._tasks)
+        self.server = PeerServer(self.tls, self.standing.role_of, clock=clock)
+        self.client = PeerClient(self.tls)
+        self._stack.push_async_callback(self._tasks.close)
+        self._stack.push_async_callback(self.client.close)
+        if record.role == "manager":
+            self.manager = Manager(
+                home=self._home,
+                record=record,
+                files=self.files,
+                server=self.server,
+                peers=self.client,
+                clock=clock,
+            )
+            self._stack.push_async_callback(self.manager.close)
+            await self.manager.begin(alone=alone)
+        else:
+            RootServer(credentials.roots).register(self.server)
+        self._host.serve_images(self.server)
+        images = self._host.images(self.client)
+        facts = NodeFacts(node_id=record.node_id, root_certificate=lambda: self._roots)
+        self.agent = Agent(
+            node_id=record.node_id,
+            address=record.advertise,
+            data_path_address=record.data_path,
+            client=self.client,
+            executor=self._host.executor(facts, images),
+            overlay=self._host.overlay,
+            files=DiskFiles(self._home.agent),
+            clock=clock,
+            managers=record.managers,
+            server=self.server,
+            prefer=record.advertise if record.role == "manager" else "",
+            on_session=self._heard,
+            on_roots=self._other_roots,
+            on_removed=self._gone,
+        )
+        address, port = split_port(record.listen)
+        self._stack.push_async_callback(self.server.stop)
+        await self.server.start(address or ANY, port)
+        if self.manager is not None:
+            if found is not None or alone:
+                await self.manager.serve(found=found)
+                self._serving()
+            else:
+                self._tasks.spawn(self._serve(self.manager), name="node/manager")
+            self._tasks.spawn(self._until_removed(self.manager), name="node/membership")
+        await self.agent.start()
+        self._stack.push_async_callback(self.agent.close)
+        self.certificates = CertificateClient(self.client, self.files)
+        self._renewer = Renewer(self.files, self.renew, self._renewed, clock)
+        self._tasks.spawn(self._keep_certificate(), name="node/certificate")
+
+    async def close(self) -> None:
+        """Stop everything; containers run on. Safe to repeat."""
+        await self._stack.aclose()
+
+    async def leave(self) -> None:
+        """Stop this node's tasks, take its networks away, say goodbye; then ``close``."""
+        await self.agent.leave()
+
+    # -- the manager's part
+
+    async def _serve(self, manager: Manager) -> None:
+        try:
+            await manager.serve_at_last(lambda: self.agent.managers)
+        except EtcdRemoved as error:
+            log.warning("%s: this node goes on as a worker", error)
+            return  # ``_until_removed`` has heard of it, too
+        self._serving()
+
+    async def _until_removed(self, manager: Manager) -> None:
+        """The others may take this manager out while its own copy hears nothing more of it."""
+        await manager.process.removed.wait()
+        self._role_wanted("worker")
+
+    async def until_serving(self) -> None:
+        """Wait until this manager serves."""
+        await self._served.wait()
+
+    def _serving(self) -> None:
+        assert self.manager is not None
+        self.standing.store = self.manager.store
+        self._served.set()
+
+    # -- what managers say
+
+    @property
+    def managers(self) -> tuple[tuple[str, str], ...]:
+        """(node id, ADDRESS:PORT) of every manager, as last heard."""
+        return self._managers
+
+    async def _heard(self, session: Session) -> None:
+        self._managers = tuple((m.node_id, m.address) for m in session.managers)
+        self.standing.managers = frozenset(m.node_id for m in session.managers)
+        self.session.set()
+        wanted = session.node.role
+        if wanted == "manager" and self.record.role == "worker":
+            self._role_wanted("manager")
+        elif wanted == session.role == "worker" and self.record.role == "manager":
+            # Not before the leader has taken this member out of the store's quorum: of two
+            # managers, one that stops too early leaves the other without one.
+            self._role_wanted("worker")
+
+    async def _other_roots(self, roots: str) -> None:
+        if roots != self.tls.credentials.roots:
+            self._renewer.renew_soon()
+
+    async def _gone(self, reason: str) -> None:
+        self._removed(reason)
+
+    # -- certificates
+
+    @property
+    def _roots(self) -> str:
+        return self.tls.credentials.roots
+
+    async def renew(self) -> Credentials:
+        """The next certificate, as the role that the store says. A manager asks itself first."""
+        addresses = list(self.agent.managers)
+        if self.record.role == "manager":
+            addresses.insert(0, self.record.advertise)
+        etcd = (split_port(self.record.advertise)[0],) if self.record.role == "manager" else ()
+        return await self.certificates.renew(addresses, etcd_addresses=etcd)
+
+    def renew_soon(self) -> None:
+        """The certificate says another role than the store, or another root."""
+        self._renewer.renew_soon()
+
+    async def _renewed(self, credentials: Credentials) -> None:
+        self.tls.reload(credentials)
+
+    async def _keep_certificate(self) -> None:
+        try:
+            await self._renewer.run()
+        except NotMember as error:
+            self._removed(str(error))
+        except SampanError as error:
+            log.error("the node's certificate cannot be renewed: %s", error)

@@ -1,0 +1,508 @@
+"""Fulfils ``Membership``: makes a cluster, joins one, leaves it, follows its role in it.
+
+One change at a time: everything that starts or stops the member holds ``_changing``. ``node.json``
+says ``joining`` until all is made, so a daemon that is killed on the way takes it apart at its next
+start, as a failure does at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from msgspec.structs import replace
+
+from sampan.aio import Tasks, in_thread, shielded
+from sampan.cluster.ca import secretbox
+from sampan.cluster.ca.files import CertificateFiles
+from sampan.cluster.ca.join import join as get_certificate
+from sampan.cluster.ca.tokens import JoinToken
+from sampan.cluster.contract import Draft
+from sampan.cluster.control.networks import make_ingress
+from sampan.cluster.node import addresses
+from sampan.cluster.node.authority import availability_of
+from sampan.cluster.node.contract import (
+    AlreadyMember,
+    InitRequest,
+    JoinRequest,
+    LocalState,
+    ManagerParts,
+    MembershipInfo,
+    NotInSwarm,
+    NotManager,
+    RemoteManager,
+    WorkerOnly,
+)
+from sampan.cluster.node.founding import found_cluster
+from sampan.cluster.node.home import Home, NodeRecord
+from sampan.cluster.node.host import Host
+from sampan.cluster.node.member import Member
+from sampan.cluster.node.members import (
+    FORGET_PATH,
+    JOIN_PATH,
+    LEAVE_PATH,
+    JoinedMember,
+    JoinMember,
+    Nothing,
+)
+from sampan.cluster.node.planning import plan_init, plan_join, what_leaving_costs
+from sampan.cluster.peer.contract import NodeRole
+from sampan.cluster.records import Cluster, Node
+from sampan.errors import InvalidArgument, SampanError, Unavailable
+
+log = logging.getLogger(__name__)
+
+ACTIVE_WITHIN_S = 30.0
+"""From a certificate to the first session, and to serving as a manager."""
+_RETRY_S = 1.0
+
+
+@asynccontextmanager
+async def open_membership(host: Host) -> AsyncIterator[HostMembership]:
+    """Take up the membership that is on disk, if any. What needs other nodes does not hold up."""
+    membership = HostMembership(host)
+    try:
+        await membership.start()
+        yield membership
+    finally:
+        await membership.stop()
+
+
+class HostMembership:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._home = Home(host.directory)
+        self._member: Member | None = None
+        self._record: NodeRecord | None = None
+        self._error = ""
+        self._state: LocalState = "inactive"
+        self._changing = asyncio.Lock()
+        self._role: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
+
+    # -- life of the daemon
+
+    async def start(self) -> None:
+        """Never fails for the cluster's sake: the host's own containers must come up."""
+        record = await in_thread(self._home.read)
+        if record is None:
+            await in_thread(self._home.clear)
+            return
+        if record.phase == "joining":
+            log.warning("joining a swarm was cut short: taking it back")
+            await self._take_back(record)
+            return
+        self._record = record
+        try:
+            await self._begin(record)
+            self._state = "active"
+        except (SampanError, OSError) as error:
+            self._failed(error)
+            self._tasks.spawn(self._begin_at_last(), name="node/start")
+
+    async def stop(self) -> None:
+        """The daemon goes; tasks run on."""
+        await self._tasks.close()
+        if self._member is not None:
+            await self._member.close()
+
+    async def _begin(self, record: NodeRecord) -> None:
+        member = self._make(record)
+        await member.start()
+        self._member = member
+
+    async def _begin_at_last(self) -> None:
+        while True:
+            await self._host.clock.sleep(_RETRY_S)
+            async with self._changing:
+                if self._member is not None or self._record is None:
+                    return
+                try:
+                    await self._begin(self._record)
+                except (SampanError, OSError) as error:
+                    self._failed(error)
+                else:
+                    self._state, self._error = "active", ""
+                    return
+
+    def _failed(self, error: Exception) -> None:
+        if str(error) != self._error:
+            log.error("this node cannot take part in its swarm: %s", error)
+        self._state, self._error = "error", str(error)
+
+    def _make(self, record: NodeRecord) -> Member:
+        return Member(
+            self._host,
+            self._home,
+            record,
+            role_wanted=self._follow_role,
+            removed=self._removed,
+        )
+
+    # -- what others ask
+
+    @property
+    def manager(self) -> ManagerParts:
+        if self._record is None:
+            raise NotManager
+        if self._record.role != "manager":
+            raise WorkerOnly
+        if self._member is None or self._member.manager is None:
+            raise Unavailable(self._error or "this manager is just starting: try again in a moment")
+        return self._member.manager.parts
+
+    @property
+    def member(self) -> Member | None:
+        """What runs, for the parts of the daemon that serve the cluster."""
+        return self._member
+
+    def info(self) -> MembershipInfo:
+        record, member = self._record, self._member
+        if record is None:
+            return MembershipInfo(state=self._state, error=self._error)
+        managers = member.managers if member is not None else ()
+        found = MembershipInfo(
+            state=self._state,
+            node_id=record.node_id,
+            node_address=addresses.split_port(record.advertise)[0] if record.advertise else "",
+            error=self._error,
+            remote_managers=tuple(RemoteManager(node_id=i, address=a) for i, a in managers),
+        )
+        if member is None or member.manager is None:
+            return found
+        error = self._error or member.manager.error
+        store = member.standing.store
+        if store is None:
+            return dataclasses.replace(found, control_available=True, error=error)
+        nodes = store.state.nodes.values()
+        return dataclasses.replace(
+            found,
+            control_available=True,
+            error=error,
+            nodes=len(nodes),
+            managers=sum(node.role == "manager" for node in nodes),
+            cluster=store.state.cluster,
+        )
+
+    async def unlock_key(self) -> str:
+        """Managers are never locked."""
+        _ = self.manager
+        return ""
+
+    async def wait_converged(self) -> None:
+        """See the contract."""
+        if self._member is not None:
+            await self._member.session.wait()
+
+    # -- init
+
+    async def init(self, request: InitRequest) -> str:
+        if request.force_new_cluster and self._record is not None:
+            return await self._alone()
+        if self._record is not None or self._state == "pending":
+            raise AlreadyMember
+        async with self._changing:
+            record, cluster, node = await in_thread(plan_init, request, self._host.own_interfaces)
+            return await self._found(record, cluster, node)
+
+    async def _found(self, record: NodeRecord, cluster: Cluster, node: Node) -> str:
+        files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        self._state, self._error = "pending", ""
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(in_thread, self._home.clear)
+            undo.callback(self._reset)
+            await in_thread(self._home.write, record)
+            founded = await in_thread(
+                found_cluster,
+                self._home,
+                files,
+                cluster,
+                node_id=record.node_id,
+                etcd_address=addresses.split_port(record.advertise)[0],
+                now=self._host.clock.now(),
+            )
+            ingress = make_ingress()
+
+            def found(draft: Draft) -> None:
+                draft.put(founded.cluster)
+                draft.put(node)
+                draft.put(ingress)
+
+            member = self._make(record)
+            await member.start(found=found)
+            undo.push_async_callback(member.close)
+            async with asyncio.timeout(ACTIVE_WITHIN_S):
+                await member.session.wait()
+            self._record = replace(record, phase="active")
+            await in_thread(self._home.write, self._record)
+            self._member = member
+            undo.pop_all()
+        self._state = "active"
+        log.info("this host is the first manager of swarm %s", record.cluster_id)
+        return record.node_id
+
+    def _reset(self) -> None:
+        self._state, self._record, self._member = "inactive", None, None
+
+    async def _alone(self) -> str:
+        """``--force-new-cluster``: this manager goes on without the others."""
+        async with self._changing:
+            record = self._record
+            if record is None or record.role != "manager":
+                raise WorkerOnly
+            if self._member is not None:
+                await self._member.close()
+                self._member = None
+            member = self._make(record)
+            await member.start(alone=True)
+            self._member = member
+            self._state, self._error = "active", ""
+            own = record.node_id
+
+            def draft(draft: Draft) -> None:
+                for node in draft.state.nodes.values():
+                    if node.id == own:
+                        if node.spec.role != "manager" or node.role != "manager":
+                            draft.put(
+                                replace(
+                                    node,
+                                    role="manager",
+                                    spec=replace(node.spec, role="manager"),
+                                )
+                            )
+                    elif "manager" in (node.role, node.spec.role):
+                        # Their members are out of the store; let back in they are workers.
+                        worker = replace(node.spec, role="worker")
+                        draft.put(replace(node, role="worker", manager=None, spec=worker))
+
+            await self.manager.store.update(draft)
+            return record.node_id
+
+    # -- join
+
+    async def join(self, request: JoinRequest) -> None:
+        if self._record is not None or self._state == "pending":
+            raise AlreadyMember
+        JoinToken.parse(request.join_token)
+        if not request.remote_addrs:
+            raise InvalidArgument("at least one remote address is needed: HOST[:PORT] of a manager")
+        availability_of(request.availability)
+        async with self._changing:
+            self._state, self._error = "pending", ""
+            refused: SampanError = Unavailable("no manager answered")
+            try:
+                for remote in request.remote_addrs:
+                    try:
+                        return await self._join(request, remote)
+                    except Unavailable as error:
+                        refused = error
+                raise refused
+            finally:
+                if self._member is None:
+                    self._reset()
+
+    async def _join(self, request: JoinRequest, remote: str) -> None:
+        host, port = addresses.split_port(remote)
+        manager = addresses.join_port(host, port)
+        record = await in_thread(plan_join, request, manager, self._host.own_interfaces)
+        files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(in_thread, self._home.clear)
+            await in_thread(self._home.write, record)
+            credentials = await get_certificate(
+                manager,
+                request.join_token,
+                files,
+                availability=request.availability,
+                advertise=record.advertise,
+            )
+            identity = credentials.identity
+            record = replace(record, node_id=identity.node_id, cluster_id=identity.cluster_id)
+            await in_thread(self._home.write, record)
+            member = self._make(record)
+            await member.start()
+            undo.push_async_callback(self._undo_join, record)
+            self._record, self._member = record, member
+            async with asyncio.timeout(ACTIVE_WITHIN_S):
+                await member.session.wait()
+                if identity.role == "manager":
+                    await self._become_manager()
+            assert self._record is not None
+            self._record = replace(self._record, phase="active")
+            await in_thread(self._home.write, self._record)
+            undo.pop_all()
+        self._state = "active"
+        log.info("this host is node %s of swarm %s", identity.node_id, identity.cluster_id)
+
+    async def _undo_join(self, record: NodeRecord) -> None:
+        """Whatever the managers know of this node goes, then what runs here."""
+        member, self._member, self._record = self._member, None, None
+        if member is None:
+            return
+        try:
+            await self._tell(member, FORGET_PATH)
+        except SampanError as error:
+            log.warning("the managers could not be told that joining failed: %s", error)
+        with suppress(SampanError, OSError):
+            await member.leave()
+        await member.close()
+
+    async def _take_back(self, record: NodeRecord) -> None:
+        """A join that a killed daemon has begun: the managers forget nodes that never come, and
+        are told if they can be."""
+        if record.node_id and record.managers:
+            member = self._make(replace(record, role="worker"))
+            try:
+                await member.start()
+                async with asyncio.timeout(5.0):
+                    await self._tell(member, FORGET_PATH)
+            except (SampanError, OSError, TimeoutError) as error:
+                log.warning("the managers could not be told that joining failed: %s", error)
+            finally:
+                await member.close()
+        await in_thread(self._home.clear)
+
+    async def _tell(self, member: Member, path: str) -> None:
+        """Say something to any manager that answers."""
+        refused: SampanError = Unavailable("no other manager is known")
+        own = member.record.advertise
+        known = (*(address for _, address in member.managers), *member.record.managers)
+        for address in dict.fromkeys(known):
+            if address == own and member.record.role == "manager":
+                continue
+            try:
+                await member.client.call(address, path, Nothing(), Nothing, timeout_s=5.0)
+                return
+            except SampanError as error:
+                refused = error
+        raise refused
+
+    # -- role
+
+    def _follow_role(self, role: NodeRole) -> None:
+        """The managers want another role for this node."""
+        if self._role is None or self._role.done():
+            self._role = self._tasks.spawn(self._change_role(role), name="node/role")
+
+    async def _change_role(self, role: NodeRole) -> None:
+        while True:
+            try:
+                async with self._changing:
+                    record = self._record
+                    if record is None or record.phase != "active" or record.role == role:
+                        return
+                    if role == "manager":
+                        await self._become_manager()
+                    else:
+                        await self._become_worker()
+                    return
+            except (SampanError, OSError, TimeoutError) as error:
+                log.warning("this node cannot become a %s yet: %s", role, error)
+            await self._host.clock.sleep(_RETRY_S)
+
+    async def _become_manager(self) -> None:
+        member, record = self._member, self._record
+        assert member is not None
+        assert record is not None
+        url = addresses.etcd_url(record.advertise)
+        managers = [address for _, address in member.managers] or list(record.managers)
+        host = addresses.split_port(record.advertise)[0]
+        credentials = await member.certificates.renew(managers, etcd_addresses=(host,))
+        member.tls.reload(credentials)
+        refused: SampanError = Unavailable("no manager is known")
+        joined: JoinedMember | None = None
+        for address in managers:
+            try:
+                key = await member.certificates.cluster_key(address)
+                joined = await member.client.call(
+                    address, JOIN_PATH, JoinMember(etcd_url=url), JoinedMember, timeout_s=30.0
+                )
+                break
+            except SampanError as error:
+                refused = error
+        if joined is None:
+            raise refused
+        await in_thread(self._home.forget_store)
+        await in_thread(secretbox.save_key, self._home.key, key)
+        changed = replace(
+            record,
+            role="manager",
+            etcd_url=url,
+            initial=joined.initial,
+            managers=tuple(managers),
+        )
+        await self._restart(changed)
+        assert self._member is not None
+        await self._member.until_serving()
+
+    async def _become_worker(self) -> None:
+        record = self._record
+        assert record is not None
+        assert self._member is not None
+        managers = [a for _, a in self._member.managers if a != record.advertise]
+        changed = replace(
+            record,
+            role="worker",
+            etcd_url="",
+            initial={},
+            managers=tuple(managers) or record.managers,
+        )
+        await self._restart(changed)
+        await in_thread(self._home.forget_manager)
+        member = self._member
+        # The certificate still says manager; from here it says what the store says.
+        member.renew_soon()
+
+    async def _restart(self, record: NodeRecord) -> None:
+        """Go on with ``record``; when that fails, as before."""
+        assert self._member is not None
+        before = self._record
+        await self._member.close()
+        self._member = None
+        await in_thread(self._home.write, record)
+        self._record = record
+        try:
+            await self._begin(record)
+        except BaseException:
+            if before is not None:
+                self._record = before
+                await shielded(in_thread(self._home.write, before))
+                await shielded(self._begin(before))
+            raise
+
+    def _removed(self, reason: str) -> None:
+        """The cluster has forgotten this node."""
+        self._state = "error"
+        self._error = (
+            f"{reason or 'this node was removed from the swarm'}: leave it (swarm leave --force) "
+            "to join one again"
+        )
+
+    # -- leave
+
+    async def leave(self, *, force: bool) -> None:
+        record = self._record
+        if record is None:
+            raise NotInSwarm
+        if record.role == "manager" and not force:
+            store = self._member.standing.store if self._member is not None else None
+            raise Unavailable(what_leaving_costs(store.state if store is not None else None))
+        async with self._changing:
+            member = self._member
+            if member is not None:
+                if record.role == "manager":
+                    with suppress(SampanError, TimeoutError):
+                        async with asyncio.timeout(5.0):
+                            await self._tell(member, LEAVE_PATH)
+                await member.leave()
+                await member.close()
+            else:
+                await self._host.overlay.leave()
+            self._member = None
+            await in_thread(self._home.clear)
+            self._reset()
+            self._error = ""
+        log.info("this host has left its swarm")

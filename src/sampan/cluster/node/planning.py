@@ -1,0 +1,116 @@
+"""What a request to make, join or leave a cluster comes to, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sampan.cluster.ca.authority import check_expiry
+from sampan.cluster.control.cluster import check_spec
+from sampan.cluster.model import State
+from sampan.cluster.node import addresses
+from sampan.cluster.node.authority import availability_of
+from sampan.cluster.node.contract import InitRequest, JoinRequest
+from sampan.cluster.node.home import NodeRecord
+from sampan.cluster.node.pools import check_pools
+from sampan.cluster.records import Cluster, ManagerPart, Node, NodeStatus, new_id
+from sampan.cluster.spec import NodeSpec
+from sampan.errors import InvalidArgument, Unsupported
+
+
+def plan_init(
+    request: InitRequest, own_interfaces: Sequence[str]
+) -> tuple[NodeRecord, Cluster, Node]:
+    """The membership, and the cluster's first records; the root of trust is still missing. Looks
+    at the host's addresses: blocks, briefly.
+
+    Raises:
+        InvalidArgument, NoAddress, Unsupported.
+    """
+    check_spec(request.spec)
+    check_expiry(request.spec.ca_config.node_cert_expiry)
+    if request.auto_lock_managers:
+        raise Unsupported("locking managers (autolock) is not supported")
+    pools = check_pools(request.default_addr_pool, request.subnet_size)
+    port = request.data_path_port or 4789
+    if not 1024 <= port <= 49151:
+        raise InvalidArgument(
+            "invalid DataPathPort: the data path port must be between 1024 and 49151"
+        )
+    known = addresses.of_this_host(own_interfaces)
+    where = addresses.parse_listen(request.listen_addr, known)
+    told = addresses.advertised(request.advertise_addr, where, known)
+    data_path = addresses.data_path(request.data_path_addr, told, known)
+    record = NodeRecord(
+        node_id=new_id(),
+        cluster_id=new_id(),
+        role="manager",
+        listen=str(where),
+        advertise=told,
+        data_path=data_path,
+        data_path_port=port,
+        managers=(told,),
+        etcd_url=addresses.etcd_url(told),
+    )
+    cluster = Cluster(
+        id=record.cluster_id,
+        spec=request.spec,
+        data_path_port=port,
+        default_addr_pool=pools.pools,
+        subnet_size=pools.size,
+    )
+    node = Node(
+        id=record.node_id,
+        spec=NodeSpec(role="manager", availability=availability_of(request.availability)),
+        role="manager",
+        manager=ManagerPart(address=told, etcd_url=record.etcd_url),
+        address=told,
+        data_path_address=data_path,
+        status=NodeStatus(address=addresses.split_port(told)[0]),
+    )
+    return record, cluster, node
+
+
+def plan_join(request: JoinRequest, manager: str, own_interfaces: Sequence[str]) -> NodeRecord:
+    """The membership, as far as this host decides it. Looks at its addresses and its way to
+    ``manager``: blocks, briefly.
+
+    Raises:
+        InvalidArgument, NoAddress.
+    """
+    known = addresses.of_this_host(own_interfaces)
+    where = addresses.parse_listen(request.listen_addr, known)
+    advertise = request.advertise_addr
+    if not advertise and where.address == addresses.ANY:
+        advertise = addresses.join_port(addresses.towards(manager), where.port)
+    told = addresses.advertised(advertise, where, known)
+    return NodeRecord(
+        listen=str(where),
+        advertise=told,
+        data_path=addresses.data_path(request.data_path_addr, told, known),
+        managers=(manager,),
+    )
+
+
+def what_leaving_costs(state: State | None) -> str:
+    """Why a manager does not leave without being forced. None: its store does not answer."""
+    text = "You are attempting to leave the swarm on a node that is participating as a manager. "
+    if state is None or not state.leader:
+        return text + (
+            "The only way to restore a swarm that has lost consensus is to reinitialize it with "
+            "`--force-new-cluster`. Use `--force` to suppress this message."
+        )
+    managers = [node for node in state.nodes.values() if node.role == "manager"]
+    if len(managers) == 1:
+        return text + (
+            "Removing the last manager erases all current state of the swarm. Use `--force` to "
+            "ignore this message."
+        )
+    alive = [node for node in managers if node.id in state.present]
+    if len(alive) - 1 <= len(managers) // 2:
+        return text + (
+            f"Removing this node leaves {len(alive) - 1} managers out of {len(managers)}. Without "
+            "a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that "
+            "has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` "
+            "to suppress this message."
+        )
+    return text + "Use `--force` to ignore this message."

@@ -18,6 +18,7 @@ from typing import Any
 from sampan.aio import in_thread
 from sampan.config import Paths
 from sampan.errors import InvalidArgument
+from sampan.image.canonical import OCI_CONFIG, canonical_manifest
 from sampan.image.catalog import Catalog
 from sampan.image.config import chain_id, chain_ids, parse_config
 from sampan.image.contract import BadLayer, Progress, Reference, Report
@@ -30,9 +31,7 @@ from sampan.store.records import Image, Layer
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ async def save(chosen: list[Chosen], layers: LayerStore) -> AsyncIterator[bytes]
                     written.add(layer.diff_id)
                     async for chunk in _member_of(layer, layers):
                         yield chunk
-            manifest = _manifest(one.image, stack, layers)
+            manifest = canonical_manifest(one.image, [layers.tar_bytes(each) for each in stack])
             for blob in (one.image.config, manifest):
                 digest = _digest(blob)
                 if digest not in written:
@@ -100,20 +99,6 @@ async def save(chosen: list[Chosen], layers: LayerStore) -> AsyncIterator[bytes]
         if repositories:
             yield _member("repositories", _json(repositories))
         yield bytes(2 * BLOCK)
-
-
-def _manifest(image: Image, stack: list[Layer], layers: LayerStore) -> bytes:
-    return _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": {"mediaType": OCI_CONFIG, "digest": image.id, "size": len(image.config)},
-            "layers": [
-                {"mediaType": OCI_LAYER, "digest": layer.diff_id, "size": layers.tar_bytes(layer)}
-                for layer in stack
-            ],
-        }
-    )
 
 
 def _descriptors(one: Chosen, manifest: bytes) -> Iterator[dict[str, Any]]:

@@ -96,11 +96,18 @@ class Catalog:
         size: int,
         *,
         names: tuple[Reference, ...] = (),
+        manifests: tuple[bytes, ...] = (),
+        from_cluster: bool = False,
         parent: str = "",
         comment: str = "",
     ) -> Image:
         """Write an image and its names in one transaction. An image that is here already keeps
-        its row."""
+        its row.
+
+        Args:
+            manifests: the proof of the digests among ``names``.
+            from_cluster: of the tags among ``names``, see ``ImageTag``.
+        """
         config = parse_config(blob)
         now = self._clock.now()
         known = self._store.images.get(image_id)
@@ -121,9 +128,11 @@ class Catalog:
             tx.images.put(image)
             for name in names:
                 if name.digest:
-                    tx.image_digests.put(ImageDigest(name=name.canonical, image_id=image_id))
+                    tx.image_digests.put(_proven(tx, name, image_id, manifests))
                 else:
-                    tx.image_tags.put(ImageTag(name=name.canonical, image_id=image_id))
+                    tx.image_tags.put(
+                        ImageTag(name=name.canonical, image_id=image_id, from_cluster=from_cluster)
+                    )
 
         if image is not known or names:
             self._store.transact(write)
@@ -227,6 +236,15 @@ class Catalog:
     def _delete(self, image: Image) -> str:
         self._store.transact(lambda tx: tx.images.delete(image.id))
         return image.id
+
+
+def _proven(
+    tx: Transaction, name: Reference, image_id: str, manifests: tuple[bytes, ...]
+) -> ImageDigest:
+    known = tx.image_digests.get(name.canonical)
+    if not manifests and known is not None and known.image_id == image_id:
+        return known
+    return ImageDigest(name=name.canonical, image_id=image_id, manifests=manifests)
 
 
 def _is_hex(text: str) -> bool:

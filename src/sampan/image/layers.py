@@ -16,8 +16,8 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 
 from sampan.aio import in_thread
@@ -42,10 +42,20 @@ SMALL_LAYER = 64
 class LayerStore:
     """Makes, finds and removes layers. One a daemon; used on the loop only."""
 
-    def __init__(self, paths: Paths, store: Store, pool: WorkerPool, trash: Trash) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        store: Store,
+        pool: WorkerPool,
+        trash: Trash,
+        *,
+        outgoing: WorkerPool | None = None,
+    ) -> None:
         self._paths = paths
         self._store = store
         self._pool = pool
+        # Whoever takes a layer sets the pace: a slow one must not keep a pull or a build waiting.
+        self._outgoing = outgoing or pool
         self._trash = trash
         self._held: Counter[str] = Counter()
 
@@ -94,13 +104,14 @@ class LayerStore:
     def recipe(self, cache_id: str) -> Path:
         return self._paths.layers / cache_id / "recipe"
 
-    async def tar(self, layer: Layer) -> AsyncIterator[bytes]:
-        """The layer's tar, exactly as its diff ID says."""
-        stream = self._pool.assemble(
+    async def tar(self, layer: Layer) -> AsyncGenerator[bytes, None]:
+        """The layer's tar, exactly as its diff ID says. Close it where it is left early."""
+        stream = self._outgoing.assemble(
             self.directory(layer.cache_id), self.recipe(layer.cache_id), layer.diff_id
         )
-        async for chunk in stream:
-            yield chunk
+        async with aclosing(stream):
+            async for chunk in stream:
+                yield chunk
 
     def tar_bytes(self, layer: Layer) -> int:
         """Length of ``tar``."""

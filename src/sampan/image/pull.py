@@ -1,4 +1,5 @@
 """Pulling: resolve, find what is missing, fetch and unpack at once, then name the image.
+Where from is a ``Source``: a registry's repository, or other nodes of the cluster.
 
 Each layer goes from the socket through the unpacking worker to its directory; nothing compressed
 touches the disk. Layers are independent directories, so they come in side by side, in any order.
@@ -10,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Protocol
 
 from sampan.aio import Tasks
 from sampan.errors import NotFound, SampanError, Unsupported
@@ -44,6 +46,26 @@ STEP_BYTES = 512 * 1024
 """Progress is told every so many bytes of a layer."""
 
 
+class Source(Protocol):
+    """Where an image is taken from: a repository of a registry, or other nodes."""
+
+    async def manifest(self, which: str) -> Fetched:
+        """By tag or digest, verified. Raises NotFound."""
+        ...
+
+    async def blob(self, digest: str, limit: int) -> bytes:
+        """A small blob, verified."""
+        ...
+
+    async def layers(self, manifest: Manifest, diff_ids: tuple[str, ...]) -> tuple[Descriptor, ...]:
+        """What to ask ``stream`` for, lowest first: one for each of ``diff_ids``."""
+        ...
+
+    def stream(self, digest: str, size: int) -> AsyncIterator[bytes]:
+        """A layer's bytes, unverified."""
+        ...
+
+
 class _Shared:
     """One layer on its way; whoever else wants it waits for it too."""
 
@@ -71,38 +93,29 @@ class Puller:
     ) -> Image:
         """Raises NotFound (no such tag, repository or platform), RegistryFailed, BadLayer,
         Exhausted, Unsupported."""
-        which = reference.digest or reference.tag
-        wanted = parse_platform(platform)
-        session, fetched = await self._resolve(reference, credentials, which)
+        session, fetched = await self.ask(reference, credentials)
         # Said only now, so that what cannot be found at all is an error and not a broken stream.
-        report(Progress(f"Pulling from {_shown(reference)}", id=which))
-        manifest = await self._manifest(session, fetched, wanted)
-        image_id = manifest.config.digest
-        blob = await session.blob(image_id, manifest.config.size or LIMIT)
-        config = parse_config(blob)
-        if len(config.diff_ids) != len(manifest.layers):
-            raise BadLayer(
-                f"the image config names {len(config.diff_ids)} layers, the manifest "
-                f"{len(manifest.layers)}"
-            )
-        chains = chain_ids(config.diff_ids)
+        report(Progress(f"Pulling from {_shown(reference)}", id=reference.digest or reference.tag))
         before = self._catalog.named(reference)
-        with self._layers.hold(chains):
-            await self._fetch_all(session, manifest, config.diff_ids, chains, report)
-            size = sum(layer.size for layer in self._layers.stack(chains[-1] if chains else ""))
-            by_digest = replace(reference, tag="", digest=fetched.digest)
-            names = (by_digest,) if reference.digest else (reference, by_digest)
-            image = self._catalog.put(image_id, blob, size, names=names)
+        by_digest = replace(reference, tag="", digest=fetched.digest)
+        names = (by_digest,) if reference.digest else (reference, by_digest)
+        image = await self.take(session, fetched, names, platform=platform, report=report)
         report(Progress(f"Digest: {fetched.digest}"))
         new = before is None or before.id != image.id
         verb = "Downloaded newer image for" if new else "Image is up to date for"
         report(Progress(f"Status: {verb} {reference.familiar}"))
         return image
 
-    async def _resolve(
-        self, reference: Reference, credentials: Credentials | None, which: str
+    async def ask(
+        self, reference: Reference, credentials: Credentials | None
     ) -> tuple[RepositorySession, Fetched]:
-        """The first endpoint that has it: a mirror may lack what its origin has."""
+        """What the registry says of ``reference``, and where to take it from: the first endpoint
+        that has it, as a mirror may lack what its origin has.
+
+        Raises:
+            NotFound, RegistryFailed
+        """
+        which = reference.digest or reference.tag
         session = self._client.session(reference, credentials)
         endpoints = await self._client.reach(reference.registry)
         for endpoint in endpoints[:-1]:
@@ -116,32 +129,65 @@ class Puller:
         await session.use(endpoint)
         return await session.manifest(which)
 
+    async def take(
+        self,
+        source: Source,
+        fetched: Fetched,
+        names: tuple[Reference, ...],
+        *,
+        platform: str = "",
+        from_cluster: bool = False,
+        report: Report,
+    ) -> Image:
+        """Bring the image that ``fetched`` leads to from ``source``, and call it ``names``.
+
+        Raises:
+            NotFound (no such platform), BadLayer, Exhausted, Unsupported; whatever the source
+            raises.
+        """
+        manifest, proof = await self._manifest(source, fetched, parse_platform(platform))
+        image_id = manifest.config.digest
+        blob = await source.blob(image_id, manifest.config.size or LIMIT)
+        config = parse_config(blob)
+        if len(config.diff_ids) != len(manifest.layers):
+            raise BadLayer(
+                f"the image config names {len(config.diff_ids)} layers, the manifest "
+                f"{len(manifest.layers)}"
+            )
+        layers = await source.layers(manifest, config.diff_ids)
+        chains = chain_ids(config.diff_ids)
+        with self._layers.hold(chains):
+            await self._fetch_all(source, layers, config.diff_ids, chains, report)
+            size = sum(layer.size for layer in self._layers.stack(chains[-1] if chains else ""))
+            return self._catalog.put(
+                image_id, blob, size, names=names, manifests=proof, from_cluster=from_cluster
+            )
+
     async def _manifest(
-        self, session: RepositorySession, fetched: Fetched, wanted: Platform
-    ) -> Manifest:
+        self, source: Source, fetched: Fetched, wanted: Platform
+    ) -> tuple[Manifest, tuple[bytes, ...]]:
+        """The manifest for this host, and every body on the way to it."""
         found = parse_manifest(fetched.body, fetched.media_type)
-        depth = 0
+        proof = [fetched.body]
         while isinstance(found, Index):
-            depth += 1
-            if depth > 4:
+            if len(proof) > 4:
                 raise BadLayer("an index of indexes of indexes: the manifest leads nowhere")
             chosen = choose(found, wanted)
-            found = parse_manifest((await session.manifest(chosen.digest)).body)
-        return found
+            proof.append((await source.manifest(chosen.digest)).body)
+            found = parse_manifest(proof[-1])
+        return found, tuple(proof)
 
     async def _fetch_all(
         self,
-        session: RepositorySession,
-        manifest: Manifest,
+        source: Source,
+        blobs: tuple[Descriptor, ...],
         diff_ids: tuple[str, ...],
         chains: tuple[str, ...],
         report: Report,
     ) -> None:
         missing = []
         parents = ("", *chains)
-        for blob, diff_id, chain, parent in zip(
-            manifest.layers, diff_ids, chains, parents, strict=False
-        ):
+        for blob, diff_id, chain, parent in zip(blobs, diff_ids, chains, parents, strict=False):
             short = _short(blob)
             if self._layers.get(chain) is None:
                 known = self._layers.by_diff_id(diff_id)
@@ -155,7 +201,7 @@ class Puller:
             async with asyncio.TaskGroup() as group:
                 for blob, diff_id, parent in missing:
                     group.create_task(
-                        self._one(session, blob, diff_id, parent, report), name="pull layer"
+                        self._one(source, blob, diff_id, parent, report), name="pull layer"
                     )
         except BaseExceptionGroup as several:
             # The first failure cancelled the others: it is the one to tell.
@@ -164,7 +210,7 @@ class Puller:
 
     async def _one(
         self,
-        session: RepositorySession,
+        source: Source,
         blob: Descriptor,
         diff_id: str,
         parent: str,
@@ -173,7 +219,7 @@ class Puller:
         shared = self._coming.get(diff_id)
         if shared is None:
             task = self._tasks.spawn(
-                self._caught(self._fetch(session, blob, diff_id, parent)), name=f"fetch {diff_id}"
+                self._caught(self._fetch(source, blob, diff_id, parent)), name=f"fetch {diff_id}"
             )
             shared = self._coming[diff_id] = _Shared(task)
             task.add_done_callback(lambda _: self._coming.pop(diff_id, None))
@@ -202,9 +248,7 @@ class Puller:
         except SampanError as error:
             return error
 
-    async def _fetch(
-        self, session: RepositorySession, blob: Descriptor, diff_id: str, parent: str
-    ) -> Layer:
+    async def _fetch(self, source: Source, blob: Descriptor, diff_id: str, parent: str) -> Layer:
         short = _short(blob)
         if blob.media_type.endswith("+zstd"):
             _need_zstd(short)
@@ -216,7 +260,7 @@ class Puller:
 
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._slots)
-            stream = _told(session.stream(blob.digest, blob.size), blob, short, tell)
+            stream = _told(source.stream(blob.digest, blob.size), blob, short, tell)
             return await self._layers.unpack(
                 stream, parent=parent, digest=blob.digest, diff_id=diff_id
             )

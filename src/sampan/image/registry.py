@@ -19,7 +19,7 @@ from sampan.config import DaemonConfig
 from sampan.errors import NotFound
 from sampan.image.auth import Challenge, Refused, Reply, Request, authorize, parse_challenge
 from sampan.image.contract import BadLayer, Credentials, Reference, RegistryFailed
-from sampan.image.manifest import ACCEPT, LIMIT
+from sampan.image.manifest import ACCEPT, LIMIT, Descriptor, Manifest
 from sampan.image.reference import DEFAULT_REGISTRY, familiar_repository
 
 DEFAULT_ENDPOINT = "https://registry-1.docker.io"
@@ -249,6 +249,10 @@ class RepositorySession:
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise BadLayer(f"image config verification failed for digest {digest}")
         return body
+
+    async def layers(self, manifest: Manifest, diff_ids: tuple[str, ...]) -> tuple[Descriptor, ...]:
+        """The blobs that the manifest names."""
+        return manifest.layers
 
     async def stream(self, digest: str, size: int) -> AsyncIterator[bytes]:
         """A blob of ``size`` bytes, unverified. Goes on where a broken connection stopped.

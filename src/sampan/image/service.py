@@ -24,6 +24,7 @@ from sampan.image.contract import (
     Snapshots,
 )
 from sampan.image.distribution import Described, Distribution
+from sampan.image.exchange import Exchange
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots, probe
 from sampan.image.pull import Puller
@@ -38,6 +39,10 @@ from sampan.store.contract import Store
 from sampan.store.records import Image
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+OUTGOING = 4
+"""Layers that are put together at once, for pushes, archives and other nodes."""
 
 
 def _silent(_: Progress) -> None:
@@ -61,9 +66,9 @@ class ImageStore:
         self._layers = layers
         self._snapshots = snapshots
         self._clock = clock
-        self._puller = Puller(registry, catalog, layers)
+        self.puller = Puller(registry, catalog, layers)
         self._pusher = Pusher(registry, layers, config.paths)
-        self._distribution = Distribution(registry)
+        self.distribution = Distribution(registry)
 
     def get(self, ref: str) -> Image:
         return self._catalog.get(ref)
@@ -95,7 +100,7 @@ class ImageStore:
         platform: str = "",
         report: Report = _silent,
     ) -> Image:
-        return await self._puller.pull(parse(ref), credentials, platform, report)
+        return await self.puller.pull(parse(ref), credentials, platform, report)
 
     async def push(
         self, ref: str, *, credentials: Credentials | None = None, report: Report = _silent
@@ -110,7 +115,7 @@ class ImageStore:
 
     async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
         """What ``reference`` is in its registry. Nothing is kept of it."""
-        return await self._distribution.describe(reference, auth)
+        return await self.distribution.describe(reference, auth)
 
     async def login(self, server: str, credentials: Credentials | None) -> None:
         """Whether the registry accepts them.
@@ -118,7 +123,7 @@ class ImageStore:
         Raises:
             Unauthorized, RegistryFailed
         """
-        await self._distribution.login(server, credentials)
+        await self.distribution.login(server, credentials)
 
     async def load(
         self, archive_: AsyncIterator[bytes], *, report: Report = _silent
@@ -217,6 +222,8 @@ def _platform(wanted: str) -> tuple[str, str]:
 class ImageService:
     images: ImageStore
     snapshots: Snapshots
+    exchange: Exchange
+    """For the cluster."""
 
 
 @asynccontextmanager
@@ -234,14 +241,17 @@ async def open_images(
         pool = WorkerPool()
         stack.push_async_callback(pool.close)
         stack.push_async_callback(trash.close)
-        layers = LayerStore(config.paths, store, pool, trash)
+        outgoing = WorkerPool(most=OUTGOING)
+        stack.push_async_callback(outgoing.close)
+        layers = LayerStore(config.paths, store, pool, trash, outgoing=outgoing)
         snapshots = await _driver(config, layers, pool, trash)
         await snapshots.open()
         catalog = Catalog(store, clock)
         registry = await stack.enter_async_context(RegistryClient.open(config, clock))
         images = ImageStore(config, catalog, layers, snapshots, registry, clock)
         await layers.sweep(images.chains_needed())
-        yield ImageService(images, snapshots)
+        exchange = Exchange(store, catalog, layers, images.puller, images.distribution)
+        yield ImageService(images, snapshots, exchange)
 
 
 def _directories(config: DaemonConfig) -> None:

@@ -7,8 +7,8 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,10 +158,14 @@ class WorkerPool:
     ) -> AsyncIterator[bytes]:
         """The layer tar of the overlay directory ``target``, without empty ``skip``."""
         names = sorted(path.lstrip("/") for path in skip)
-        async for chunk in self._stream({"job": "pack", "target": str(target), "skip": names}, ""):
-            yield chunk
+        job = {"job": "pack", "target": str(target), "skip": names}
+        async with aclosing(self._stream(job, "")) as stream:
+            async for chunk in stream:
+                yield chunk
 
-    async def assemble(self, target: Path, recipe: Path, diff_id: str) -> AsyncIterator[bytes]:
+    async def assemble(
+        self, target: Path, recipe: Path, diff_id: str
+    ) -> AsyncGenerator[bytes, None]:
         """A layer's tar as it came.
 
         Raises:
@@ -169,8 +173,9 @@ class WorkerPool:
                 changed behind the daemon's back.
         """
         job = {"job": "assemble", "target": str(target), "recipe": str(recipe)}
-        async for chunk in self._stream(job, diff_id):
-            yield chunk
+        async with aclosing(self._stream(job, diff_id)) as stream:
+            async for chunk in stream:
+                yield chunk
 
     async def run(
         self, job: dict[str, Any], data: AsyncIterator[bytes] | None = None
@@ -191,7 +196,7 @@ class WorkerPool:
                     return
                 yield body
 
-    async def _stream(self, job: dict[str, Any], diff_id: str) -> AsyncIterator[bytes]:
+    async def _stream(self, job: dict[str, Any], diff_id: str) -> AsyncGenerator[bytes, None]:
         async with self._worker() as worker:
             worker.send(b"J", json.dumps(job).encode())
             while True:

@@ -393,6 +393,9 @@ class ImageTag(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     """Canonical ``registry/repository:tag`` (``docker.io/library/busybox:latest``)."""
     image_id: str
+    from_cluster: bool = False
+    """A task brought it; the next one that needs another image of this name may move it. A name
+    that the user gave is the user's."""
 
 
 class ImageDigest(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -401,6 +404,9 @@ class ImageDigest(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     """Canonical ``registry/repository@sha256:...``; the digest is the manifest's."""
     image_id: str
+    manifests: tuple[bytes, ...] = ()
+    """What proves it, as it came: the manifest (or index) of this digest, then what it leads to,
+    down to the one that names ``image_id``. Other nodes get them from here."""
 
 
 class Image(Record, frozen=True, kw_only=True, omit_defaults=True):

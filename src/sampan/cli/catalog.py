@@ -15,6 +15,7 @@ _FILES: dict[str, tuple[str, ...]] = {
     "stats": ("stats",),
     "inspect": (
         "inspect", "container inspect", "image inspect", "network inspect", "volume inspect",
+        "service inspect", "node inspect", "secret inspect", "config inspect",
     ),
     "cp": ("cp",),
     "commit": ("commit", "export"),
@@ -29,6 +30,20 @@ _FILES: dict[str, tuple[str, ...]] = {
     "volume": ("volume ls", "volume create", "volume rm", "volume prune"),
     "system": ("info", "version", "events"),
     "usage": ("system df", "system prune"),
+    "swarm": ("swarm init", "swarm join", "swarm leave", "swarm update"),
+    "swarm_keys": ("swarm join-token", "swarm ca", "swarm unlock-key", "swarm unlock"),
+    "node": ("node ls", "node update", "node promote", "node demote", "node ps", "node rm"),
+    "service": (
+        "service create", "service update", "service scale", "service rollback", "service rm",
+    ),
+    "service_list": ("service ls", "service ps"),
+    "service_logs": ("service logs",),
+    "secret": (
+        "secret create", "secret ls", "secret rm", "config create", "config ls", "config rm",
+    ),
+    "stack": ("stack deploy", "stack config", "stack rm"),
+    "stack_list": ("stack ls", "stack ps", "stack services"),
+    "cluster": ("cluster why",),
 }  # fmt: skip
 
 MODULES = {command: file for file, commands in _FILES.items() for command in commands}
@@ -74,6 +89,38 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "system": {"df": "system df", "prune": "system prune", "events": "events", "info": "info"},
     "builder": {"build": "build"},
+    "swarm": _own(
+        "swarm", "ca", "init", "join", "join-token", "leave", "unlock", "unlock-key", "update"
+    ),
+    "node": {
+        **_own("node", "demote", "inspect", "ls", "promote", "ps", "rm", "update"),
+        "list": "node ls",
+        "remove": "node rm",
+    },
+    "service": {
+        **_own("service", "create", "inspect", "logs", "ls", "ps", "rm", "rollback", "scale"),
+        **_own("service", "update"),
+        "list": "service ls",
+        "remove": "service rm",
+    },
+    "secret": {
+        **_own("secret", "create", "inspect", "ls", "rm"),
+        "list": "secret ls",
+        "remove": "secret rm",
+    },
+    "config": {
+        **_own("config", "create", "inspect", "ls", "rm"),
+        "list": "config ls",
+        "remove": "config rm",
+    },
+    "stack": {
+        **_own("stack", "config", "deploy", "ls", "ps", "rm", "services"),
+        "up": "stack deploy",
+        "down": "stack rm",
+        "list": "stack ls",
+        "remove": "stack rm",
+    },
+    "cluster": _own("cluster", "why"),
 }
 """Group -> its words -> the command."""
 

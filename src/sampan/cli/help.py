@@ -19,6 +19,13 @@ _GROUP_WORDS = {
     "volume": "Manage volumes",
     "system": "Disk usage, events, pruning",
     "builder": "Manage builds",
+    "swarm": "Make one cluster of several hosts",
+    "node": "Manage the cluster's hosts",
+    "service": "Manage services, which run on the cluster",
+    "stack": "Run compose files on the cluster",
+    "secret": "Manage secrets of services",
+    "config": "Manage configs of services",
+    "cluster": "Explain what the cluster does (cluster why SERVICE)",
 }
 
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
 from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
-from sampan.client import NotFound
+from sampan.client import ApiError, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-KINDS = ("container", "image", "network", "volume")
+LOCAL_KINDS = ("container", "image", "network", "volume")
+CLUSTER_KINDS = ("service", "task", "node", "secret", "config")
+KINDS = (*LOCAL_KINDS, *CLUSTER_KINDS)
+_PRETTY = ("service", "node", "secret", "config")
+_GROUPS = (*LOCAL_KINDS, *_PRETTY)
+_NO_MEMBER = 503
 
 
-def find(console: Console, kind: str, ref: str, *, size: bool = False) -> dict[str, Any]:
+def find(
+    console: Console, kind: str, ref: str, *, size: bool = False, verbose: bool = False
+) -> dict[str, Any]:
     """One object of one kind. Raises NotFound."""
+    client = console.client
+    if kind in CLUSTER_KINDS:
+        from sampan.client import cluster, services, stored
+
+        if kind == "service":
+            return services.inspect(client, ref, defaults=True)
+        if kind in ("secret", "config"):
+            return stored.inspect(client, f"{kind}s", ref)
+        return cluster.node(client, ref) if kind == "node" else cluster.task(client, ref)
     from sampan.client import containers, images, networks, volumes
 
-    client = console.client
     if kind == "container":
         return containers.inspect(client, ref, size=size)
     if kind == "image":
         return images.inspect(client, ref)
     if kind == "network":
-        return networks.inspect(client, ref)
+        return networks.inspect(client, ref, verbose=verbose)
     return volumes.inspect(client, ref)
 
 
@@ -32,19 +47,34 @@ def _inspect(console: Console, args: Args) -> int:
     kind = group or args.text("type")
     if kind and kind not in KINDS:
         raise CliError(f'"{kind}" is not a valid value for --type: use one of {", ".join(KINDS)}')
+    form = args.text("format")
+    pretty = args.on("pretty")
+    if pretty and form:
+        raise CliError("--format is incompatible with human friendly format")
     found: list[dict[str, Any]] = []
     missing: list[str] = []
     for ref in args.rest:
+        reason = f"Error: No such object: {ref}"
         for candidate in (kind,) if kind else KINDS:
             try:
-                found.append(find(console, candidate, ref, size=args.on("size")))
+                found.append(
+                    find(console, candidate, ref, size=args.on("size"), verbose=args.on("verbose"))
+                )
                 break
             except NotFound as error:
-                reason = f"Error response from daemon: {error}"
+                if kind:
+                    reason = f"Error response from daemon: {error}"
+                if kind == "service":
+                    reason = f"Error: no such service: {ref}"
+            except ApiError as error:
+                # A host that is in no cluster has none of the cluster's objects.
+                if kind or candidate in LOCAL_KINDS or error.status != _NO_MEMBER:
+                    raise
         else:
-            missing.append(reason if kind else f"Error: No such object: {ref}")
-    form = args.text("format")
-    if form:
+            missing.append(reason)
+    if pretty:
+        _show_pretty(console, kind, found)
+    elif form:
         from sampan.cli.template import Template
 
         template = Template("{{json .}}" if form == "json" else form)
@@ -59,9 +89,29 @@ def _inspect(console: Console, args: Args) -> int:
     return 1 if missing else 0
 
 
+def _show_pretty(console: Console, kind: str, found: list[dict[str, Any]]) -> None:
+    if kind == "service":
+        from sampan.cli.service_pretty import service_text
+        from sampan.client import networks
+
+        names = {str(n["Id"]): str(n["Name"]) for n in networks.list_(console.client)}
+        for item in found:
+            console.out(service_text(item, names))
+        return
+    from sampan.cli.cluster_pretty import node_text, stored_text
+
+    for item in found:
+        console.out(node_text(item) if kind == "node" else stored_text(item, kind))
+
+
 _FORMAT = Flag("format", "f", TEXT, "'json' or a Go template")
 _SIZE = Flag("size", "s", BOOL, "Display total file sizes if the type is container")
-_EXTRA = {"container": (_SIZE,), "network": (Flag("verbose", "v", BOOL, "Verbose output"),)}
+_EXTRA = {
+    "container": (_SIZE,),
+    "network": (Flag("verbose", "v", BOOL, "Verbose output for diagnostics"),),
+    **{kind: (Flag("pretty", "", BOOL, "Print in a human friendly format"),) for kind in _PRETTY},
+}
+_REFS = {"node": "self|NODE"}
 
 COMMANDS = {
     "inspect": Command(
@@ -76,13 +126,13 @@ COMMANDS = {
     **{
         f"{kind} inspect": Command(
             f"{kind} inspect",
-            f"[OPTIONS] {kind.upper()} [{kind.upper()}...]",
+            f"[OPTIONS] {_REFS.get(kind, kind.upper())} [{kind.upper()}...]",
             f"Display detailed information on one or more {kind}s",
             _inspect,
             (_FORMAT, *_EXTRA.get(kind, ())),
             1,
             None,
         )
-        for kind in KINDS
+        for kind in _GROUPS
     },
 }

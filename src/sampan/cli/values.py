@@ -138,7 +138,7 @@ def mount(item: str) -> dict[str, Any]:
     """``--mount type=bind,source=/a,target=/b,readonly`` as the API's Mount."""
     found: dict[str, Any] = {"Type": "volume"}
     options: dict[str, dict[str, Any]] = {}
-    for field in _csv(item):
+    for field in csv_fields(item):
         name, equals, value = field.partition("=")
         name = name.strip().lower()
         if name == "type":
@@ -186,7 +186,8 @@ def mount(item: str) -> dict[str, Any]:
     return {**found, **options}
 
 
-def _csv(item: str) -> list[str]:
+def csv_fields(item: str) -> list[str]:
+    """The fields between commas; quotes as in CSV."""
     if '"' not in item:
         return item.split(",")
     import csv

@@ -17,7 +17,7 @@ from sampan.compose.errors import ComposeFileError, ManyProblems, UsageError, Wh
 from sampan.compose.interpolate import interpolate
 from sampan.compose.merge import is_remote, merge, normalise, resolve, without_resets
 from sampan.compose.schema import TOP
-from sampan.compose.shapes import Report, check, suggestion
+from sampan.compose.shapes import Obj, Report, check, suggestion
 from sampan.compose.source import Map, Node, Scalar, Seq, parse
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -82,8 +82,18 @@ def find(request: Request) -> tuple[str, ...]:
         folder = parent
 
 
-def load(request: Request, environ: Mapping[str, str]) -> Loaded:
+def load(
+    request: Request,
+    environ: Mapping[str, str],
+    schema: Obj = TOP,
+    *,
+    interpolated: bool = True,
+) -> Loaded:
     """Find, read, interpolate, check and merge.
+
+    Args:
+        schema: what a file may say; a cluster honours other keys than one host does.
+        interpolated: False leaves variables as they are written.
 
     Raises:
         ComposeFileError, ManyProblems, UsageError: with file and line where there is one.
@@ -93,7 +103,7 @@ def load(request: Request, environ: Mapping[str, str]) -> Loaded:
     default = request.cwd if first == "-" else os.path.dirname(os.path.abspath(first))
     directory = os.path.abspath(os.path.join(request.cwd, request.directory or default))
     variables = load_env(request.env_files, directory, request.cwd, environ)
-    work = _Work(variables, directory)
+    work = _Work(variables, directory, schema, interpolated=interpolated)
     tree: Node | None = None
     for path in files:
         part = work.file(path, directory)
@@ -164,8 +174,17 @@ def display(path: str) -> str:
 class _Work:
     """One load: the variables, the report, and what was read already."""
 
-    def __init__(self, variables: Mapping[str, str], directory: str) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        directory: str,
+        schema: Obj = TOP,
+        *,
+        interpolated: bool = True,
+    ) -> None:
         self.variables = variables
+        self.schema = schema
+        self._interpolated = interpolated
         self.directory = directory
         self.report = Report()
         self._trees: dict[tuple[str, str], Map] = {}
@@ -185,9 +204,10 @@ class _Work:
             raise UsageError(f"include goes in circles: {' -> '.join([*self._reading, path])}")
         self._reading.append(path)
         tree = parse(self._read(path), "stdin" if path == "-" else display(path))
-        interpolate(tree, self.variables, self._on_unset)
+        if self._interpolated:
+            interpolate(tree, self.variables, self._on_unset)
         self._legacy(tree)
-        check(tree, TOP, "", self.report)
+        check(tree, self.schema, "", self.report)
         self.finish()
         normalise(tree, base)
         result: Node = self._include(tree, base)

@@ -25,8 +25,8 @@ def read(loaded: Loaded, profiles: tuple[str, ...] = (), named: tuple[str, ...] 
     }
     secrets = {k: _file(k, c, loaded.variables) for k, c in top["secrets"].items()}
     configs = {k: _file(k, c, loaded.variables) for k, c in top["configs"].items()}
-    networks = {k: _network(k, c, loaded.name) for k, c in top["networks"].items()}
-    volumes = {k: _volume(k, c, loaded.name) for k, c in top["volumes"].items()}
+    networks = {k: read_network(k, c, loaded.name) for k, c in top["networks"].items()}
+    volumes = {k: read_volume(k, c, loaded.name) for k, c in top["volumes"].items()}
     active = _active(every, profiles, named)
     services = {name: service for name, service in every.items() if name in active}
     _check_references(top, services, every, networks, volumes, secrets, configs)
@@ -135,7 +135,8 @@ def _external(cur: Cursor) -> tuple[bool, str]:
     return bool(cur["external"]), cur["external"]["name"].text()
 
 
-def _network(key: str, cur: Cursor, project: str) -> Network:
+def read_network(key: str, cur: Cursor, project: str) -> Network:
+    """One network of the top level. Raises ComposeFileError."""
     external, legacy_name = _external(cur)
     name = cur["name"].text() or legacy_name or (key if external else f"{project}_{key}")
     pools = []
@@ -162,7 +163,8 @@ def _network(key: str, cur: Cursor, project: str) -> Network:
     )
 
 
-def _volume(key: str, cur: Cursor, project: str) -> Volume:
+def read_volume(key: str, cur: Cursor, project: str) -> Volume:
+    """One volume of the top level. Raises ComposeFileError."""
     external, legacy_name = _external(cur)
     return Volume(
         key,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import yaml
 
@@ -188,3 +188,21 @@ class _Builder:
         if plain and tag in ("!reset", "!override"):
             return scalar_kind(text)
         return "string"
+
+
+def plain_data(node: Node) -> Any:
+    """The tree as YAML's own types, for printing: a plain scalar is what it was read as."""
+    if isinstance(node, Map):
+        return {key: plain_data(value) for key, value in node.entries.items()}
+    if isinstance(node, Seq):
+        return [plain_data(item) for item in node.items]
+    match node.kind:
+        case "null":
+            return None
+        case "boolean":
+            return node.text.lower() == "true"
+        case "integer":
+            return int(node.text, 0 if node.text[:2] in ("0x", "0o") else 10)
+        case "number":
+            return float(node.text)
+    return node.text

@@ -16,7 +16,6 @@ import pickle
 import secrets
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,17 +30,18 @@ from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.kernel import netlink, netns, sysctl, tunnel
 from sampan.kernel.netlink import Netlink, index_of
+from sampan.kernel.nft import Nft
 from sampan.network.contract import ContainerNet, Sandbox
+from sampan.network.dns import message
 from sampan.network.networks import open_networks
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
     Member,
     OverlayNetwork,
-    PublishedTarget,
     ServiceEntry,
 )
-from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding
+from sampan.store.records import EndpointSettings, IpamPool, Network
 
 T = TypeVar("T")
 MTU = 1500
@@ -94,7 +94,7 @@ async def _serve(link: Connection, base: Path, live: list[Endpoint]) -> None:
                     del stored[args[0].id]
                     known.write_bytes(pickle.dumps(stored))
                 case "attach":
-                    container, sandbox, network, wanted, names, default = args
+                    sandbox, network, wanted, names, default = args
                     made = await networks.attach(sandbox, network, wanted, default_route=default)
                     await networks.name(sandbox, network, made, names)
                     return made
@@ -130,12 +130,18 @@ class Host:
         self._process: BaseProcess | None = None
 
     def start(self) -> None:
+        self.spawn()
+        self.ready()
+
+    def spawn(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
         live = list(self.containers.values())
         self._process = context.Process(target=serve, args=(theirs, self.space, self.base, live))
         self._process.start()
         theirs.close()
+
+    def ready(self) -> None:
         self._answer()
 
     def _answer(self) -> Any:
@@ -175,7 +181,7 @@ class Host:
                 network_id=network.id, network_name=network.name, ipv4_wanted=address
             )
             made.settings[network.id] = self.ask(
-                "attach", container, sandbox, network, wanted, made.names, at == 0
+                "attach", sandbox, network, wanted, made.names, at == 0
             )
         return made
 
@@ -262,7 +268,9 @@ class Lab:
 
     def start(self) -> None:
         for host in self.hosts:
-            host.start()
+            host.spawn()
+        for host in self.hosts:
+            host.ready()
 
     def close(self) -> None:
         for host in self.hosts:
@@ -517,20 +525,71 @@ def udp_socket(space: Path) -> socket.socket:
 
 async def ping(space: Path, address: str, wait: float = 2.0) -> bool:
     def make() -> socket.socket:
-        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
 
+    number = secrets.randbelow(1 << 16)
+    packet = struct.pack("!BBHHH", 8, 0, 0, number, 1)
+    total = sum(struct.unpack("!4H", packet))
+    checksum = 0xFFFF & ~((total & 0xFFFF) + (total >> 16))
     loop = asyncio.get_running_loop()
     with netns.run_inside(space, make) as sock:
         sock.setblocking(False)
+        sock.sendto(packet[:2] + struct.pack("!H", checksum) + packet[4:], (address, 0))
         try:
             async with asyncio.timeout(wait):
-                await loop.sock_connect(sock, (address, 0))
-                await loop.sock_sendall(sock, struct.pack("!BBHHH", 8, 0, 0, 0, 1) + b"x" * 8)
-                return bool(await loop.sock_recv(sock, 100))
-        except (TimeoutError, OSError):
+                while True:
+                    answer, peer = await loop.sock_recvfrom(sock, 1000)
+                    kind, _, _, other, _ = struct.unpack_from("!BBHHH", answer, 20)
+                    if (kind, other, peer[0]) == (0, number, address):
+                        return True
+        except TimeoutError:
             return False
 
 
-def network_path() -> None:
-    """For children: where to find this module."""
-    sys.path.insert(0, str(Path(__file__).parent))
+async def resolve(place: Endpoint, name: str, kind: int = message.A) -> tuple[str, ...]:
+    """What the container's resolver says, in its order; empty: there is no such name here."""
+    question = message.write_name(name) + struct.pack("!HH", kind, message.IN)
+    packet = struct.pack("!HHHHHH", 7, message.RD, 1, 0, 0, 0) + question
+    sock = udp_socket(place.sandbox.path)
+    loop = asyncio.get_running_loop()
+    with sock:
+        async with asyncio.timeout(5):
+            await loop.sock_connect(sock, ("127.0.0.11", 53))
+            await loop.sock_sendall(sock, packet)
+            answer = await loop.sock_recv(sock, 4096)
+    count = struct.unpack_from("!H", answer, 6)[0]
+    found, at = [], len(packet)
+    for _ in range(count):
+        _, at = message.read_name(answer, at)
+        length = struct.unpack_from("!H", answer, at + 8)[0]
+        data = at + 10
+        if kind == message.PTR:
+            found.append(message.read_name(answer, data)[0])
+        else:
+            found.append(socket.inet_ntoa(answer[data : data + length]))
+        at = data + length
+    return tuple(found)
+
+
+def sent_on(space: Path, prefix: str) -> int:
+    """Packets that interfaces whose name begins so have sent."""
+
+    def read() -> int:
+        lines = Path("/proc/thread-self/net/dev").read_text().splitlines()[2:]
+        return sum(
+            int(line.split(":")[1].split()[9]) for line in lines if line.strip().startswith(prefix)
+        )
+
+    return netns.run_inside(space, read)
+
+
+def traces(host: Host) -> set[str]:
+    """What a cluster may leave on a host."""
+
+    def look() -> set[str]:
+        with Netlink() as link, Nft() as nft:
+            names = {one.name for one in link.links()}
+            tables = {line.strip() for line in nft.run("list tables").splitlines()}
+        return names | tables
+
+    return netns.run_inside(host.space, look)

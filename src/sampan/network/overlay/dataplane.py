@@ -85,10 +85,12 @@ class HostOverlay:
         self._aim = _Aim(DataPlaneView(), {})
         self._done: dict[str, NetworkPlan] = {}
         """What the last ``apply`` has aimed at, whether it came through or not."""
+        self._came_through = False
+        """Whether all that the last ``apply`` wanted to do was done."""
         self._lock = asyncio.Lock()
         # On the worker's thread only.
         self._tunnels = Tunnels(config)
-        self._spaces = Spaces(self._close_later)
+        self._spaces = Spaces(config.paths.state / "overlay", self._close_later)
         self._mesh: Mesh | None = None
         self._let_through: set[str] = set()
         """Networks that the firewall knows."""
@@ -102,14 +104,16 @@ class HostOverlay:
 
     async def apply(self, view: DataPlaneView) -> None:
         async with self._lock:
-            await in_thread(self._write, view)
-            await self._reach(view)
+            if view != self._aim.view or not self._came_through:
+                await in_thread(self._write, view)
+                await self._reach(view)
 
     async def leave(self) -> None:
         async with self._lock:
             # First: who is killed from here on forgets the cluster at the next start.
             self._file.unlink(missing_ok=True)
             await self._reach(DataPlaneView())
+            self._came_through = False
             failed = _Failures()
             for place in self._places():
                 await failed.run(self._worker, functools.partial(self._spaces.clear, place))
@@ -167,6 +171,7 @@ class HostOverlay:
         """After a restart of the daemon: everything as the last view says, with whatever is in
         the kernel already. Without a view nothing of a cluster stays."""
         async with self._lock:
+            (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
             view = await in_thread(self._read)
             if view is None:
                 await self._worker.run(self._remove_mesh)
@@ -183,7 +188,10 @@ class HostOverlay:
         plans = self._planner.plan(view)
         self._aim = aim = _Aim(view, plans)
         left = departed(self._done, plans)
-        self._done = plans
+        touched = {n for n, plan in plans.items() if plan is not self._done.get(n)}
+        touched |= self._done.keys() - plans.keys()
+        everywhere = not self._came_through
+        self._done, self._came_through = plans, False
         failed = _Failures()
         mtu = 0
         if view.networks:
@@ -193,8 +201,13 @@ class HostOverlay:
         for network_id, plan in plans.items():
             # Looked at anew each time: a container may have come while we waited.
             living = self._here().get(network_id, frozenset())
-            await failed.run(self._worker, functools.partial(self._open, view, plan, mtu, living))
+            if everywhere or network_id in touched:
+                await failed.run(
+                    self._worker, functools.partial(self._open, view, plan, mtu, living)
+                )
         for place in self._places():
+            if not everywhere and touched.isdisjoint(place.endpoints):
+                continue
             program = functools.partial(self._spaces.program, place, aim.plans, aim.nodes)
             await failed.run(self._worker, program, gone_is_fine=True)
         await failed.run(self._worker, lambda: self._publish(plans))
@@ -218,7 +231,7 @@ class HostOverlay:
         await failed.run(self._worker, lambda: self._withdraw(aim, here))
         await self._close()
         failed.tell()
-        self._applied = view
+        self._applied, self._came_through = view, True
 
     def _open(self, view: DataPlaneView, plan: NetworkPlan, mtu: int, here: frozenset[str]) -> None:
         """A network's bridge, tunnel and entries. On the worker."""

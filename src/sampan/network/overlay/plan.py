@@ -75,7 +75,7 @@ class Planner:
         found: dict[str, tuple[object, NetworkPlan]] = {}
         for network in view.networks:
             nodes = view.ingress_nodes if network.ingress else ()
-            key = (view.node_id, network, nodes)
+            key = (view.node_id, view.node_address, view.vxlan_port, network, nodes)
             before = self._last.get(network.id)
             if before is not None and before[0] == key:
                 found[network.id] = before

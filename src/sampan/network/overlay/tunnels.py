@@ -109,6 +109,10 @@ class Tunnels:
             return
         bridge = self.ensure_bridge(link, end.network_id)
         index = self._ensure_tunnel(link, end, bridge)
+        if end.address and (known is None or known.end != end):
+            self._give_host_address(link, end, bridge)
+            # A bridge that gets another MAC loses its neighbours: look at them after that.
+            known = None
         if known is None or known.index != index:
             known = _Known(end, index)
             # What an earlier daemon has told the kernel.
@@ -116,8 +120,6 @@ class Tunnels:
             known.remote = {_address(mac): host for mac, host in macs.items()}
             known.neighbours = tunnel.neighbours(link).get(bridge, set())
         known.end = end
-        if end.address:
-            self._give_host_address(link, end, bridge)
         self._known[end.network_id] = known
 
     def _ensure_tunnel(self, link: Netlink, end: End, bridge: int) -> int:
@@ -166,7 +168,10 @@ class Tunnels:
     def _give_host_address(self, link: Netlink, end: End, bridge: int) -> None:
         name = bridge_name(self._config, end.network_id)
         # The task's replies are sent to this MAC.
-        link.do(netlink.set_link(name, mac=mac_of(end.address), mtu=end.mtu, up=True))
+        mac = mac_of(end.address)
+        if next(one.mac for one in link.links() if one.index == bridge) != mac:
+            link.do(netlink.set_link(name, mac=mac))
+        link.do(netlink.set_link(name, mtu=end.mtu, up=True))
         for index, address in link.addresses():
             if index == bridge and address.version == 4 and str(address.ip) != end.address:
                 link.request(netlink.delete_address(index, str(address.ip), end.prefix))

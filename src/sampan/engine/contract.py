@@ -80,6 +80,8 @@ class CreateRequest:
     said; ``mounts`` from every spelling but the image's own VOLUMEs."""
     name: str = ""
     """Empty: one is made up."""
+    image_id: str = ""
+    """The image, where ``spec.image`` is only what to call it; empty: ``spec.image`` decides."""
     platform: str = ""
     networks: dict[str, EndpointSettings] = field(default_factory=dict)
     """By the name or id that the client used; ``network_id`` empty."""

@@ -44,7 +44,7 @@ class Creator:
     async def create(self, request: CreateRequest) -> Created:
         """See ``Engine.create``; whatever is missing but the image is an InvalidArgument."""
         parts = self._parts
-        image = parts.images.get(request.spec.image)
+        image = parts.images.get(request.image_id or request.spec.image)
         config = parts.images.config(image)
         try:
             return await self._create(request, image, config)

@@ -97,7 +97,7 @@ class FakeExecutor:
     async def found(self) -> Mapping[str, Place]:
         return {id: _place(container) for id, container in self.host.containers.items()}
 
-    async def fetch(self, task: Assignment, say: Callable[[str], None]) -> str:
+    async def fetch(self, task: Assignment, supplies: Supplies, say: Callable[[str], None]) -> str:
         await self._step("fetch", task, self.delays.fetch)
         image = task.spec.container_spec.image if task.spec.container_spec else ""
         if image in self.missing_images:

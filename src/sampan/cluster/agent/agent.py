@@ -189,9 +189,9 @@ class Agent:
                 await self._worker.apply(message)
             case ViewChange():
                 self._plane.take(message)
-            case Session(heartbeat_s=period, managers=managers):
+            case Session(heartbeat_s=period, managers=managers, nodes=nodes):
                 self._sessions.period_s = period
-                self._worker.remember_managers(managers)
+                self._worker.remember(managers, nodes)
                 await self._on_session(message)
             case RootsChanged(trusted_roots=roots):
                 if roots and roots != self._roots:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sampan.cluster.dispatcher.messages import Assignment, Payload
+from sampan.cluster.images.contract import Source
 from sampan.cluster.records import ClusterNetwork, NodeDescription
 from sampan.cluster.spec import PortConfig
 from sampan.engine.contract import LogRequest
@@ -38,6 +39,8 @@ class Supplies:
     networks: dict[str, ClusterNetwork] = field(default_factory=dict)
     secrets: dict[str, Payload] = field(default_factory=dict)
     configs: dict[str, Payload] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    """Nodes that may have an image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ class Executor(Protocol):
         """Every task's container that is on this host, by task id."""
         ...
 
-    async def fetch(self, task: Assignment, say: Callable[[str], None]) -> str:
+    async def fetch(self, task: Assignment, supplies: Supplies, say: Callable[[str], None]) -> str:
         """Make the task's image present; returns its id. ``say`` tells of progress.
 
         Raises:

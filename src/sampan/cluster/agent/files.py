@@ -15,14 +15,14 @@ from typing import Protocol
 import msgspec
 
 from sampan.aio import in_thread
-from sampan.cluster.dispatcher.messages import Assignment, ManagerAddress
+from sampan.cluster.dispatcher.messages import Assignment, NodeAddress
 from sampan.cluster.records import ClusterNetwork, TaskStatus
 
 log = logging.getLogger(__name__)
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    managers: tuple[ManagerAddress, ...] = ()
+    managers: tuple[NodeAddress, ...] = ()
     tasks: tuple[Assignment, ...] = ()
     statuses: dict[str, TaskStatus] = {}
     networks: tuple[ClusterNetwork, ...] = ()

@@ -128,7 +128,9 @@ class Runner:
             case TaskState.PREPARING:
                 if self._restored:
                     return False
-                image = await self._while_wanted(self._executor.fetch(self.task, self._say))
+                image = await self._while_wanted(
+                    self._executor.fetch(self.task, self._supplies, self._say)
+                )
                 place = await self._executor.create(self.task, image, self._supplies)
                 self._to(TaskState.READY, "prepared", place)
             case TaskState.READY:

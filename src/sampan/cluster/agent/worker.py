@@ -12,7 +12,8 @@ from sampan.cluster.agent.contract import Executor, Supplies
 from sampan.cluster.agent.files import AgentFiles, Memory
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.runner import Runner, status_on_return
-from sampan.cluster.dispatcher.messages import Assignment, Assignments, ManagerAddress
+from sampan.cluster.dispatcher.messages import Assignment, Assignments, NodeAddress
+from sampan.cluster.images.contract import Source
 from sampan.cluster.records import TaskStatus
 from sampan.cluster.states import TaskState
 from sampan.errors import SampanError
@@ -29,7 +30,7 @@ class Worker:
         self, executor: Executor, files: AgentFiles, reports: Reports, clock: Clock
     ) -> None:
         self.supplies = Supplies()
-        self.managers: tuple[ManagerAddress, ...] = ()
+        self.managers: tuple[NodeAddress, ...] = ()
         self._executor, self._files, self._reports, self._clock = executor, files, reports, clock
         self._runners: dict[str, Runner] = {}
         self._tasks = Tasks()
@@ -87,7 +88,9 @@ class Worker:
     def count(self) -> int:
         return len(self._runners)
 
-    def remember_managers(self, managers: tuple[ManagerAddress, ...]) -> None:
+    def remember(self, managers: tuple[NodeAddress, ...], nodes: tuple[NodeAddress, ...]) -> None:
+        """Who else there is in the cluster."""
+        self.supplies.sources = tuple(Source(n.node_id, n.address) for n in nodes)
         if managers and managers != self.managers:
             self.managers = managers
             self._dirty.set()

@@ -30,7 +30,7 @@ from sampan.cluster.dispatcher.messages import (
     SESSION_PATH,
     Hello,
     Kick,
-    ManagerAddress,
+    NodeAddress,
     Session,
     decode_up,
     encode,
@@ -333,7 +333,7 @@ class Dispatcher:
         if node is None:
             return
         managers = tuple(
-            ManagerAddress(node_id=n.id, address=n.manager.address or n.address)
+            NodeAddress(node_id=n.id, address=n.manager.address or n.address)
             for n in sorted(state.nodes.values(), key=lambda n: n.id)
             if n.manager is not None
         )
@@ -342,6 +342,11 @@ class Dispatcher:
                 id=session.id,
                 heartbeat_s=self._period(),
                 managers=managers,
+                nodes=tuple(
+                    NodeAddress(node_id=n.id, address=n.address)
+                    for n in sorted(state.nodes.values(), key=lambda n: n.id)
+                    if n.status.state == "ready" and n.id != session.node_id
+                ),
                 node=node.spec,
                 role=node.role,
             ),

@@ -160,11 +160,12 @@ def _remember(book: dict[str, tuple[str, ...]], id: str, networks: tuple[str, ..
 
 
 def _managers_part(node: Node | None) -> object:
-    """What others are told of a node: whether it is a manager, and where. (The period of
-    heartbeats follows from the number of nodes.)"""
+    """What others are told of a node: where it is, whether it answers, whether it is a manager.
+    (The period of heartbeats follows from the number of nodes.)"""
     if node is None:
         return None
-    return node.role, node.manager.address if node.manager else ""
+    manager = node.manager.address if node.manager is not None else ""
+    return node.address, node.status.state == "ready", node.role, manager
 
 
 def _tunnel(node: Node | None) -> object:
@@ -246,7 +247,8 @@ def members_of(task: Task, state: State) -> dict[str, Member]:
             node_id=task.node_id,
             node_address=node.data_path_address,
             hostname=hostname,
-            aliases=attachment.aliases,
+            # A service's aliases are in its entry: they stand for its virtual address.
+            aliases=() if task.service_id else attachment.aliases,
             serving=serving,
         )
         for attachment in task.attachments

@@ -90,7 +90,7 @@ class Goodbye(Message, frozen=True, kw_only=True, omit_defaults=True, tag="goodb
 # ---------------------------------------------------------------- manager -> agent
 
 
-class ManagerAddress(Part, frozen=True, kw_only=True, omit_defaults=True):
+class NodeAddress(Part, frozen=True, kw_only=True, omit_defaults=True):
     node_id: str
     address: str
     """ADDRESS:PORT of its peer server."""
@@ -101,8 +101,10 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True, tag="sessi
 
     id: str
     heartbeat_s: float
-    managers: tuple[ManagerAddress, ...] = ()
+    managers: tuple[NodeAddress, ...] = ()
     """All of them: where to go when this one is gone."""
+    nodes: tuple[NodeAddress, ...] = ()
+    """All other nodes that are ready: where images may be had."""
     node: NodeSpec = NodeSpec()
     """The node's own specification (labels, role wanted, availability)."""
     role: str = "worker"

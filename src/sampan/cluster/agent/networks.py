@@ -1,0 +1,89 @@
+"""The cluster's networks on this host: made for the first task on them, gone with the last."""
+
+from __future__ import annotations
+
+import logging
+
+from sampan.aio import KeyedLocks
+from sampan.cluster.agent.contract import Supplies
+from sampan.cluster.records import Attachment, ClusterNetwork
+from sampan.engine.contract import Engine
+from sampan.errors import Conflict, NotFound, SampanError, Unavailable
+from sampan.store.records import IpamPool, Network
+
+log = logging.getLogger(__name__)
+
+VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
+
+
+class NodeNetworks:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._locks = KeyedLocks()
+
+    async def ensure(self, attachments: tuple[Attachment, ...], supplies: Supplies) -> None:
+        """Every network that the attachments name exists here.
+
+        Raises:
+            Unavailable: its record has not come yet.
+            Conflict: a network of this host alone has its name.
+        """
+        for attachment in attachments:
+            async with self._locks.hold(attachment.network_id):
+                if self._has(attachment.network_id):
+                    continue
+                record = supplies.networks.get(attachment.network_id)
+                if record is None or not record.vni:
+                    raise Unavailable(f"network {attachment.network_id} is not known here yet")
+                try:
+                    await self._engine.network_create(network_of(record))
+                except Conflict as error:
+                    if not self._has(record.id):
+                        raise Conflict(
+                            f"{error}: this host has a network of its own of that name; remove it, "
+                            "or give the cluster's network another name"
+                        ) from error
+
+    async def tidy(self, supplies: Supplies) -> None:
+        """Remove what no task here needs and no container is on."""
+        for network in list(self._engine.networks()):
+            if network.scope != "swarm" or network.id in supplies.networks:
+                continue
+            async with self._locks.hold(network.id):
+                # Asked again: a task may have come while others were taken away.
+                if network.id in supplies.networks or self._used(network.id):
+                    continue
+                try:
+                    await self._engine.network_remove(network.id)
+                except NotFound:
+                    continue
+                except SampanError as error:
+                    log.warning("network %s stays on this host for now: %s", network.name, error)
+
+    def _has(self, network_id: str) -> bool:
+        return any(network.id == network_id for network in self._engine.networks())
+
+    def _used(self, network_id: str) -> bool:
+        return any(
+            endpoint.network_id == network_id
+            for container in self._engine.all()
+            for endpoint in container.networks.values()
+        )
+
+
+def network_of(record: ClusterNetwork) -> Network:
+    """The engine's record of a network of the cluster."""
+    spec = record.spec
+    return Network(
+        id=record.id,
+        name=spec.name,
+        driver=spec.driver or "overlay",
+        created_at=record.created_at,
+        scope="swarm",
+        internal=spec.internal,
+        attachable=spec.attachable,
+        ingress=spec.ingress,
+        pools=(IpamPool(subnet=record.subnet, gateway=record.gateway.partition("/")[0]),),
+        options={**spec.options, VNI_OPTION: str(record.vni)},
+        labels=spec.labels,
+    )

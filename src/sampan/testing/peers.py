@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -43,157 +42,12 @@ from sampan.cluster.peer.contract import (
 from sampan.cluster.peer.routes import RoleOf, Route, Routes
 from sampan.cluster.peer.wire import dump, load
 from sampan.errors import SampanError
+from sampan.testing.peer_links import RESET, Half, Link, MemorySocket
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-WINDOW = 1024 * 1024
-"""Bytes that a socket holds of one direction before its sender waits."""
 _REFUSED = "Connection refused"
-_RESET = "the connection was reset"
-
-
-class Link:
-    """The way between two addresses."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._healed = asyncio.Event()
-        self._healed.set()
-        self.delay_s = 0.0
-
-    @property
-    def free(self) -> bool:
-        """What is sent arrives at once."""
-        return self._healed.is_set() and not self.delay_s
-
-    def cut(self) -> None:
-        self._healed.clear()
-
-    def heal(self) -> None:
-        self._healed.set()
-
-    async def passage(self, sent_at: float) -> None:
-        """Wait until what was sent at ``sent_at`` (monotonic) arrives."""
-        while not self.free:
-            await self._healed.wait()
-            left = sent_at + self.delay_s - self._clock.monotonic()
-            if left <= 0:
-                if self._healed.is_set():
-                    return
-            else:
-                await self._clock.sleep(left)
-
-
-class _Half:
-    """One direction of a socket."""
-
-    def __init__(self, hub: PeerHub, link: Link) -> None:
-        self._hub = hub
-        self._link = link
-        self._way: deque[tuple[float, bytes | SocketClosed]] = deque()
-        self._arrived: deque[bytes] = deque()
-        self._held = 0
-        self._pumping = False
-        self._ended: SocketClosed | None = None
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-
-    @property
-    def held(self) -> asyncio.Event:
-        """Set while there is room for more."""
-        return self._room
-
-    def put(self, what: bytes | SocketClosed) -> None:
-        if isinstance(what, bytes):
-            self._held += len(what)
-            if self._held >= WINDOW:
-                self._room.clear()
-        if self._link.free and not self._way:
-            self._arrive(what)
-            return
-        self._way.append((self._hub.clock.monotonic(), what))
-        if not self._pumping:
-            self._pumping = True
-            self._hub.tasks.spawn(self._pump(), name="peers/link")
-
-    async def _pump(self) -> None:
-        while self._way:
-            sent_at, what = self._way[0]
-            await self._link.passage(sent_at)
-            self._way.popleft()
-            self._arrive(what)
-        self._pumping = False
-
-    def _arrive(self, what: bytes | SocketClosed) -> None:
-        if isinstance(what, SocketClosed):
-            self.end(what)
-        elif self._ended is None:
-            self._arrived.append(what)
-            self._news.set()
-
-    def end(self, why: SocketClosed, *, forget: bool = False) -> None:
-        """Nothing comes any more; ``forget``: not even what is here."""
-        if forget:
-            self._arrived.clear()
-        self._ended = self._ended or why
-        self._news.set()
-        self._room.set()
-
-    async def get(self) -> bytes:
-        while not self._arrived:
-            if self._ended is not None:
-                raise SocketClosed(str(self._ended))
-            self._news.clear()
-            await self._news.wait()
-        message = self._arrived.popleft()
-        self._held -= len(message)
-        if self._held < WINDOW:
-            self._room.set()
-        return message
-
-
-class MemorySocket:
-    """One end of a channel."""
-
-    def __init__(self, host: str, inward: _Half, outward: _Half) -> None:
-        self.host = host
-        self._in = inward
-        self._out = outward
-        self._closed: SocketClosed | None = None
-
-    async def send(self, message: bytes) -> None:
-        assert isinstance(message, (bytes, bytearray, memoryview)), "messages are bytes"
-        while True:
-            self._check()
-            if self._out.held.is_set():
-                break
-            await self._out.held.wait()
-        self._out.put(bytes(message))
-
-    def _check(self) -> None:
-        ended = self._closed or self._in._ended
-        if ended is not None:
-            raise SocketClosed(str(ended))
-
-    async def receive(self) -> bytes:
-        return await self._in.get()
-
-    async def close(self, reason: str = "") -> None:
-        if self._closed is None:
-            self._closed = SocketClosed(reason)
-            self._out.put(self._closed)
-            self._in.end(self._closed, forget=True)
-            self._out.held.set()
-
-    def reset(self) -> None:
-        """The process of this end is gone."""
-        if self._closed is None:
-            self._closed = SocketClosed(_RESET)
-            self._out.put(self._closed)
-            self._in.end(self._closed, forget=True)
-            self._out.held.set()
 
 
 class MemoryServer(Routes):
@@ -317,7 +171,7 @@ class MemoryClient:
     ) -> Socket:
         """See the contract."""
         made = await self._within(timeout_s, address, self._open(address, path, role, node_id))
-        self._sockets = [each for each in self._sockets if each._closed is None]
+        self._sockets = [each for each in self._sockets if each.open]
         self._sockets.append(made)
         return made
 
@@ -404,7 +258,10 @@ class MemoryClient:
         except SampanError as error:
             raise _carried(error) from error
         assert route.socket is not None
-        there, back = _Half(self._hub, link), _Half(self._hub, link)
+        there, back = (
+            Half(self._hub.tasks, self._hub.clock, link),
+            Half(self._hub.tasks, self._hub.clock, link),
+        )
         near = MemorySocket(self._node.address, back, there)
         far = MemorySocket(address, there, back)
         self._node.sockets.append(near)
@@ -460,7 +317,7 @@ class PeerNode:
         job = self.tasks.spawn(_outcome(handler), name=f"peers/handler {address}")
         await asyncio.wait({job})
         if job.cancelled():
-            raise Unreachable(address, _RESET)
+            raise Unreachable(address, RESET)
         reply, error = job.result()
         if error is not None:
             raise error

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec.structs import replace
 
 from sampan.cluster.ca.authority import (
+    CHAIN_LIMIT,
     begin_rotation,
     can_finish,
     check_expiry,
@@ -252,15 +253,24 @@ def test_a_rotation_waits_for_every_node() -> None:
     done = finish_rotation(cluster)
     assert not can_finish(done, [new])
     assert done.trusted_roots == done.root_certificate == cluster.root_certificate
-    certificate = issue(signer(done, BOX))
-    assert signed_by(certificate, done.root_certificate)
-    assert certificate.count("BEGIN CERTIFICATE") == 1
+    assert signed_by(issue(signer(done, BOX)), done.root_certificate)
 
 
-def test_what_is_issued_during_a_rotation_leads_to_the_oldest_root(tmp_path: Path) -> None:
+def test_the_way_to_older_roots_has_an_end() -> None:
+    cluster = found(Cluster(id="c1"), BOX, NOW)
+    for _ in range(CHAIN_LIMIT + 3):
+        cluster = finish_rotation(begin_rotation(cluster, BOX, NOW))
+    certificate = issue(signer(cluster, BOX))
+    assert certificate.count("BEGIN CERTIFICATE") == 1 + CHAIN_LIMIT
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_what_is_issued_leads_to_the_root_before(tmp_path: Path, finish: bool) -> None:
     first = found(Cluster(id="c1"), BOX, NOW)
     cluster = begin_rotation(begin_rotation(first, BOX, NOW), BOX, NOW)
     assert cluster.trusted_roots.count("BEGIN CERTIFICATE") == 3
+    if finish:
+        cluster = finish_rotation(cluster)
     leaf, *chain = issue(signer(cluster, BOX)).split("-----END CERTIFICATE-----\n")[:-1]
     (tmp_path / "leaf.pem").write_text(leaf + "-----END CERTIFICATE-----\n")
     (tmp_path / "chain.pem").write_text("".join(c + "-----END CERTIFICATE-----\n" for c in chain))

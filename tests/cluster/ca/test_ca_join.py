@@ -17,7 +17,7 @@ from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.ca.join import CertificateClient, fetch_root, join
 from sampan.cluster.ca.secretbox import SecretBox
 from sampan.cluster.ca.secretbox import new_key as new_box_key
-from sampan.cluster.ca.server import CertificateServer, RootServer
+from sampan.cluster.ca.server import CertificateServer, NotKnownYet, RootServer
 from sampan.cluster.ca.tokens import (
     BadJoinToken,
     WrongJoinToken,
@@ -243,3 +243,11 @@ async def test_a_bad_request_admits_nobody(manager: Manager) -> None:
     with pytest.raises(InvalidArgument):
         await manager.certificates.issue(IssueRequest(token=token, csr="x"), "127.0.0.1")
     assert not manager.admitted
+
+
+async def test_a_node_that_this_manager_has_not_heard_of_yet_is_not_thrown_out(
+    manager: Manager,
+) -> None:
+    asked = RenewRequest(csr=request(new_key()))
+    with pytest.raises(NotKnownYet):
+        manager.certificates.renew(Identity("new", "worker", "c1"), asked)

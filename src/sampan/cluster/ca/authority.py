@@ -8,6 +8,10 @@ Replacing a root never leaves two nodes that cannot talk:
     meanwhile  every node renews (told by its session): new certificate, both roots.
     finish     once each node's certificate is of the new root: the old one is forgotten, and
                nodes drop it with their next renewal or when told. Join tokens name the new root.
+
+The way down to older roots is sent along after that, too: it costs 700 bytes a root, means nothing
+to who trusts the new root, and keeps a process talking that has read its roots only once, at its
+start, as etcd does. (It goes on trusting the old root until it is started again.)
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument
 
 _NS = 1_000_000_000
+CHAIN_LIMIT = 4
+"""Older roots that the way is shown to."""
+_END = "-----END CERTIFICATE-----\n"
 
 
 def _about(cluster: Cluster) -> str:
@@ -81,7 +88,7 @@ def begin_rotation(cluster: Cluster, box: Sealing, now: float, root: Root | None
         root_certificate=new.certificate,
         trusted_roots=cluster.trusted_roots + new.certificate,
         sealed_root_key=box.seal(new.key, about=_about(cluster)),
-        cross_signed=cross_sign(new, old, now) + old.chain,
+        cross_signed=_newest(cross_sign(new, old, now) + old.chain),
         rotating=True,
     )
 
@@ -104,8 +111,11 @@ def finish_rotation(cluster: Cluster) -> Cluster:
     return replace(
         cluster,
         trusted_roots=cluster.root_certificate,
-        cross_signed="",
         rotating=False,
         worker_secret=new_secret(),
         manager_secret=new_secret(),
     )
+
+
+def _newest(chain: str) -> str:
+    return "".join(pem + _END for pem in chain.split(_END)[:-1][:CHAIN_LIMIT])

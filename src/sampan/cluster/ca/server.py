@@ -19,20 +19,26 @@ from sampan.cluster.ca.contract import (
     KeyRequest,
     RenewRequest,
 )
-from sampan.cluster.ca.tokens import pinned_root, role_by_token
+from sampan.cluster.ca.tokens import oldest, pinned_root, role_by_token
 from sampan.cluster.peer.contract import (
     Allow,
     Identity,
     NodeRole,
-    NotMember,
     Reply,
     Request,
     Server,
 )
 from sampan.cluster.records import new_id
-from sampan.errors import Forbidden
+from sampan.errors import Forbidden, Unavailable
 
 log = logging.getLogger(__name__)
+
+
+class NotKnownYet(Unavailable):
+    """This manager's copy of the state does not have the node."""
+
+    def __init__(self, node_id: str) -> None:
+        super().__init__(f"this manager knows nothing of node {node_id} yet: ask again")
 
 
 class CertificateServer:
@@ -72,13 +78,15 @@ class CertificateServer:
         """The next certificate of a member, as the role that the store says it has.
 
         Raises:
-            NotMember
+            NotKnownYet
             Forbidden: a certificate for etcd, and the node is no manager.
             InvalidArgument: a bad certificate request.
         """
         role = self._authority.role_of(caller.node_id)
         if role is None:
-            raise NotMember
+            # The server lets in who is not certainly a stranger; to call a node removed that has
+            # only just joined over another manager would make it leave.
+            raise NotKnownYet(caller.node_id)
         if request.etcd_csr and role != "manager":
             raise Forbidden(f"node {caller.node_id} is not a manager: it has no store")
         return self._sign(caller.node_id, role, request)
@@ -133,10 +141,11 @@ class RootServer:
     gets as far as learning that it is one."""
 
     def __init__(self, roots: str) -> None:
-        self._roots = roots
+        # while the root changes there are two, and tokens name the older: see ``pinned_root``
+        self._pem = oldest(roots)
 
     def register(self, server: Server) -> None:
         server.route("GET", ROOT_PATH, self._root, allow=Allow.ANYONE)
 
     async def _root(self, request: Request) -> Reply:
-        return Reply(body=self._roots.encode())
+        return Reply(body=self._pem.encode())

@@ -85,9 +85,13 @@ def pinned_root(cluster: Cluster) -> str:
     While the root changes that is the oldest: some managers still prove themselves with it alone,
     and who has renewed sends the new root signed by the old along.
     """
-    if cluster.rotating:
-        return _CERTIFICATE.findall(cluster.trusted_roots)[0]  # type: ignore[no-any-return]
-    return cluster.root_certificate
+    return oldest(cluster.trusted_roots) if cluster.rotating else cluster.root_certificate
+
+
+def oldest(roots: str) -> str:
+    """The first certificate of a bundle, PEM: newer roots are put behind it."""
+    found = _CERTIFICATE.search(roots)
+    return found[0] if found is not None else ""
 
 
 def join_token(cluster: Cluster, role: NodeRole) -> str:

@@ -3,87 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import suppress
-from typing import Protocol
+from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 
-from sampan.aio import Tasks
 from sampan.cluster.peer.contract import (
     Allow,
-    Client,
-    Identity,
     Impostor,
-    NodeRole,
     NotMember,
     Reply,
     Request,
-    Server,
-    Socket,
-    SocketClosed,
     Unreachable,
 )
 from sampan.errors import Conflict, Forbidden, Internal, InvalidArgument, NotFound
+from sampan.testing.contracts.peer_sockets import SocketsContract
+from sampan.testing.contracts.peer_world import (
+    Ask,
+    Other,
+    Speaker,
+    Told,
+    World,
+    echo,
+    echo_socket,
+    within,
+)
 
-WAIT_S = 20.0
-
-
-class Ask(msgspec.Struct):
-    word: str
-    data: bytes = b""
-
-
-class Told(msgspec.Struct):
-    word: str
-    by: str
-
-
-class Other(msgspec.Struct):
-    word: int
+__all__ = ["Ask", "Other", "PeersContract", "Speaker", "Told", "World", "echo", "echo_socket"]
 
 
-class Speaker(Protocol):
-    """A node of the world under test."""
-
-    @property
-    def address(self) -> str: ...
-    @property
-    def server(self) -> Server: ...
-    @property
-    def client(self) -> Client: ...
-
-
-class World(Protocol):
-    """A cluster whose members are what ``roles`` says."""
-
-    roles: dict[str, NodeRole]
-
-    def node(self, node_id: str, role: NodeRole) -> Speaker:
-        """A node with a certificate; a member as well. Not started."""
-        ...
-
-    async def start(self, node: Speaker) -> None: ...
-    def stranger(self) -> Client:
-        """A client without a certificate that knows the roots."""
-        ...
-
-
-async def echo(request: Request, body: Ask) -> Told:
-    return Told(body.word, request.identity.node_id if request.identity else "nobody")
-
-
-async def echo_socket(request: Request, socket: Socket) -> None:
-    while True:
-        await socket.send(await socket.receive())
-
-
-async def within(work: Awaitable[object]) -> None:
-    await asyncio.wait_for(work, WAIT_S)
-
-
-class PeersContract:
+class PeersContract(SocketsContract):
     """Subclass it as ``TestX`` and override the fixture ``world``."""
 
     @pytest.fixture
@@ -381,141 +329,3 @@ class PeersContract:
                 assert incoming.headers["content-length"] == "123"
                 assert incoming.headers["docker-content-digest"] == "sha256:1"
                 assert await incoming.read() == b""
-
-    # -- sockets
-
-    async def test_messages_arrive_whole_and_in_order(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        manager.server.socket("/echo", echo_socket, allow=Allow.NODES)
-        await world.start(manager)
-        socket = await worker.client.socket(manager.address, "/echo")
-        sent = [b"", b"a", b"b" * 70_000, *(str(n).encode() for n in range(100))]
-        for message in sent:
-            await socket.send(message)
-        assert [await socket.receive() for _ in sent] == sent
-        await socket.close()
-        await socket.close()
-        with pytest.raises(SocketClosed):
-            await socket.receive()
-        with pytest.raises(SocketClosed):
-            await socket.send(b"late")
-
-    async def test_what_was_sent_before_the_close_arrives(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        async def speak(request: Request, socket: Socket) -> None:
-            assert request.caller == Identity("w1", "worker", request.caller.cluster_id)
-            await socket.send(b"first")
-            await socket.send(b"last")
-
-        manager.server.socket("/speak", speak, allow=Allow.NODES)
-        await world.start(manager)
-        socket = await worker.client.socket(manager.address, "/speak")
-        assert await socket.receive() == b"first"
-        assert await socket.receive() == b"last"
-        for _ in range(2):
-            with pytest.raises(SocketClosed):
-                await socket.receive()
-
-    async def test_the_handlers_error_is_the_reason(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        async def refuse(request: Request, socket: Socket) -> None:
-            await socket.receive()
-            raise Conflict("another session of this node is newer")
-
-        manager.server.socket("/refuse", refuse, allow=Allow.NODES)
-        await world.start(manager)
-        socket = await worker.client.socket(manager.address, "/refuse")
-        await socket.send(b"hello")
-        with pytest.raises(SocketClosed, match="newer"):
-            await socket.receive()
-
-    async def test_the_handler_notices_the_callers_close(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        noticed: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def listen(request: Request, socket: Socket) -> None:
-            with suppress(SocketClosed):
-                while True:
-                    noticed.put_nowait(await socket.receive())
-            noticed.put_nowait(b"END")
-
-        manager.server.socket("/listen", listen, allow=Allow.NODES)
-        await world.start(manager)
-        socket = await worker.client.socket(manager.address, "/listen")
-        await socket.send(b"x")
-        await socket.close()
-        assert await asyncio.wait_for(noticed.get(), WAIT_S) == b"x"
-        assert await asyncio.wait_for(noticed.get(), WAIT_S) == b"END"
-
-    async def test_a_slow_reader_holds_the_sender_back(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        go = asyncio.Event()
-
-        async def sleepy(request: Request, socket: Socket) -> None:
-            await go.wait()
-            while True:
-                await socket.receive()
-
-        manager.server.socket("/sleepy", sleepy, allow=Allow.NODES)
-        await world.start(manager)
-        socket = await worker.client.socket(manager.address, "/sleepy")
-        sent = 0
-        moved = asyncio.Event()
-
-        async def flood() -> None:
-            nonlocal sent
-            for _ in range(2000):
-                await socket.send(b"\0" * 65536)
-                sent += 1
-                moved.set()
-                await asyncio.sleep(0)
-
-        tasks = Tasks()
-        job = tasks.spawn(flood(), name="flood")
-        while not job.done():
-            moved.clear()
-            try:
-                await asyncio.wait_for(moved.wait(), 0.5)
-            except TimeoutError:
-                break
-        assert 0 < sent < 2000
-        go.set()
-        await within(job)
-        assert sent == 2000
-        await socket.close()
-
-    async def test_disconnecting_a_node_closes_its_sockets(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        other = world.node("w2", "worker")
-        manager.server.socket("/echo", echo_socket, allow=Allow.NODES)
-        await world.start(manager)
-        gone = await worker.client.socket(manager.address, "/echo")
-        stays = await other.client.socket(manager.address, "/echo")
-        await manager.server.disconnect("w1")
-        with pytest.raises(SocketClosed):
-            await asyncio.wait_for(gone.receive(), WAIT_S)
-        await stays.send(b"still")
-        assert await asyncio.wait_for(stays.receive(), WAIT_S) == b"still"
-
-    async def test_closing_the_client_closes_its_sockets(
-        self, world: World, manager: Speaker, worker: Speaker
-    ) -> None:
-        ended = asyncio.Event()
-
-        async def listen(request: Request, socket: Socket) -> None:
-            try:
-                await socket.receive()
-            finally:
-                ended.set()
-
-        manager.server.socket("/listen", listen, allow=Allow.NODES)
-        await world.start(manager)
-        await worker.client.socket(manager.address, "/listen")
-        await worker.client.close()
-        await within(ended.wait())

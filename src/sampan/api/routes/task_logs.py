@@ -58,7 +58,9 @@ async def _answer(
         stdout=stdout,
         stderr=stderr,
     )
-    pages = _Lines(parts, tty=tty, stamp=call.flag("timestamps"), details=call.flag("details"))
+    pages = _Lines(
+        parts, tasks, tty=tty, stamp=call.flag("timestamps"), details=call.flag("details")
+    )
     entries = parts.logs.read([task.id for task in tasks], request, service_id=service_id)
     async with closing(entries) as batches:
         # With follow, nothing may come for long, and the head must not wait for it.
@@ -88,8 +90,17 @@ class _Lines:
     """Entries as clients expect them: ``[TIME ][ATTRIBUTES ]LINE``, in frames unless there is a
     terminal. The docker CLI reads the task and node of each line out of its attributes."""
 
-    def __init__(self, parts: ManagerParts, *, tty: bool, stamp: bool, details: bool) -> None:
+    def __init__(
+        self,
+        parts: ManagerParts,
+        tasks: Sequence[Task],
+        *,
+        tty: bool,
+        stamp: bool,
+        details: bool,
+    ) -> None:
         self._parts = parts
+        self._on_node = {task.node_id: task.id for task in tasks}
         self._tty, self._stamp, self._details = tty, stamp, details
         self._attributes: dict[str, bytes] = {}
 
@@ -97,36 +108,30 @@ class _Lines:
         return b"".join(self._one(entry) for entry in entries)
 
     def _one(self, entry: TaskLogEntry) -> bytes:
-        if not entry.task_id:
-            return entry.line if self._tty else _notice(entry.line)
         line = entry.line
         if self._details:
-            line = self._context(entry) + b" " + line
+            # A notice to the user is shown as a line of a task on the node that it is about: the
+            # frame that is meant for errors would end the stream for most clients.
+            task_id = entry.task_id or self._on_node.get(entry.node_id, "")
+            line = self._context(task_id, entry.node_id) + b" " + line
         if self._stamp:
             line = nano_stamp(entry.time_ns) + b" " + line
         return line if self._tty else frame(entry.stream, line)
 
-    def _context(self, entry: TaskLogEntry) -> bytes:
-        known = self._attributes.get(entry.task_id)
+    def _context(self, task_id: str, node_id: str) -> bytes:
+        known = self._attributes.get(task_id)
         if known is None:
-            task = self._parts.store.state.tasks.get(entry.task_id)
+            task = self._parts.store.state.tasks.get(task_id)
             words = {
-                "node.id": entry.node_id,
+                "node.id": node_id,
                 "service.id": task.service_id if task is not None else "",
-                "task.id": entry.task_id,
+                "task.id": task_id,
             }
-            known = ",".join(
+            known = self._attributes[task_id] = ",".join(
                 f"{quote_plus(_PREFIX + name)}={quote_plus(value)}"
                 for name, value in sorted(words.items())
             ).encode()
-            self._attributes[entry.task_id] = known
         return known
-
-
-def _notice(line: bytes) -> bytes:
-    """A sentence for the user between the lines, which ends the stream for most clients: so it
-    is sent as output on stderr would be, without attributes to misread."""
-    return error_frame(line.decode(errors="replace").rstrip("\n"))
 
 
 ROUTES = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Callable, Sequence
 
 from msgspec import structs
@@ -73,7 +74,7 @@ async def create_config(parts: ManagerParts, spec: ConfigSpec) -> str:
 
 
 async def update_secret(parts: ManagerParts, ref: str, version: int, spec: SecretSpec) -> None:
-    """Labels only.
+    """Labels only; the data may be sent as it is, which is how ``stack deploy`` does it.
 
     Raises:
         NoSuchObject, OutOfSequence, Refused.
@@ -82,7 +83,11 @@ async def update_secret(parts: ManagerParts, ref: str, version: int, spec: Secre
     def draft(draft: Draft) -> None:
         secret = find(draft.state, Secret, ref)
         at_version(secret, version)
-        if spec.name != secret.name or spec.data or spec.templating != secret.spec.templating:
+        same_data = not spec.data or hmac.compare_digest(
+            _decoded("secret", spec.data, SECRET_LIMIT),
+            parts.sealing.unseal(secret.sealed, about=secret.id),
+        )
+        if spec.name != secret.name or not same_data or spec.templating != secret.spec.templating:
             raise Refused("only updates to Labels are allowed")
         draft.put(structs.replace(secret, spec=structs.replace(secret.spec, labels=spec.labels)))
 
@@ -99,7 +104,9 @@ async def update_config(parts: ManagerParts, ref: str, version: int, spec: Confi
     def draft(draft: Draft) -> None:
         config = find(draft.state, Config, ref)
         at_version(config, version)
-        same_data = not spec.data or _decode(spec.data) == _decode(config.spec.data)
+        same_data = not spec.data or (
+            _decoded("config", spec.data, CONFIG_LIMIT) == _decode(config.spec.data)
+        )
         if spec.name != config.name or not same_data or spec.templating != config.spec.templating:
             raise Refused("only updates to Labels are allowed")
         draft.put(structs.replace(config, spec=structs.replace(config.spec, labels=spec.labels)))

@@ -120,7 +120,7 @@ def _summary(
         return f"{places - len(waiting)} of {places} tasks are as they should be"
     if rollout is not None and rollout.state in ("updating", "rollback_started"):
         return f"{rollout.updated} of {places} tasks are up to date"
-    if not places and service.spec.mode.global_ is not None:
+    if not places and (service.spec.mode.global_ or service.spec.mode.global_job) is not None:
         return "no node of the cluster fulfils what the service asks of it"
     return "everything is as it should be"
 
@@ -144,6 +144,11 @@ def _places(state: State, service: Service, now: float) -> Iterable[TaskWhy]:
         elif _still_wanted(service, place):
             yield _given_up(state, service, tasks[-1], tasks, now)
     replicas = mode.replicated.replicas if mode.replicated is not None else 0
+    if mode.replicated_job is not None:
+        # Those that are done keep their places; as many more are due as may run at once.
+        replicas = services.counts(state, service).desired + sum(
+            1 for tasks in by_place.values() if tasks[-1].status.state == TaskState.COMPLETE
+        )
     taken = {place for place in by_place if isinstance(place, int)}
     for slot in _missing(taken, replicas or 0):
         yield TaskWhy(

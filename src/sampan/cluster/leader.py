@@ -106,7 +106,7 @@ class Leader:
             log.warning("cannot lead: %s", error)
             return True
         except BaseExceptionGroup as group_error:
-            deaths = group_error.subgroup(lambda error: not isinstance(error, LeadershipLost))
+            _, deaths = group_error.split(LeadershipLost)
             if deaths is None:
                 log.info("this manager does not lead any more")
                 return False

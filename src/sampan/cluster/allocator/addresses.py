@@ -56,6 +56,11 @@ class Pool:
         """These are in use."""
         self.used.update(number_of(address) for address in addresses if address)
 
+    def ahead(self, number: int) -> int:
+        """The number a quarter of the pool after ``number``, around its end."""
+        size = self.last - self.first + 1
+        return self.first + (number - self.first + size // 4) % size
+
     def take(self) -> str | None:
         """The next free address, now used; None: there is none left."""
         size = self.last - self.first + 1

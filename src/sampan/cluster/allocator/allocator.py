@@ -134,6 +134,8 @@ class _Pass:
         self.ledger = Ledger(draft.state, loop._hands)
         self.given: dict[str, ClusterNetwork] = {}
         self.endpoints: dict[str, Service] = {}
+        self.refused: dict[str, str] = {}
+        """Services that could not be served in this pass, and why."""
         self.waiting: set[str] = set()
 
     def run(self, keys: dict[str, list[str]]) -> set[str]:
@@ -149,7 +151,9 @@ class _Pass:
             self.service(id)
         for id in keys["node"]:
             self.node(id)
-        for id in _oldest_first(self.state.tasks, keys["task"]):
+        # a new reason is told by every task that waits for it
+        told = [t.id for id in self.refused for t in self.state.tasks_of(id).values()]
+        for id in _oldest_first(self.state.tasks, dict.fromkeys([*keys["task"], *told])):
             self.task(id)
         return self.waiting
 
@@ -216,9 +220,7 @@ class _Pass:
             endpoint = self._endpoint(service)
         except (Waits, PortTaken) as why:
             self.waiting.add(_key(service))
-            for task in self.state.tasks_of(id).values():
-                if _lacks_addresses(task):
-                    self._say(task, str(why))
+            self.refused[id] = str(why)
             return
         service = replace(service, endpoint=endpoint, allocated_spec_version=service.spec_version)
         self.draft.put(service)
@@ -297,10 +299,13 @@ class _Pass:
         service = self.endpoints.get(task.service_id) or self.state.services.get(task.service_id)
         if service is None:
             raise Waits("its service is gone")
-        if service.endpoint is None or service.allocated_spec_version < task.spec_version:
-            if f"service/{service.id}" in self.waiting:
-                raise Waits(task.status.err)  # the service's own pass has said why
-            raise Waits("")
+        if _lacks_endpoint(service):
+            if service.id not in self.refused:
+                self.service(service.id)
+            if service.id in self.refused:
+                raise Waits(self.refused[service.id])
+            service = self.endpoints[service.id]
+        assert service.endpoint is not None
         return replace(service.endpoint.spec, ports=service.endpoint.ports)
 
     def _places(self, task: Task, endpoint: EndpointSpec) -> tuple[Attachment, ...]:

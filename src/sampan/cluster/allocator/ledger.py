@@ -61,7 +61,9 @@ class Ledger:
         if network.spec.ingress:
             pool.hold(node.ingress_ipv4 for node in self._state.nodes.values())
         if network.id not in self._hands and network.id in self._youngest:
-            self._hands[network.id] = number_of(self._youngest[network.id][1])
+            # younger ones may have come and gone under the leader before: keep well away from them
+            youngest = number_of(self._youngest[network.id][1])
+            self._hands[network.id] = pool.ahead(youngest)
         pool.hand = self._hands.get(network.id, 0)
         self._pools[network.id] = pool
         return pool

@@ -90,6 +90,6 @@ class NodeWatch(Loop):
 
 
 def _forsaken(node: Node, state: State) -> bool:
-    """Said to be there by a manager that is not."""
+    """The last word on it is of a manager that is gone."""
     status = node.status
-    return bool(status.state == "ready" and status.manager and status.manager not in state.present)
+    return bool(status.state != "down" and status.manager and status.manager not in state.present)

@@ -1,0 +1,158 @@
+"""Leading, stepping down, and the shape of all loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+import pytest
+
+from sampan.cluster.contract import Draft, NoQuorum
+from sampan.cluster.leader import STANDARD
+from sampan.cluster.loop import PATIENCE, Loop, Term, backoff_s
+from sampan.cluster.model import Change
+from sampan.cluster.pace import grace_s, heartbeat_s
+from sampan.cluster.records import Node
+from sampan.errors import Unavailable
+from sampan.testing.clock import settle
+from sampan.testing.loops import LoopWorld, ready_node
+
+
+class Watcher(Loop):
+    """Remembers its passes."""
+
+    name: ClassVar[str] = "watcher"
+    kinds: ClassVar[tuple[str, ...]] = ("node",)
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self.passes: list[frozenset[str]] = []
+        self.trouble: list[Exception] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+
+    def everything(self) -> Iterable[str]:
+        return self.state.nodes
+
+    def touched(self, change: Change) -> Iterable[str]:
+        return (change.id,)
+
+    async def act(self, keys: frozenset[str]) -> None:
+        self.passes.append(keys)
+        await self.hold.wait()
+        if self.trouble:
+            raise self.trouble.pop(0)
+
+
+class Watched:
+    """A world whose leaders run nothing but a watcher."""
+
+    def __init__(self) -> None:
+        self.made: list[Watcher] = []
+        self.world = LoopWorld(parts=[self.make])
+
+    def make(self, term: Term) -> Watcher:
+        self.made.append(Watcher(term))
+        return self.made[-1]
+
+
+async def test_the_first_pass_is_over_everything_and_a_storm_is_one_pass() -> None:
+    watched = Watched()
+    async with watched.world as world:
+        await world.nodes(3)
+        await world.manager("m1")
+        (watcher,) = watched.made
+        assert watcher.passes == [{"n1", "n2", "n3"}]
+        watcher.hold.clear()
+        await world.put(*(ready_node(f"x{n}") for n in range(50)))
+        for number in range(50):
+            await world.put(ready_node(f"y{number}"))
+        watcher.hold.set()
+        await settle()
+        assert len(watcher.passes) == 3
+        assert len(watcher.passes[1] | watcher.passes[2]) == 100
+
+
+async def test_a_failure_is_tried_again_later_and_later() -> None:
+    watched = Watched()
+    async with watched.world as world:
+        await world.manager("m1")
+        (watcher,) = watched.made
+        watcher.trouble = [Unavailable("x"), Unavailable("x")]
+        await world.nodes(1)
+        assert len(watcher.passes) == 1
+        await world.clock.advance(0.11)
+        assert len(watcher.passes) == 2
+        await world.clock.advance(0.11)
+        assert len(watcher.passes) == 2
+        await world.clock.advance(0.11)
+        assert watcher.passes == [{"n1"}] * 3
+
+
+async def test_a_loop_that_cannot_go_on_takes_the_leadership_with_it() -> None:
+    watched = Watched()
+    async with watched.world as world:
+        one = await world.manager("m1")
+        two = await world.manager("m2")
+        watched.made[0].trouble = [ValueError("broken")] * PATIENCE
+        await world.nodes(1)
+        await world.until(lambda: two.leader.leading, limit_s=120)
+        assert not one.leader.leading
+        assert world.store.state.leader == "m2"
+
+
+async def test_a_deposed_leader_writes_nothing_more() -> None:
+    watched = Watched()
+    async with watched.world as world:
+        one = await world.manager("m1")
+        await world.manager("m2")
+        await world.nodes(1)
+        world.hub.member(one.store).cut()
+        await world.until(lambda: world.store.state.leader == "m2")
+        world.hub.member(one.store).heal()
+        await world.clock.advance(5)
+        old = watched.made[0]
+
+        def draft(d: Draft) -> None:
+            node = d.get(Node, "n1")
+            assert node is not None
+            d.put(msgspec.structs.replace(node, address="x"))
+
+        with pytest.raises(Exception):  # noqa: B017, PT011 - LeadershipLost or NoQuorum
+            await old.term.update(draft)
+        assert world.store.state.nodes["n1"].address == ""
+        assert world.leader == "m2"
+
+
+async def test_without_quorum_nobody_leads_and_afterwards_somebody_does() -> None:
+    async with LoopWorld() as world:
+        await world.manager("m1")
+        await world.manager("m2")
+        await world.nodes(1)
+        world.hub.lose_quorum()
+        await world.clock.advance(30)
+        world.hub.regain_quorum()
+        await world.until(lambda: world.leader)
+        web = await world.serve("web", replicas=2)
+        await world.until(lambda: world.running(web) == 2)
+
+
+async def test_a_lost_answer_makes_no_second_task() -> None:
+    async with LoopWorld() as world:
+        one = await world.manager("m1")
+        await world.nodes(1)
+        world.hub.member(one.store).lose_answers = 3
+        web = await world.serve("web", replicas=3)
+        await world.until(lambda: world.running(web) == 3)
+        assert len(world.tasks(web)) == 3
+
+
+def test_backoff_and_pace() -> None:
+    assert [backoff_s(n) for n in (1, 2, 3, 100)] == [0.1, 0.2, 0.4, 5.0]
+    assert [heartbeat_s(n) for n in (1, 20, 60, 100, 5000)] == [1.0, 1.0, 3.0, 5.0, 5.0]
+    assert heartbeat_s(3, 7_000_000_000) == 7.0
+    assert grace_s(1.0) == 3.0
+    assert len(STANDARD) == 5
+    assert issubclass(NoQuorum, Unavailable)

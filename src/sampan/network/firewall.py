@@ -32,6 +32,9 @@ _SETS = {
 }
 # Published containers, each as (address, address): who speaks to itself by a published port.
 _SELVES = {"self4": "type ipv4_addr . ipv4_addr", "self6": "type ipv6_addr . ipv6_addr"}
+# The bridges on which the host is a neighbour, each with its MAC. Never flushed: connections would
+# lose their translation for that moment.
+_OWN = {"own": "type ifname . ether_addr"}
 _MAPS = {
     "any4": "type inet_proto . inet_service : ipv4_addr . inet_service",
     "exact4": "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
@@ -43,7 +46,12 @@ _CHAINS = {
         "type filter hook prerouting priority raw",
         # Our bridges have route_localnet, for the host's own 127.0.0.1:PORT. A container must
         # not gain by it. Before conntrack, so that answers still bear the bridge's address.
-        ("iifname @bridges ip daddr 127.0.0.0/8 drop",),
+        (
+            "iifname @bridges ip daddr 127.0.0.0/8 drop",
+            # With br_netfilter loaded we see what is only bridged, too. It is not for this host to
+            # track: connections of one client through two other nodes would be one to it.
+            "iifname @overlay iifname . ether daddr != @own notrack",
+        ),
     ),
     "publish": (
         "",
@@ -111,6 +119,8 @@ class Segment:
     """The bridge is a node's end of a cluster's network."""
     mesh: bool = False
     """It is the ingress network."""
+    mac: str = ""
+    """With ``overlay``: the host is a neighbour there, with this MAC address."""
 
     def sets(self) -> dict[str, str]:
         """Set -> this bridge's element of it."""
@@ -126,6 +136,8 @@ class Segment:
             found["overlay"] = name
         if self.mesh:
             found["mesh"] = name
+        if self.mac:
+            found["own"] = f"{name} . {self.mac}"
         return found
 
 
@@ -159,7 +171,9 @@ def static_rules(table: str, segments: Iterable[Segment]) -> str:
     lines = [f"add table inet {table}"]
     for name, kind in _SETS.items():
         lines += [f"add set inet {table} {name} {{ {kind}; }}", f"flush set inet {table} {name}"]
-    lines += [f"add set inet {table} {name} {{ {kind}; }}" for name, kind in _SELVES.items()]
+    lines += [
+        f"add set inet {table} {name} {{ {kind}; }}" for name, kind in (_SELVES | _OWN).items()
+    ]
     lines += [f"add map inet {table} {name} {{ {kind}; }}" for name, kind in _MAPS.items()]
     for name in _ORDER:
         hook, rules = _CHAINS[name]

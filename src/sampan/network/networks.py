@@ -308,16 +308,17 @@ class HostNetworks:
         if gateway is not None:
             self._segments[gateway.id] = self._gateway.adopt(gateway)
             networks = [*networks, gateway]
-        await self._worker.run(lambda: self._make_true(networks))
+        clustered = await self.overlay.load()
+        await self._worker.run(lambda: self._make_true(networks, clustered))
 
-    def _make_true(self, networks: Sequence[Network]) -> None:
+    def _make_true(self, networks: Sequence[Network], clustered: Sequence[Bridge]) -> None:
         if self._config.ip_forward:
             sysctl.ensure("net.ipv4.ip_forward", "1")
             with contextlib.suppress(FileNotFoundError):
                 sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
         bridges = [network for network in networks if network.bridge]
         if self._firewall is not None:
-            self._firewall.install([self._bridge_of(network) for network in bridges])
+            self._firewall.install([*map(self._bridge_of, bridges), *clustered])
             self._firewall.let_through()
         for network in networks:
             self._driver(network.driver).ensure(network)

@@ -222,6 +222,10 @@ class Server:
         if query.flags & message.OPCODE:
             reply(message.refusal(packet, message.NOTIMP))
             return
+        if self._daemon is not None:
+            # Who asks may have been answered a moment ago, in this very burst, and have been named
+            # since.
+            self._hear()
         turns = self._table.answers(sandbox.name, query, stream=stream)
         if turns is None:
             self._forwarder.ask(packet, sandbox.servers, stream, reply)

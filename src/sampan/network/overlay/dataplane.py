@@ -29,10 +29,11 @@ from sampan.aio import Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import SampanError, Unavailable
 from sampan.kernel.nft import Nft, NftError
+from sampan.kernel.tunnel import mac_of
 from sampan.network.firewall import Firewall, Segment
 from sampan.network.names import Names
 from sampan.network.overlay import rules
-from sampan.network.overlay.contract import DataPlaneView, IngressNode, OverlayNetwork
+from sampan.network.overlay.contract import DataPlaneView, OverlayNetwork
 from sampan.network.overlay.plan import Departed, Mesh, NetworkPlan, Planner, departed
 from sampan.network.overlay.spaces import Place, Spaces, forget_flows
 from sampan.network.overlay.tunnels import (
@@ -85,6 +86,7 @@ class HostOverlay:
         self._aim = _Aim(DataPlaneView(), {})
         self._done: dict[str, NetworkPlan] = {}
         """What the last ``apply`` has aimed at, whether it came through or not."""
+        self._loaded: DataPlaneView | None = None
         self._came_through = False
         """Whether all that the last ``apply`` wanted to do was done."""
         self._lock = asyncio.Lock()
@@ -92,8 +94,8 @@ class HostOverlay:
         self._tunnels = Tunnels(config)
         self._spaces = Spaces(config.paths.state / "overlay", self._close_later)
         self._mesh: Mesh | None = None
-        self._let_through: set[str] = set()
-        """Networks that the firewall knows."""
+        self._let_through: dict[str, Segment] = {}
+        """By network: what the firewall has been told."""
         self._closing: list[Nft] = []
 
     # -- the contract
@@ -167,12 +169,20 @@ class HostOverlay:
             name="network/overlay/forget",
         )
 
+    async def load(self) -> list[Segment]:
+        """At a start of the daemon: read the last view. Returns what the firewall has to know
+        from its first rule on, for what goes on without us to go on."""
+        (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
+        self._loaded = await in_thread(self._read)
+        if self._loaded is None:
+            return []
+        return [self._segment(self._loaded, network) for network in self._loaded.networks]
+
     async def restore(self) -> None:
-        """After a restart of the daemon: everything as the last view says, with whatever is in
+        """After ``load``: everything as the last view says, with whatever is in
         the kernel already. Without a view nothing of a cluster stays."""
         async with self._lock:
-            (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
-            view = await in_thread(self._read)
+            view = self._loaded
             if view is None:
                 await self._worker.run(self._remove_mesh)
                 return
@@ -237,21 +247,31 @@ class HostOverlay:
         """A network's bridge, tunnel and entries. On the worker."""
         link, network = self._worker.netlink, plan.network
         self._tunnels.ensure(link, _end(view, network, mtu))
-        if self._firewall is not None and network.id not in self._let_through:
-            self._firewall.add_segment(self.segment(network.id, ingress=network.ingress))
+        segment = self._segment(view, network)
+        if self._firewall is not None and self._let_through.get(network.id) != segment:
+            self._firewall.add_segment(segment)
             self._firewall.let_through()
-            self._let_through.add(network.id)
+            self._let_through[network.id] = segment
         self._tunnels.add_entries(link, network.id, plan, here)
 
-    def segment(self, network_id: str, *, ingress: bool) -> Segment:
-        """What the firewall knows of an overlay network's bridge."""
+    def segment(self, network_id: str, *, ingress: bool, address: str = "") -> Segment:
+        """What the firewall knows of an overlay network's bridge.
+
+        Args:
+            address: the host's own on it.
+        """
         return Segment(
             bridge_name(self._config, network_id),
             internal=not ingress,
             masquerade=False,
             overlay=True,
             mesh=ingress,
+            mac=mac_of(address) if address else "",
         )
+
+    def _segment(self, view: DataPlaneView, network: OverlayNetwork) -> Segment:
+        address = _own_address(view, network)
+        return self.segment(network.id, ingress=network.ingress, address=address)
 
     def _publish(self, plans: dict[str, NetworkPlan]) -> None:
         """The mesh's rules. On the worker."""
@@ -283,10 +303,12 @@ class HostOverlay:
             if here.get(network_id):
                 # The containers will follow; until then they reach their neighbours.
                 continue
-            self._let_through.discard(network_id)
+            self._let_through.pop(network_id, None)
             if self._firewall is not None:
+                mine = self._tunnels.host_address(network_id)
                 for ingress in (False, True):
-                    self._firewall.remove_segment(self.segment(network_id, ingress=ingress))
+                    segment = self.segment(network_id, ingress=ingress, address=mine)
+                    self._firewall.remove_segment(segment)
             self._tunnels.remove(link, network_id)
 
     def _remove_mesh(self) -> None:
@@ -378,15 +400,19 @@ class _Failures:
 
 
 def _end(view: DataPlaneView, network: OverlayNetwork, underlay: int) -> End:
-    mine: IngressNode | None = None
-    if network.ingress:
-        mine = next((n for n in view.ingress_nodes if n.node_id == view.node_id), None)
     return End(
         network.id,
         network.vni,
         view.node_address,
         view.vxlan_port,
         network.mtu or underlay - OVERHEAD,
-        mine.ipv4 if mine else "",
+        _own_address(view, network),
         ipaddress.ip_network(network.subnet).prefixlen,
     )
+
+
+def _own_address(view: DataPlaneView, network: OverlayNetwork) -> str:
+    """The host's, on the ingress network."""
+    if not network.ingress:
+        return ""
+    return next((n.ipv4 for n in view.ingress_nodes if n.node_id == view.node_id), "")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -82,6 +83,11 @@ class Tunnels:
         known = self._known.get(network_id)
         return known.end.mtu if known else 0
 
+    def host_address(self, network_id: str) -> str:
+        """The host's own on it; empty: it has none."""
+        known = self._known.get(network_id)
+        return known.end.address if known else ""
+
     # -- making
 
     def ensure_bridge(self, link: Netlink, network_id: str) -> int:
@@ -89,7 +95,7 @@ class Tunnels:
         name = bridge_name(self._config, network_id)
         index = index_of(name)
         if not index:
-            mac = "02:42:" + bytes.fromhex(network_id[:8].ljust(8, "0")).hex(":")
+            mac = "02:42:" + hashlib.sha256(network_id.encode()).digest()[:4].hex(":")
             link.do(netlink.add_bridge(name, mac=mac, group=self._group))
             index = index_of(name)
             with contextlib.suppress(FileNotFoundError):

@@ -16,7 +16,10 @@ from test_api_cluster_cli import run_tasks
 from test_api_conformance import SPEC, Validator
 
 from sampan.aio import in_thread
+from sampan.cluster.control import networks
+from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Service
+from sampan.cluster.spec import NetworkSpec
 from sampan.engine.contract import LogRequest
 from sampan.runtime.contract import Stream
 from sampan.testing.membership import FakeMembership
@@ -189,6 +192,36 @@ async def test_a_service_of_local_networks_is_refused(manager: Any) -> None:
     answer = await manager.ask("POST", "/services/create", body, status=403)
     assert answer["message"].startswith("The network near cannot be used with services.")
     await manager.ask("POST", "/networks/create", {"Name": "near", "Driver": "overlay"}, status=409)
+
+
+async def test_a_network_that_another_manager_was_given(manager: Any) -> None:
+    other = await manager.hub.store()
+    manager.hub.member(manager.store).delay_s = 0.2
+    parts = ManagerParts(node_id="", store=other, sealing=manager.member.box)
+    id = await networks.create(parts, NetworkSpec(name="fresh"))
+    shown = await manager.ask("GET", "/networks/fresh", status=200)
+    assert (shown["Id"], shown["Scope"]) == (id, "swarm")
+    await manager.ask("GET", "/networks/none?scope=local", status=200)
+    missing = await manager.ask("GET", "/networks/missing", status=404)
+    assert missing["message"] == "network missing not found"
+
+
+async def test_pruned_networks(manager: Any) -> None:
+    for name in ("unused", "used"):
+        body = {"Name": name, "Driver": "overlay", "Labels": {"a": name}}
+        await manager.ask("POST", "/networks/create", body, status=201)
+    body = {**CREATE, "Networks": [{"Target": "used"}]}
+    await manager.ask("POST", "/services/create", body, status=201)
+    dangling = await manager.ask("GET", f"/networks?{filters(dangling=['true'])}", status=200)
+    assert [one["Name"] for one in dangling] == ["unused"]
+    assert "unused" in await manager.docker("network prune -f")
+    left = {one.name for one in manager.store.state.networks.values()}
+    assert left == {"ingress", "used"}
+
+
+async def test_a_rotation_is_under_way_from_the_moment_it_is_asked_for(manager: Any) -> None:
+    await manager.docker("swarm ca --rotate --detach")
+    assert (await manager.ask("GET", "/swarm"))["RootRotationInProgress"] is True
 
 
 async def test_task_filters(manager: Any) -> None:

@@ -107,8 +107,7 @@ def _dangling(call: Call, one: _Known) -> bool:
 
 async def inspect(call: Call) -> web.Response:
     ref, scope = call.path["id"], call.text("scope")
-    state = cluster.copy_at_hand(call)
-    record = _of_cluster(state, ref) if state is not None else None
+    state, record = await _looked_up(call, ref)
     local = _of_host(call, record.id if record is not None else ref)
     if record is not None and (local is None or local.id == record.id) and scope != "local":
         assert state is not None
@@ -129,6 +128,19 @@ async def inspect(call: Call) -> web.Response:
     elif scope and scope != body.scope:
         raise NotFound(f"network {ref} not found")
     return call.json(body)
+
+
+async def _looked_up(call: Call, ref: str) -> tuple[State | None, ClusterNetwork | None]:
+    """The cluster, and its network of that name. The host's own networks must not wait for a
+    quorum; a name that nobody here knows may be one that another manager was just given."""
+    state = cluster.copy_at_hand(call)
+    if state is None:
+        return None, None
+    record = _of_cluster(state, ref)
+    if record is None and _of_host(call, ref) is None:
+        state = (await cluster.to_read(call)).store.state
+        record = _of_cluster(state, ref)
+    return state, record
 
 
 def _of_cluster(state: State, ref: str) -> ClusterNetwork | None:
@@ -162,8 +174,7 @@ async def create_network(call: Call) -> web.Response:
 
 async def remove(call: Call) -> web.Response:
     ref = call.path["id"]
-    state = cluster.copy_at_hand(call)
-    record = _of_cluster(state, ref) if state is not None else None
+    _, record = await _looked_up(call, ref)
     local = _of_host(call, ref)
     if record is not None and (local is None or local.id == record.id):
         # This host's part of it, if any, goes when the last task there has ended.

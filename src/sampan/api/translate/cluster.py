@@ -77,7 +77,9 @@ def cluster_info(cluster: Cluster, node: Node | None) -> wire.ClusterBody:
         **_head(cluster),
         spec=specs.swarm(cluster.spec),
         tls_info=_tls_info(cluster, node),
-        root_rotation_in_progress=cluster.rotating,
+        # Asked for and not begun counts: clients stop waiting at the first "no".
+        root_rotation_in_progress=cluster.rotating
+        or cluster.spec.ca_config.force_rotate > cluster.ca_forced,
         default_addr_pool=list(cluster.default_addr_pool),
         subnet_size=cluster.subnet_size,
         data_path_port=cluster.data_path_port,

@@ -9,6 +9,7 @@ after every restart.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,9 @@ DEFAULT_ROOT = Path("/var/lib/sampan")
 DEFAULT_STATE = Path("/run/sampan")
 DEFAULT_SOCKET = DEFAULT_STATE / "sampan.sock"
 DEFAULT_GROUP = "sampan"
+
+
+_OF_DOCKER = re.compile(r"docker\d+|docker_gwbridge|br-[0-9a-f]{12}|veth[0-9a-f]{7}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ class Instance:
     def bridge(self, network_id: str) -> str:
         """Interface name of a user-defined network's bridge."""
         return f"br{self.suffix}{network_id[: 12 - len(self.suffix)]}"
+
+    def made(self, interface: str) -> bool:
+        """Whether the interface is one of this daemon's, or one that Docker makes for containers:
+        by its name alone, so a bridge that the administrator calls ``br0`` is not."""
+        if interface == self.default_bridge or _OF_DOCKER.fullmatch(interface):
+            return True
+        own = interface.removeprefix(("br", "ve")[interface.startswith("ve")] + self.suffix)
+        return own != interface and len(interface) >= 14 and own.isalnum()
 
     def veth(self, endpoint_id: str) -> str:
         """Interface name of the host's end of an endpoint's veth pair."""

@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sampan.aio import Clock, SystemClock
+from sampan.api.membership import membership
 from sampan.api.services import Services
 from sampan.build.builder import open_builder
+from sampan.cluster.images.images import ClusterImages
 from sampan.config import DaemonConfig
 from sampan.engine.engine import open_engine
 from sampan.image import open_images
@@ -61,6 +63,16 @@ async def open_services(
                 clock=clock,
             )
         )
+        cluster_images = ClusterImages(images.exchange, clock)
+        cluster = await stack.enter_async_context(
+            membership(
+                config,
+                engine=engine,
+                overlay=networks.overlay,
+                images=cluster_images,
+                clock=clock,
+            )
+        )
         services = Services(
             config=config,
             store=store,
@@ -70,6 +82,7 @@ async def open_services(
             snapshots=images.snapshots,
             volumes=volumes,
             builder=builder,
+            cluster=cluster,
             clock=clock,
             started_at=clock.now(),
         )

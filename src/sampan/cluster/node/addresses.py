@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sampan.cluster.peer.contract import DEFAULT_PORT
@@ -62,9 +62,8 @@ def split_port(text: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
     return host, int(port)
 
 
-def of_this_host(own_interfaces: Sequence[str] = ()) -> list[HostAddress]:
-    """Every global address of an interface that is up, without bridges and other interfaces that
-    containers hang on (``own_interfaces``, prefixes of names)."""
+def of_this_host(of_containers: Callable[[str], bool]) -> list[HostAddress]:
+    """Every global address of an interface that is up, without those that containers hang on."""
     with Netlink() as netlink:
         links = {link.index: link for link in netlink.links()}
         found = []
@@ -77,7 +76,7 @@ def of_this_host(own_interfaces: Sequence[str] = ()) -> list[HostAddress]:
                 or interface.ip.is_link_local
             ):
                 continue
-            if link.name.startswith(("docker", "veth", *own_interfaces)):
+            if of_containers(link.name):
                 continue
             found.append(HostAddress(link.name, str(interface.ip)))
         return found

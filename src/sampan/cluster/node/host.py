@@ -8,8 +8,7 @@ from pathlib import Path
 
 from sampan.aio import Clock
 from sampan.cluster.agent.contract import Executor
-from sampan.cluster.images.contract import TaskImages
-from sampan.cluster.peer.contract import Client, Server
+from sampan.cluster.images.images import ClusterImages
 from sampan.network.overlay.contract import Overlay
 
 
@@ -21,14 +20,12 @@ class Host:
     """Of the membership's files: ``<root>/cluster``."""
     clock: Clock
     overlay: Overlay
-    executor: Callable[[NodeFacts, TaskImages], Executor]
+    executor: Callable[[NodeFacts], Executor]
     """Makes what runs tasks here."""
-    images: Callable[[Client], TaskImages]
-    """Makes what fetches their images; asks other nodes through the client."""
-    serve_images: Callable[[Server], None]
-    """Registers what other nodes ask this one for."""
-    own_interfaces: tuple[str, ...] = ()
-    """Prefixes of interfaces that belong to containers: no addresses of the host."""
+    images: ClusterImages
+    of_containers: Callable[[str], bool]
+    """Whether an interface of that name belongs to containers: its addresses are none of the
+    host's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from sampan.cluster.ca.secretbox import SecretBox, load_box
 from sampan.cluster.ca.server import CertificateServer
 from sampan.cluster.contract import Draft, NoQuorum, Presence
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
+from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.membership import Members as StoreMembers
 from sampan.cluster.etcd.process import EtcdProcess, EtcdRemoved
@@ -138,7 +139,12 @@ class Manager:
         running.spawn(leader.run(), name="manager/leader")
         running.spawn(upkeep.run(), name="manager/upkeep")
         self._stack.push_async_callback(running.close)
-        self._parts = ManagerParts(node_id=node_id, store=self.store, sealing=self._box)
+        self._parts = ManagerParts(
+            node_id=node_id,
+            store=self.store,
+            sealing=self._box,
+            logs=ServiceLogs(self.store, self._peers, self._clock),
+        )
         self.error = ""
         log.info("this node serves as a manager")
 
@@ -184,7 +190,7 @@ class Manager:
 
     async def close(self) -> None:
         """Stop serving and leading; the store's process ends."""
-        if self._parts is not None:
+        if self._parts is not None and not self.process.removed.is_set():
             await self._store_members.step_aside()
         self._parts = None
         await self._stack.aclose()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from sampan.aio import Tasks, in_thread
@@ -23,16 +23,18 @@ from sampan.cluster.ca.server import RootServer
 from sampan.cluster.contract import Draft
 from sampan.cluster.dispatcher.messages import Session
 from sampan.cluster.etcd.process import EtcdRemoved
+from sampan.cluster.images.contract import Source
 from sampan.cluster.node.addresses import ANY, split_port
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.manager import Manager
+from sampan.cluster.node.members import Nothing
 from sampan.cluster.node.standing import Standing
 from sampan.cluster.peer.client import PeerClient
 from sampan.cluster.peer.contract import NodeRole, NotMember
 from sampan.cluster.peer.server import PeerServer
 from sampan.cluster.peer.tls import Credentials, Tls
-from sampan.errors import SampanError
+from sampan.errors import SampanError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -110,15 +112,16 @@ class Member:
             await self.manager.begin(alone=alone)
         else:
             RootServer(credentials.roots).register(self.server)
-        self._host.serve_images(self.server)
-        images = self._host.images(self.client)
+        self._host.images.register(self.server)
+        self._host.images.join(self.client, self._others)
+        self._stack.push_async_callback(self._host.images.leave)
         facts = NodeFacts(node_id=record.node_id, root_certificate=lambda: self._roots)
         self.agent = Agent(
             node_id=record.node_id,
             address=record.advertise,
             data_path_address=record.data_path,
             client=self.client,
-            executor=self._host.executor(facts, images),
+            executor=self._host.executor(facts),
             overlay=self._host.overlay,
             files=DiskFiles(self._home.agent),
             clock=clock,
@@ -184,6 +187,18 @@ class Member:
         """(node id, ADDRESS:PORT) of every manager, as last heard."""
         return self._managers
 
+    def _others(self) -> Sequence[Source]:
+        """Other nodes that are up, as far as this one knows: a worker knows the managers."""
+        own = self.record.node_id
+        store = self.standing.store
+        if store is None:
+            return [Source(id, address) for id, address in self._managers if id != own]
+        return [
+            Source(node.id, node.address)
+            for node in store.state.nodes.values()
+            if node.id != own and node.status.state == "ready" and node.address
+        ]
+
     async def _heard(self, session: Session) -> None:
         self._managers = tuple((m.node_id, m.address) for m in session.managers)
         self.standing.managers = frozenset(m.node_id for m in session.managers)
@@ -195,6 +210,24 @@ class Member:
             # Not before the leader has taken this member out of the store's quorum: of two
             # managers, one that stops too early leaves the other without one.
             self._role_wanted("worker")
+
+    async def tell(self, path: str) -> None:
+        """Say something to any manager that answers, but not to the one on this node.
+
+        Raises:
+            SampanError: what the last one said.
+        """
+        refused: SampanError = Unavailable("no other manager is known")
+        known = (*(address for _, address in self._managers), *self.record.managers)
+        for address in dict.fromkeys(known):
+            if address == self.record.advertise and self.record.role == "manager":
+                continue
+            try:
+                await self.client.call(address, path, Nothing(), Nothing, timeout_s=5.0)
+                return
+            except SampanError as error:
+                refused = error
+        raise refused
 
     async def _other_roots(self, roots: str) -> None:
         if roots != self.tls.credentials.roots:
@@ -211,9 +244,10 @@ class Member:
 
     async def renew(self) -> Credentials:
         """The next certificate, as the role that the store says. A manager asks itself first."""
-        addresses = list(self.agent.managers)
+        own = self.record.advertise
+        addresses = [address for address in self.agent.managers if address != own]
         if self.record.role == "manager":
-            addresses.insert(0, self.record.advertise)
+            addresses.insert(0, own)
         etcd = (split_port(self.record.advertise)[0],) if self.record.role == "manager" else ()
         return await self.certificates.renew(addresses, etcd_addresses=etcd)
 

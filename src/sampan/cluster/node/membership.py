@@ -46,7 +46,6 @@ from sampan.cluster.node.members import (
     LEAVE_PATH,
     JoinedMember,
     JoinMember,
-    Nothing,
 )
 from sampan.cluster.node.planning import plan_init, plan_join, what_leaving_costs
 from sampan.cluster.peer.contract import NodeRole
@@ -205,7 +204,7 @@ class HostMembership:
         if self._record is not None or self._state == "pending":
             raise AlreadyMember
         async with self._changing:
-            record, cluster, node = await in_thread(plan_init, request, self._host.own_interfaces)
+            record, cluster, node = await in_thread(plan_init, request, self._host.of_containers)
             return await self._found(record, cluster, node)
 
     async def _found(self, record: NodeRecord, cluster: Cluster, node: Node) -> str:
@@ -307,7 +306,7 @@ class HostMembership:
     async def _join(self, request: JoinRequest, remote: str) -> None:
         host, port = addresses.split_port(remote)
         manager = addresses.join_port(host, port)
-        record = await in_thread(plan_join, request, manager, self._host.own_interfaces)
+        record = await in_thread(plan_join, request, manager, self._host.of_containers)
         files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(in_thread, self._home.clear)
@@ -343,7 +342,7 @@ class HostMembership:
         if member is None:
             return
         try:
-            await self._tell(member, FORGET_PATH)
+            await member.tell(FORGET_PATH)
         except SampanError as error:
             log.warning("the managers could not be told that joining failed: %s", error)
         with suppress(SampanError, OSError):
@@ -358,27 +357,12 @@ class HostMembership:
             try:
                 await member.start()
                 async with asyncio.timeout(5.0):
-                    await self._tell(member, FORGET_PATH)
+                    await member.tell(FORGET_PATH)
             except (SampanError, OSError, TimeoutError) as error:
                 log.warning("the managers could not be told that joining failed: %s", error)
             finally:
                 await member.close()
         await in_thread(self._home.clear)
-
-    async def _tell(self, member: Member, path: str) -> None:
-        """Say something to any manager that answers."""
-        refused: SampanError = Unavailable("no other manager is known")
-        own = member.record.advertise
-        known = (*(address for _, address in member.managers), *member.record.managers)
-        for address in dict.fromkeys(known):
-            if address == own and member.record.role == "manager":
-                continue
-            try:
-                await member.client.call(address, path, Nothing(), Nothing, timeout_s=5.0)
-                return
-            except SampanError as error:
-                refused = error
-        raise refused
 
     # -- role
 
@@ -496,7 +480,7 @@ class HostMembership:
                 if record.role == "manager":
                     with suppress(SampanError, TimeoutError):
                         async with asyncio.timeout(5.0):
-                            await self._tell(member, LEAVE_PATH)
+                            await member.tell(LEAVE_PATH)
                 await member.leave()
                 await member.close()
             else:

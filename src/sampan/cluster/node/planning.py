@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from sampan.cluster.ca.authority import check_expiry
 from sampan.cluster.control.cluster import check_spec
@@ -18,7 +18,7 @@ from sampan.errors import InvalidArgument, Unsupported
 
 
 def plan_init(
-    request: InitRequest, own_interfaces: Sequence[str]
+    request: InitRequest, of_containers: Callable[[str], bool]
 ) -> tuple[NodeRecord, Cluster, Node]:
     """The membership, and the cluster's first records; the root of trust is still missing. Looks
     at the host's addresses: blocks, briefly.
@@ -36,7 +36,7 @@ def plan_init(
         raise InvalidArgument(
             "invalid DataPathPort: the data path port must be between 1024 and 49151"
         )
-    known = addresses.of_this_host(own_interfaces)
+    known = addresses.of_this_host(of_containers)
     where = addresses.parse_listen(request.listen_addr, known)
     told = addresses.advertised(request.advertise_addr, where, known)
     data_path = addresses.data_path(request.data_path_addr, told, known)
@@ -70,14 +70,16 @@ def plan_init(
     return record, cluster, node
 
 
-def plan_join(request: JoinRequest, manager: str, own_interfaces: Sequence[str]) -> NodeRecord:
+def plan_join(
+    request: JoinRequest, manager: str, of_containers: Callable[[str], bool]
+) -> NodeRecord:
     """The membership, as far as this host decides it. Looks at its addresses and its way to
     ``manager``: blocks, briefly.
 
     Raises:
         InvalidArgument, NoAddress.
     """
-    known = addresses.of_this_host(own_interfaces)
+    known = addresses.of_this_host(of_containers)
     where = addresses.parse_listen(request.listen_addr, known)
     advertise = request.advertise_addr
     if not advertise and where.address == addresses.ANY:

@@ -90,7 +90,7 @@ class Worker:
 
     def remember(self, managers: tuple[NodeAddress, ...], nodes: tuple[NodeAddress, ...]) -> None:
         """Who else there is in the cluster."""
-        self.supplies.sources = tuple(Source(n.node_id, n.address) for n in nodes)
+        self.supplies.sources = tuple(Source(n.node_id, n.address, n.name) for n in nodes)
         if managers and managers != self.managers:
             self.managers = managers
             self._dirty.set()

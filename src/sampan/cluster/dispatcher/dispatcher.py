@@ -343,7 +343,7 @@ class Dispatcher:
                 heartbeat_s=self._period(),
                 managers=managers,
                 nodes=tuple(
-                    NodeAddress(node_id=n.id, address=n.address)
+                    NodeAddress(node_id=n.id, address=n.address, name=n.description.hostname)
                     for n in sorted(state.nodes.values(), key=lambda n: n.id)
                     if n.status.state == "ready" and n.id != session.node_id
                 ),

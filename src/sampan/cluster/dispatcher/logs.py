@@ -17,7 +17,8 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import msgspec
@@ -63,29 +64,32 @@ class ServiceLogs:
         state = self._store.state
         tasks = [task for id in task_ids if (task := state.tasks.get(id)) is not None]
         if not request.follow:
-            async for batch in self._merged(tasks, request):
-                yield batch
+            async with aclosing(self._merged(tasks, request)) as batches:
+                async for batch in batches:
+                    yield batch
             return
         # From here on nothing of the service is missed, whatever the backlog takes.
         with self._store.feed("task") as feed:
             split = int(self._clock.now() * 1e9)
             until = min(split, request.until_ns or split)
             backlog = replace(request, follow=False, until_ns=until)
-            async for batch in self._merged(tasks, backlog):
-                yield batch
+            async with aclosing(self._merged(tasks, backlog)) as batches:
+                async for batch in batches:
+                    yield batch
             if request.until_ns and request.until_ns <= split:
                 return
             live = replace(request, tail=None, since_ns=max(request.since_ns, split + 1))
             # A later task is read from its beginning.
             later = replace(request, tail=None)
-            async for batch in self._live(tasks, live, later, feed, service_id):
-                yield batch
+            async with aclosing(self._live(tasks, live, later, feed, service_id)) as batches:
+                async for batch in batches:
+                    yield batch
 
     # -- what is there
 
     async def _merged(
         self, tasks: Sequence[Task], request: LogRequest
-    ) -> AsyncIterator[Sequence[TaskLog]]:
+    ) -> AsyncGenerator[Sequence[TaskLog], None]:
         background = Tasks()
         order = itertools.count()
         try:
@@ -121,7 +125,7 @@ class ServiceLogs:
         later: LogRequest,
         feed: Feed,
         service_id: str,
-    ) -> AsyncIterator[Sequence[TaskLog]]:
+    ) -> AsyncGenerator[Sequence[TaskLog], None]:
         window = _Window(self._clock)
         background = Tasks()
         reading: set[str] = set()
@@ -228,8 +232,9 @@ class _Source:
         try:
             async for batch in self._batches:
                 await self._queue.put(batch)
-        finally:
-            await self._queue.put(None)
+        except Exception:
+            log.exception("a task's log cannot be read to its end")
+        await self._queue.put(None)
 
     def ready(self) -> TaskLog | None:
         """The next entry, if it is here."""

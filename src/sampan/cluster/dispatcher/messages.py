@@ -94,6 +94,8 @@ class NodeAddress(Part, frozen=True, kw_only=True, omit_defaults=True):
     node_id: str
     address: str
     """ADDRESS:PORT of its peer server."""
+    name: str = ""
+    """Its host name, for people."""
 
 
 class Session(Message, frozen=True, kw_only=True, omit_defaults=True, tag="session"):

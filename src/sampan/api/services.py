@@ -10,6 +10,7 @@ from sampan.cluster.node.contract import Membership
 from sampan.config import DaemonConfig
 from sampan.engine.contract import Engine
 from sampan.image.contract import Images, Snapshots
+from sampan.image.distribution import Describes
 from sampan.store.contract import Store
 from sampan.store.events import EventBus
 from sampan.volume.contract import Volumes
@@ -32,5 +33,7 @@ class Services:
     """Seconds since the epoch."""
     cluster: Membership | None = None
     """None: this daemon can be in no cluster."""
+    describes: Describes | None = None
+    """Who says what an image is that need not be here; None: registries alone."""
     tasks: Tasks = field(default_factory=Tasks)
     """Requests that go on to their end when their client has hung up."""

@@ -222,7 +222,8 @@ class Puller:
                 self._caught(self._fetch(source, blob, diff_id, parent)), name=f"fetch {diff_id}"
             )
             shared = self._coming[diff_id] = _Shared(task)
-            task.add_done_callback(lambda _: self._coming.pop(diff_id, None))
+            begun = shared
+            task.add_done_callback(lambda _: self._forget(diff_id, begun))
         shared.reports.append(report)
         shared.waiters += 1
         try:
@@ -231,7 +232,9 @@ class Puller:
             shared.waiters -= 1
             shared.reports.remove(report)
             if not shared.waiters and not shared.task.done():
-                # The last one who wanted it has gone. Wait: what it leaves must be gone too.
+                # The last one who wanted it has gone; who comes now begins anew. Wait: what it
+                # leaves must be gone too.
+                self._forget(diff_id, shared)
                 shared.task.cancel()
                 await asyncio.wait({shared.task})
         if isinstance(result, SampanError):
@@ -239,6 +242,10 @@ class Puller:
         # Whoever joined may want it over another parent.
         self._layers.alias(result, parent)
         report(Progress("Pull complete", id=_short(blob)))
+
+    def _forget(self, diff_id: str, shared: _Shared) -> None:
+        if self._coming.get(diff_id) is shared:
+            del self._coming[diff_id]
 
     @staticmethod
     async def _caught(fetch: Awaitable[Layer]) -> Layer | SampanError:

@@ -15,6 +15,8 @@ from sampan.image.reference import parse
 
 def describer(call: Call) -> Describes:
     """Who answers. Raises: Unsupported (images of a kind that cannot)."""
+    if call.services.describes is not None:
+        return call.services.describes
     images = call.services.images
     if not isinstance(images, Describes):
         raise Unsupported("asking a registry about an image is not supported: pull it")

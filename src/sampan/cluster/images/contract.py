@@ -14,6 +14,12 @@ class Source:
     node_id: str
     address: str
     """ADDRESS:PORT of its peer server."""
+    name: str = ""
+    """Its host name, for people."""
+
+    @property
+    def shown(self) -> str:
+        return self.name or self.address.rpartition(":")[0] or self.node_id
 
 
 class TaskImages(Protocol):
@@ -31,5 +37,7 @@ class TaskImages(Protocol):
 
         Raises:
             NoSuchImage: nobody has it; the sentence says who was asked.
+            Unavailable: who has it does not answer now, or broke off: try again.
+            Exhausted: the disk is full.
         """
         ...

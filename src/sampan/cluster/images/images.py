@@ -1,0 +1,166 @@
+"""Images on the way to the tasks that need them, and the digests that services are pinned to.
+
+    images = ClusterImages(exchange, clock)        one a daemon, in a cluster or not
+    images.register(server)                        with every peer server, before it starts
+    images.join(client, others)                    the node is a member; ``others``: who else is
+    await images.provide("web:1@sha256:...", auth=..., sources=..., progress=...)
+    await images.describe(reference, login)        what ``GET /distribution/NAME/json`` answers
+
+Where an image is taken from:
+
+    pinned (has a digest)   here, other nodes, its registry: a digest is the same from everywhere,
+                            and another node is near, needs no login, and has what was never pushed
+    not pinned              here, its registry, other nodes: what a tag means its registry says
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from sampan.aio import Clock
+from sampan.cluster.images import logins
+from sampan.cluster.images.contract import Source
+from sampan.cluster.images.errand import Errand
+from sampan.cluster.images.peers import Found, PeerRepository, Peers
+from sampan.cluster.images.registries import Registries
+from sampan.cluster.images.serving import ImageServer
+from sampan.cluster.images.shared import Flights, Say
+from sampan.cluster.images.telling import Telling
+from sampan.cluster.peer.contract import Client, Server
+from sampan.errors import NotFound, SampanError
+from sampan.image.config import parse_config
+from sampan.image.contract import (
+    BadReference,
+    Credentials,
+    Reference,
+    RegistryFailed,
+)
+from sampan.image.distribution import Described
+from sampan.image.exchange import Exchange
+from sampan.image.manifest import LIMIT, Manifest, Platform, parse_manifest
+from sampan.image.reference import parse
+from sampan.store.records import Image
+
+
+class ClusterImages:
+    """``TaskImages`` and ``Describes``."""
+
+    def __init__(self, exchange: Exchange, clock: Clock) -> None:
+        self._exchange = exchange
+        self._clock = clock
+        self._server = ImageServer(exchange)
+        self._registries = Registries(clock)
+        self._peers: Peers | None = None
+        self._others: Callable[[], Sequence[Source]] = tuple
+        self._flights: Flights[str] = Flights()
+
+    # -- membership
+
+    def register(self, server: Server) -> None:
+        """Serve this host's images to members on ``server``."""
+        self._server.register(server)
+
+    def join(self, client: Client, others: Callable[[], Sequence[Source]]) -> None:
+        """This host is a member. ``others``: the other nodes that are up."""
+        self._peers = Peers(client, self._clock)
+        self._others = others
+
+    async def leave(self) -> None:
+        """It is none any more. What is under way ends."""
+        self._peers = None
+        self._others = tuple
+        await self._flights.close()
+
+    # -- for tasks
+
+    async def provide(
+        self,
+        reference: str,
+        *,
+        auth: str = "",
+        sources: Callable[[], Sequence[Source]] = tuple,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> str:
+        """Make ``reference`` present and return its image id; see ``TaskImages``."""
+        wanted = self._parsed(reference)
+        if isinstance(wanted, Image):
+            return wanted.id
+        if (image := await self._exchange.find(wanted)) is not None:
+            return image.id
+        login = logins.decode(auth)
+
+        async def bring(say: Say) -> str:
+            errand = Errand(
+                wanted=wanted,
+                login=login,
+                exchange=self._exchange,
+                registries=self._registries,
+                peers=self._peers,
+                sources=sources,
+                telling=Telling(wanted, say, self._clock),
+            )
+            return (await errand.run()).id
+
+        return await self._flights.join((reference, auth), bring, progress)
+
+    def _parsed(self, text: str) -> Reference | Image:
+        try:
+            return parse(text)
+        except BadReference:
+            image = self._exchange.by_id(text)
+            if image is None:
+                raise
+            return image
+
+    # -- for services
+
+    async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
+        """What a service that wants ``reference`` is pinned to.
+
+        What was made on this host, and came from no registry, is what is here: no registry is
+        asked. Of everything else its registry says what it is; where that does not answer, what
+        this host or another node has is taken.
+
+        Raises:
+            NotFound, RegistryFailed: with what the registry said.
+        """
+        if self._peers is None:
+            return await self._exchange.describe(reference, auth)
+        image = await self._exchange.find(reference)
+        here = await self._exchange.manifest(reference) if image is not None else None
+        if (
+            image is not None
+            and here is not None
+            and (reference.digest or await self._exchange.said(reference, image) is None)
+        ):
+            return await self._exchange.explain(here, image)
+        try:
+            return await self._registries.ask(
+                reference.registry, lambda: self._exchange.describe(reference, auth)
+            )
+        except (NotFound, RegistryFailed) as error:
+            if here is not None:
+                return await self._exchange.explain(here, image)
+            found = await self._peers.find(reference, self._others())
+            if found.fetched is None:
+                raise type(error)(_also(error, found)) from error
+            return await self._explained(reference, found)
+
+    async def _explained(self, reference: Reference, found: Found) -> Described:
+        assert found.fetched is not None
+        assert self._peers is not None
+        described = await self._exchange.explain(found.fetched, None)
+        manifest = parse_manifest(found.fetched.body)
+        if not isinstance(manifest, Manifest):
+            return described
+        pinned = replace(reference, tag="", digest=found.fetched.digest)
+        source = PeerRepository(self._peers, pinned, found.holders, tuple)
+        config = parse_config(await source.blob(manifest.config.digest, LIMIT))
+        platform = Platform(config.architecture, config.os, config.variant)
+        return replace(described, platforms=(platform,))
+
+
+def _also(error: SampanError, found: Found) -> str:
+    said = found.sentence()
+    return f"{error}; {said}" if said else str(error)

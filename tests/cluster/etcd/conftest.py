@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from sampan.aio import SystemClock
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.membership import Members
 from sampan.cluster.etcd.process import EtcdProcess
-from sampan.cluster.etcd.settings import EtcdSettings
+from sampan.cluster.etcd.settings import EtcdSettings, PeerFiles
 from sampan.cluster.etcd.store import EtcdStore
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Fleet:
             EtcdSettings(directory=self.directory / "m0", name="m0", peer_url=free_url())
         )
 
-    async def join(self) -> Host:
-        name, url = f"m{len(self.hosts)}", free_url()
+    async def join(self, url: str = "", files: PeerFiles | None = None) -> Host:
+        name, url = f"m{len(self.hosts)}", url or free_url()
         members = Members(self.hosts[0].client, SystemClock())
         async with members.joining(name, url) as admission:
             process = EtcdProcess(
@@ -63,6 +63,7 @@ class Fleet:
                     directory=self.directory / name,
                     name=name,
                     peer_url=url,
+                    peer_files=files,
                     initial=admission.initial,
                     state="existing",
                 ),
@@ -70,6 +71,7 @@ class Fleet:
             )
             self._undo.push_async_callback(process.stop)
             await process.start()
+        # only now: a learner answers nobody but its leader
         return await self._attach(process, admission.member_id)
 
     async def run(self, settings: EtcdSettings) -> Host:
@@ -142,3 +144,8 @@ class RealStores:
 async def real_stores(alone: Host) -> AsyncIterator[RealStores]:
     async with AsyncExitStack() as undo:
         yield RealStores(alone, undo)
+
+
+@pytest.fixture
+def urls() -> Callable[[], str]:
+    return free_url

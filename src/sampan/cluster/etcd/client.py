@@ -207,9 +207,9 @@ class EtcdClient:
             raise refused(wire.Failure("etcdserver: requested lease not found", code=5))
         return reply.result.TTL
 
-    async def lease_revoke(self, lease: int) -> None:
+    async def lease_revoke(self, lease: int, *, deadline_s: float = 1.0) -> None:
         """End it now; its keys go."""
-        await self.call("/v3/lease/revoke", wire.LeaseId(lease), wire.Reply)
+        await self.call("/v3/lease/revoke", wire.LeaseId(lease), wire.Reply, deadline_s=deadline_s)
 
     # -- the member and its cluster
 

@@ -10,8 +10,9 @@ is just removed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -68,8 +69,9 @@ class Members:
             try:
                 reply = await self._client.member_add(peer_url, learner=True)
                 break
-            except QuorumAtRisk:
-                # One learner at a time, and a member that has just started counts a little later.
+            except (QuorumAtRisk, NoSuchMember):
+                # One learner at a time. And a member's id is made of its URL and the second: one
+                # that was removed in this second takes the new one's id to its grave.
                 if self._clock.monotonic() >= end:
                     raise
                 await self._clock.sleep(PAUSE_S)
@@ -120,26 +122,31 @@ class Members:
                 "member %x could not be removed after it failed to join: %s", member_id, error
             )
 
-    async def remove(self, member_id: int) -> None:
+    async def remove(self, member_id: int, *, present: Collection[str] | None = None) -> None:
         """Take a member out; nothing happens when it is out already.
+
+        Args:
+            present: names (node ids) of the managers that show signs of life; then a removal after
+                which fewer than a majority would be alive is refused. None: not checked.
 
         Raises:
             LastManager: it is the only one that votes.
-            QuorumAtRisk: without it, the others that run would be too few.
+            QuorumAtRisk: the others that live would be too few.
         """
-        voters = [m.ID for m in await self._client.members() if not m.isLearner]
-        if voters == [member_id]:
+        members = await self._client.members()
+        voters = [member for member in members if not member.isLearner]
+        if [member.ID for member in voters] == [member_id]:
             raise LastManager
-        end = self._clock.monotonic() + ADD_S
-        while True:
-            try:
-                return await self._client.member_remove(member_id)
-            except NoSuchMember:
-                return
-            except QuorumAtRisk:
-                if self._clock.monotonic() >= end:
-                    raise
-                await self._clock.sleep(PAUSE_S)
+        rest = [member for member in voters if member_id != member.ID]
+        if present is not None and len(rest) < len(voters):
+            alive = sum(member.name in present for member in rest)
+            if alive < len(rest) // 2 + 1:
+                raise QuorumAtRisk(
+                    "rpc error: code = FailedPrecondition desc = can't remove member from the "
+                    "raft: this would result in a loss of quorum"
+                )
+        with contextlib.suppress(NoSuchMember):
+            await self._client.member_remove(member_id)
 
     async def step_aside(self) -> None:
         """Before this member stops: hand leadership to another, which takes milliseconds where an

@@ -31,7 +31,7 @@ from sampan.kernel import process
 log = logging.getLogger("sampan.etcd")
 
 READY_S = 20.0
-STOP_S = 2.0
+STOP_S = 1.0
 """After this time an orderly end becomes a kill, which etcd survives at any instant."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
 LIVED_WELL_S = 30.0

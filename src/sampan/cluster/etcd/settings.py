@@ -47,7 +47,10 @@ class EtcdSettings:
     token: str = "sampan"
     """Of the first start; keeps clusters on the same addresses apart: the cluster's id."""
     force_new_cluster: bool = False
-    """Start from the data on disk as the only member, whoever else there was."""
+    """Start from the data on disk as the only member, whoever else there was.
+
+    What this member has not written down as agreed is thrown away; of a member that was killed and
+    not stopped, this may be the last few acknowledged changes. So stop it before, if it runs."""
     heartbeat_ms: int = 100
     election_ms: int = 600
     """An election begins 1 to 2 times this after the last heartbeat: a dead leader is replaced in
@@ -83,6 +86,10 @@ class EtcdSettings:
             "election-timeout": self.election_ms,
             # A member that comes back from a partition does not depose a leader that works.
             "pre-vote": "true",
+            # etcd's own check refuses every change within 5 s of the last member's start. Members
+            # are added without a vote and promoted when they are ready, which can cost no quorum;
+            # for removals ``Members.remove`` checks.
+            "strict-reconfig-check": "false",
             # A draft of the scheduler places thousands of tasks in one transaction.
             "max-txn-ops": 20_000,
             "max-request-bytes": 32 << 20,

@@ -8,6 +8,7 @@ the first try's doing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import math
@@ -35,6 +36,8 @@ sent again, to the next leader (an election takes about a second)."""
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
 LEASE_CALL_S = 2.0
+IN_FLIGHT = 32
+"""Transactions under way at once; more make etcd slower, not faster, until they time out."""
 
 
 class EtcdBackend:
@@ -42,6 +45,9 @@ class EtcdBackend:
 
     def __init__(self, client: EtcdClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._gave_up = -math.inf
+        """When a transaction last found no quorum."""
 
     async def commit(self, transaction: Transaction, *, deadline_s: float) -> Outcome:
         proof = _proof_key(transaction)
@@ -56,7 +62,17 @@ class EtcdBackend:
                 unanswered = True
                 raise
 
-        reply = await self._until_answered(attempt, deadline_s)
+        came = self._clock.monotonic()
+        # The wait for a slot does not count: those before it are being answered. If they are not,
+        # nobody behind them needs to find that out again.
+        async with self._slots:
+            if self._gave_up > came:
+                raise NoQuorum
+            try:
+                reply = await self._until_answered(attempt, deadline_s)
+            except NoQuorum:
+                self._gave_up = self._clock.monotonic()
+                raise
         revision = reply.header.revision
         if reply.succeeded:
             return Outcome(committed=True, revision=revision)

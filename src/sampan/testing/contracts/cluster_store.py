@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import pytest
 
 from sampan.cluster.contract import (
+    Batch,
     Draft,
+    Feed,
     LeadershipLost,
     NameInUse,
     OutOfSequence,
@@ -142,8 +144,9 @@ class ClusterStoreContract:
         async def draft(tx: Draft) -> None:
             pass
 
+        wrong: Any = draft
         with pytest.raises(Internal):
-            await store.update(draft)
+            await store.update(wrong)
 
     async def test_a_draft_sees_what_it_wrote(self, store: ReplicatedStore) -> None:
         record = service("web")
@@ -248,7 +251,12 @@ class ClusterStoreContract:
     async def test_a_manager_that_comes_later_reads_everything(self, stores: Stores) -> None:
         one = await stores.store()
         records = [service(f"s{n}") for n in range(20)]
-        await one.update(lambda tx: [tx.put(r) for r in records])
+
+        def draft(tx: Draft) -> None:
+            for record in records:
+                tx.put(record)
+
+        await one.update(draft)
         two = await stores.store()
         assert two.state.services == one.state.services
         with pytest.raises(NameInUse):
@@ -400,14 +408,14 @@ async def _value(task: asyncio.Future[T]) -> T:
     return await task
 
 
-async def _take(feed: AsyncIterator[T] | object, count: int) -> AsyncIterator[T]:
-    batches = aiter(feed)  # type: ignore[call-overload]
+async def _take(feed: Feed, count: int) -> AsyncIterator[Batch]:
+    batches = aiter(feed)
     for _ in range(count):
         yield await anext(batches)
 
 
-async def _until_leads(feed: object, node_id: str) -> AsyncIterator[T]:
-    async for batch in feed:  # type: ignore[attr-defined]
+async def _until_leads(feed: Feed, node_id: str) -> AsyncIterator[Batch]:
+    async for batch in feed:
         yield batch
         if batch.changes[-1].after == node_id:
             return

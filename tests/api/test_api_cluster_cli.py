@@ -234,13 +234,7 @@ async def test_a_stack_of_the_stock_command(manager: Any, tmp_path: Path) -> Non
     assert "0/3" in await host.docker("stack services shop")
     await run_tasks(host, "shop_web")
     assert "shop_web.2" in await host.docker("stack ps shop")
-    await host.store.update(_forget_tasks)
     await host.docker("stack rm --detach=true shop")
     assert not host.store.state.services
     assert not host.store.state.secrets
     assert [one.name for one in host.store.state.networks.values()] == ["ingress"]
-
-
-def _forget_tasks(draft: Draft) -> None:
-    for task in draft.state.tasks.values():
-        draft.delete(task)

@@ -169,11 +169,20 @@ async def remove(parts: ManagerParts, ref: str) -> ClusterNetwork:
             plural = "s" if len(users) > 1 else ""
             raise Precondition(f"network {network.name} is in use by service{plural} {names}")
         for task in tasks_on(draft.state, network.id):
-            raise Precondition(f"network {network.name} is in use by task {task.id}")
+            if _stays(draft.state, task):
+                raise Precondition(f"network {network.name} is in use by task {task.id}")
         draft.delete(network)
         return network
 
     return await parts.store.update(draft)
+
+
+def _stays(state: State, task: Task) -> bool:
+    """Not on its way out. ``stack rm`` removes services and then at once their networks: it does
+    not wait for tasks to stop, nor for an orchestrator to have told them to."""
+    if task.service_id and task.service_id not in state.services:
+        return False
+    return task.desired <= TaskState.RUNNING
 
 
 def tasks_on(state: State, network_id: str) -> list[Task]:

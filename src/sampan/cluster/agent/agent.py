@@ -35,6 +35,7 @@ from sampan.cluster.dispatcher.messages import (
     Assignments,
     Down,
     Hello,
+    Nodes,
     RootsChanged,
     Session,
     ViewChange,
@@ -80,7 +81,7 @@ class Agent:
         self._description = NodeDescription()
         self._roots = ""
         reports = Reports(clock)
-        self._worker = Worker(executor, files, reports, clock)
+        self._worker = Worker(node_id, executor, files, reports, clock)
         self._plane = DataPlane(node_id, overlay, clock)
         self._sessions = Sessions(
             client,
@@ -94,6 +95,7 @@ class Agent:
         self._sessions.prefer = prefer
         self._tasks = Tasks()
         self._session: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self.logs = LogRoute(executor, self._worker, clock)
         if server is not None:
             self.logs.mount(server)
@@ -116,7 +118,7 @@ class Agent:
         """Take up what runs here, and look for a manager in the background."""
         self._description = await self._describe()
         await self._worker.begin()
-        self._tasks.spawn(self._plane.run(), name="agent data plane")
+        self._following = self._tasks.spawn(self._plane.run(), name="agent data plane")
         self._tasks.spawn(self._redescribe(), name="agent description")
         self._session = self._tasks.spawn(self._keep_session(), name="agent session")
 
@@ -137,6 +139,9 @@ class Agent:
 
     async def _clear(self) -> None:
         await self._worker.leave()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
         await self._plane.leave()
 
     # -- what others ask
@@ -189,10 +194,12 @@ class Agent:
                 await self._worker.apply(message)
             case ViewChange():
                 self._plane.take(message)
-            case Session(heartbeat_s=period, managers=managers, nodes=nodes):
+            case Session(heartbeat_s=period, managers=managers):
                 self._sessions.period_s = period
-                self._worker.remember(managers, nodes)
+                self._worker.remember_managers(managers)
                 await self._on_session(message)
+            case Nodes(nodes=nodes):
+                self._worker.remember_nodes(nodes)
             case RootsChanged(trusted_roots=roots):
                 if roots and roots != self._roots:
                     self._roots = roots
@@ -210,11 +217,15 @@ class Agent:
     async def _redescribe(self) -> None:
         while True:
             await self._clock.sleep(DESCRIBE_EVERY_S)
-            try:
-                description = await self._describe()
-            except (SampanError, OSError) as error:
-                log.warning("this host cannot be described: %s", error)
-                continue
-            if description != self._description:
-                self._description = description
-                await self._sessions.describe(description)
+            await self.describe_again()
+
+    async def describe_again(self) -> None:
+        """Something about this host has changed: tell the managers now."""
+        try:
+            description = await self._describe()
+        except (SampanError, OSError) as error:
+            log.warning("this host cannot be described: %s", error)
+            return
+        if description != self._description:
+            self._description = description
+            await self._sessions.describe(description)

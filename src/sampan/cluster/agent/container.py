@@ -82,7 +82,7 @@ def request_of(
             args=(),
             entrypoint=spec.command or None,
             cmd=spec.args or None,
-            env=tuple(expand(entry, names) for entry in spec.env),
+            env=(*(expand(entry, names) for entry in spec.env), *_granted(task)),
             user=spec.user,
             working_dir=spec.dir,
             hostname=expand(spec.hostname, names),
@@ -110,6 +110,17 @@ def request_of(
             host=_host(task, spec, mode),
         ),
     )
+
+
+def _granted(task: Assignment) -> Iterable[str]:
+    """Which of the node's generic resources the task has been given."""
+    given: dict[str, list[str]] = {}
+    for resource in task.generic_resources:
+        if (named := resource.named_resource_spec) is not None:
+            given.setdefault(named.kind, []).append(named.value)
+        elif (counted := resource.discrete_resource_spec) is not None:
+            given.setdefault(counted.kind, []).append(str(counted.value))
+    return [f"DOCKER_RESOURCE_{kind.upper()}={','.join(v)}" for kind, v in given.items()]
 
 
 def labels_of(task: Assignment) -> dict[str, str]:

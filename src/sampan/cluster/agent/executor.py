@@ -64,7 +64,9 @@ class EngineExecutor:
         self._description = NodeDescription()
 
     async def describe(self) -> NodeDescription:
-        self._description = await in_thread(describe, self._config.labels, self._root_certificate())
+        self._description = await in_thread(
+            lambda: describe(self._config.labels, self._root_certificate())
+        )
         return self._description
 
     async def found(self) -> Mapping[str, Place]:

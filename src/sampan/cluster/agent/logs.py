@@ -110,8 +110,13 @@ class LogRoute:
                 batches = self._executor.logs(task_id, wanted)
             except NoSuchTask:
                 continue
-        async for batch in batches:
-            yield frame(batch)
+        try:
+            async for batch in batches:
+                yield frame(batch)
+        finally:
+            # The reader has gone, as a rule: what watches the file must not wait for the collector.
+            if (close := getattr(batches, "aclose", None)) is not None:
+                await close()
 
 
 def _parse(query: object) -> LogRequest:

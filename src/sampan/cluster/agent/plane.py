@@ -33,6 +33,8 @@ class DataPlane:
     async def run(self) -> None:
         """Apply until cancelled."""
         failures = 0
+        if self.view.networks:
+            self._changed.set()  # the host may have been rebooted since
         while self._overlay is not None:
             await self._changed.wait()
             self._changed.clear()

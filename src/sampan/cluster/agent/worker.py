@@ -27,8 +27,14 @@ class Worker:
     """``begin`` takes up what the last daemon left; ``apply`` follows a manager."""
 
     def __init__(
-        self, executor: Executor, files: AgentFiles, reports: Reports, clock: Clock
+        self,
+        node_id: str,
+        executor: Executor,
+        files: AgentFiles,
+        reports: Reports,
+        clock: Clock,
     ) -> None:
+        self._node_id = node_id
         self.supplies = Supplies()
         self.managers: tuple[NodeAddress, ...] = ()
         self._executor, self._files, self._reports, self._clock = executor, files, reports, clock
@@ -88,12 +94,16 @@ class Worker:
     def count(self) -> int:
         return len(self._runners)
 
-    def remember(self, managers: tuple[NodeAddress, ...], nodes: tuple[NodeAddress, ...]) -> None:
-        """Who else there is in the cluster."""
-        self.supplies.sources = tuple(Source(n.node_id, n.address, n.name) for n in nodes)
+    def remember_managers(self, managers: tuple[NodeAddress, ...]) -> None:
         if managers and managers != self.managers:
             self.managers = managers
             self._dirty.set()
+
+    def remember_nodes(self, nodes: tuple[NodeAddress, ...]) -> None:
+        """Who else there is in the cluster."""
+        self.supplies.sources = tuple(
+            Source(n.node_id, n.address, n.name) for n in nodes if n.node_id != self._node_id
+        )
 
     # -- a manager speaks
 

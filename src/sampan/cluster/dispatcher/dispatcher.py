@@ -31,6 +31,7 @@ from sampan.cluster.dispatcher.messages import (
     Hello,
     Kick,
     NodeAddress,
+    Nodes,
     Session,
     decode_up,
     encode,
@@ -77,6 +78,9 @@ class Dispatcher:
         self._nodes = NodeBook(store, clock, node_id)
         self._statuses = StatusWriter(store, clock)
         self._quorate = True
+        self._managers: tuple[NodeAddress, ...] = ()
+        self._ready = b""
+        """The message that tells which nodes are ready."""
         self._index: Index | None = None
         self._feed: Feed | None = None
         self._tasks = Tasks()
@@ -100,6 +104,7 @@ class Dispatcher:
     def start(self) -> None:
         self._feed = self._store.feed(*KINDS)
         self._index = Index(self._store.state)
+        self._survey()
         grace = grace_s(self._period())
         for node in self._store.state.nodes.values():
             if node.status.manager == self._node_id and node.status.state != "down":
@@ -280,6 +285,7 @@ class Dispatcher:
                 feed.close()
                 self._feed = self._store.feed(*KINDS)
                 self._index.rebuild()
+                self._survey()
                 for session in list(self._sessions.values()):
                     session.outbox.mark_all()
                     self._check(session)
@@ -288,6 +294,8 @@ class Dispatcher:
 
     def _spread(self, touched: Touched) -> None:
         facts = touched.managers or touched.cluster
+        if touched.managers:
+            self._survey()
         for node_id, session in list(self._sessions.items()):
             outbox, wake = session.outbox, False
             if ids := touched.tasks.get(node_id):
@@ -327,30 +335,43 @@ class Dispatcher:
         except NoQuorum as error:
             session.end(str(error))
 
+    def _survey(self) -> None:
+        """Who there is: the same for every session, so it is put together once a change."""
+        nodes = sorted(self._store.state.nodes.values(), key=lambda n: n.id)
+        self._managers = tuple(
+            NodeAddress(
+                node_id=n.id,
+                address=n.manager.address or n.address,
+                name=n.description.hostname,
+            )
+            for n in nodes
+            if n.manager is not None
+        )
+        self._ready = encode(
+            Nodes(
+                nodes=tuple(
+                    NodeAddress(node_id=n.id, address=n.address, name=n.description.hostname)
+                    for n in nodes
+                    if n.status.state == "ready"
+                )
+            )
+        )
+
     def _tell(self, session: AgentSession) -> None:
         state = self._store.state
         node = state.nodes.get(session.node_id)
         if node is None:
             return
-        managers = tuple(
-            NodeAddress(node_id=n.id, address=n.manager.address or n.address)
-            for n in sorted(state.nodes.values(), key=lambda n: n.id)
-            if n.manager is not None
-        )
         session.tell(
             Session(
                 id=session.id,
                 heartbeat_s=self._period(),
-                managers=managers,
-                nodes=tuple(
-                    NodeAddress(node_id=n.id, address=n.address, name=n.description.hostname)
-                    for n in sorted(state.nodes.values(), key=lambda n: n.id)
-                    if n.status.state == "ready" and n.id != session.node_id
-                ),
+                managers=self._managers,
                 node=node.spec,
                 role=node.role,
             ),
             state.cluster.trusted_roots if state.cluster is not None else "",
+            self._ready,
         )
 
     def _period(self) -> float:

@@ -165,7 +165,8 @@ def _managers_part(node: Node | None) -> object:
     if node is None:
         return None
     manager = node.manager.address if node.manager is not None else ""
-    return node.address, node.status.state == "ready", node.role, manager
+    ready = node.status.state == "ready"
+    return node.address, node.description.hostname, ready, node.role, manager
 
 
 def _tunnel(node: Node | None) -> object:

@@ -1,8 +1,8 @@
 """What a manager and an agent say to each other: one session, one socket, msgpack.
 
     agent    -> manager   Hello, then StatusUpdates, DescriptionChanged, Heartbeat; at last Goodbye
-    manager  -> agent     Session, Assignments and ViewChange (all at first, differences after),
-                          RootsChanged, Pong; Kick ends it
+    manager  -> agent     Session, Nodes, Assignments and ViewChange (all at first, differences
+                          after), RootsChanged, Pong; Kick ends it
 
 Nothing is acknowledged: a socket delivers in order or breaks, and each new session begins with
 everything either side knows. So a message is never repeated within a session, and what was lost
@@ -105,8 +105,6 @@ class Session(Message, frozen=True, kw_only=True, omit_defaults=True, tag="sessi
     heartbeat_s: float
     managers: tuple[NodeAddress, ...] = ()
     """All of them: where to go when this one is gone."""
-    nodes: tuple[NodeAddress, ...] = ()
-    """All other nodes that are ready: where images may be had."""
     node: NodeSpec = NodeSpec()
     """The node's own specification (labels, role wanted, availability)."""
     role: str = "worker"
@@ -199,6 +197,12 @@ class ViewChange(Message, frozen=True, kw_only=True, omit_defaults=True, tag="vi
     """All of them; None: as before."""
 
 
+class Nodes(Message, frozen=True, kw_only=True, omit_defaults=True, tag="nodes"):
+    """All nodes that are ready, oneself included: where images may be had."""
+
+    nodes: tuple[NodeAddress, ...] = ()
+
+
 class RootsChanged(Message, frozen=True, kw_only=True, omit_defaults=True, tag="roots"):
     trusted_roots: str
     """PEM bundle."""
@@ -217,7 +221,7 @@ class Pong(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
 
 
 Up = Hello | StatusUpdates | DescriptionChanged | Heartbeat | Goodbye
-Down = Session | Assignments | ViewChange | RootsChanged | Kick | Pong
+Down = Session | Nodes | Assignments | ViewChange | RootsChanged | Kick | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _up: msgspec.msgpack.Decoder[Up] = msgspec.msgpack.Decoder(Up)

@@ -15,7 +15,6 @@ from sampan.cluster.dispatcher.messages import (
     Heartbeat,
     Hello,
     Kick,
-    Message,
     Pong,
     RootsChanged,
     Session,
@@ -31,6 +30,8 @@ from sampan.cluster.peer.contract import Socket, SocketClosed
 from sampan.errors import Unavailable
 
 log = logging.getLogger(__name__)
+
+_PONG = encode(Pong())
 
 
 class AgentSession:
@@ -62,7 +63,8 @@ class AgentSession:
         self._over: asyncio.Future[Kick] = asyncio.get_running_loop().create_future()
         self._facts: Session | None = None
         self._roots: str | None = None
-        self._urgent: list[Message] = []
+        self._nodes_told = b""
+        self._urgent: list[bytes] = []
 
     # -- what the dispatcher says
 
@@ -70,17 +72,22 @@ class AgentSession:
         """The outbox has something."""
         self._wake.set()
 
-    def tell(self, facts: Session, roots: str) -> None:
-        """What the agent must know of its session; sent if it has changed."""
+    def tell(self, facts: Session, roots: str, nodes: bytes) -> None:
+        """What the agent must know of its session; sent if it has changed. ``nodes`` is a whole
+        message, encoded: the same for everyone."""
         if facts != self._facts:
             self._facts = facts
             self.period_s = facts.heartbeat_s
-            self._urgent.append(facts)
+            self._urgent.append(encode(facts))
+            self._wake.set()
+        if nodes != self._nodes_told:
+            self._nodes_told = nodes
+            self._urgent.append(nodes)
             self._wake.set()
         if roots != self._roots:
             # The first is what it connected with, or will be told below: never a difference.
             self._roots = roots
-            self._urgent.append(RootsChanged(trusted_roots=roots))
+            self._urgent.append(encode(RootsChanged(trusted_roots=roots)))
             self._wake.set()
 
     def end(self, reason: str, *, removed: bool = False) -> None:
@@ -114,8 +121,8 @@ class AgentSession:
         try:
             while True:
                 urgent, self._urgent = self._urgent, []
-                for message in urgent:
-                    await self._socket.send(encode(message))
+                for data in urgent:
+                    await self._socket.send(data)
                 for data in self.outbox.collect():
                     await self._socket.send(data)
                 await self._wake.wait()
@@ -143,7 +150,7 @@ class AgentSession:
             case StatusUpdates(statuses=statuses):
                 self._statuses.put(self.node_id, statuses)
             case Heartbeat():
-                self._urgent.append(Pong())
+                self._urgent.append(_PONG)
                 self._wake.set()
             case DescriptionChanged(description=description):
                 try:

@@ -191,6 +191,14 @@ def signed_by(pem: str, root: str) -> bool:
     return True
 
 
+def issuer_first(roots: str, certificate: str) -> str:
+    """The bundle ``roots`` with the one first that ``certificate`` (of a node) was issued by."""
+    found = [_pem(one) for one in x509.load_pem_x509_certificates(roots.encode())]
+    if len(found) == 1:
+        return roots
+    return "".join(sorted(found, key=lambda root: not signed_by(certificate, root)))
+
+
 def _issue(
     root: Root,
     csr: str,

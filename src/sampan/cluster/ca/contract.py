@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from sampan.cluster.ca.secretbox import SecretBox
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster
+
+if TYPE_CHECKING:
+    from sampan.cluster.ca.secretbox import SecretBox
 
 ROOT_PATH = "/ca/root"
 ISSUE_PATH = "/ca/issue"

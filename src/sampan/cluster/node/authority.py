@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from sampan.cluster.ca.contract import IssueRequest
-from sampan.cluster.ca.secretbox import SecretBox
 from sampan.cluster.contract import ClusterStore, Draft, NoQuorum
 from sampan.cluster.node.addresses import join_port, split_port
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node, NodeStatus
 from sampan.cluster.spec import NodeSpec
 from sampan.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from sampan.cluster.ca.secretbox import SecretBox
 
 _AVAILABILITIES = ("active", "pause", "drain")
 

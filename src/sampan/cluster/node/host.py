@@ -34,4 +34,5 @@ class NodeFacts:
 
     node_id: str
     root_certificate: Callable[[], str]
-    """PEM of the roots this node trusts at the moment."""
+    """PEM of the roots this node trusts at the moment, the one that its certificate is of first.
+    Blocks, briefly."""

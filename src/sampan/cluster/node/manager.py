@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from sampan.aio import Clock, Tasks, in_thread
 from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.ca.secretbox import SecretBox, load_box
 from sampan.cluster.ca.server import CertificateServer
-from sampan.cluster.contract import Draft, NoQuorum, Presence
+from sampan.cluster.contract import Draft, NoQuorum, Presence, StoreLagged
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
 from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.etcd.client import EtcdClient
@@ -41,6 +41,8 @@ from sampan.errors import SampanError, Unavailable
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.25
+RESTART_APART_S = 5.0
+"""Between two managers' restarts of their store."""
 
 
 class Manager:
@@ -138,6 +140,7 @@ class Manager:
         running = Tasks()
         running.spawn(leader.run(), name="manager/leader")
         running.spawn(upkeep.run(), name="manager/upkeep")
+        running.spawn(self._show_out(), name="manager/standing")
         self._stack.push_async_callback(running.close)
         self._parts = ManagerParts(
             node_id=node_id,
@@ -187,6 +190,36 @@ class Manager:
             except SampanError as error:
                 refused = error
         raise refused
+
+    async def _show_out(self) -> None:
+        """Who is removed or demoted loses the connections that it had as what it was."""
+        while True:
+            with self.store.feed("node") as feed, suppress(StoreLagged):
+                async for batch in feed:
+                    for change in batch.changes:
+                        before, after = change.before, change.after
+                        if before is not None and (
+                            after is None or (before.role, after.role) == ("manager", "worker")
+                        ):
+                            await self._server.disconnect(change.id)
+                return  # the store is closed
+
+    async def trust_again(self) -> None:
+        """The cluster's roots have changed, and etcd reads its own once: start it again. The
+        managers do it one after the other, each only while there is a quorum to lose it to."""
+        state = self.store.state
+        managers = sorted(node.id for node in state.nodes.values() if node.role == "manager")
+        turn = managers.index(self._record.node_id) if self._record.node_id in managers else 0
+        await self._clock.sleep((turn + 1) * RESTART_APART_S)
+        while True:
+            try:
+                await self.store.barrier()
+                break
+            except NoQuorum:
+                await self._clock.sleep(RESTART_APART_S)
+        await self._store_members.step_aside()
+        log.info("starting the store's process again, to trust the cluster's new root")
+        self.process.kill()
 
     async def close(self) -> None:
         """Stop serving and leading; the store's process ends."""

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 from sampan.aio import Tasks, in_thread
 from sampan.cluster.agent.agent import Agent
 from sampan.cluster.agent.files import DiskFiles
+from sampan.cluster.ca.certificates import issuer_first
 from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.ca.join import CertificateClient
 from sampan.cluster.ca.renewal import Renewer
@@ -115,7 +116,12 @@ class Member:
         self._host.images.register(self.server)
         self._host.images.join(self.client, self._others)
         self._stack.push_async_callback(self._host.images.leave)
-        facts = NodeFacts(node_id=record.node_id, root_certificate=lambda: self._roots)
+        facts = NodeFacts(
+            node_id=record.node_id,
+            root_certificate=lambda: issuer_first(
+                self.tls.credentials.roots, self.files.certificate()
+            ),
+        )
         self.agent = Agent(
             node_id=record.node_id,
             address=record.advertise,
@@ -238,10 +244,6 @@ class Member:
 
     # -- certificates
 
-    @property
-    def _roots(self) -> str:
-        return self.tls.credentials.roots
-
     async def renew(self) -> Credentials:
         """The next certificate, as the role that the store says. A manager asks itself first."""
         own = self.record.advertise
@@ -256,7 +258,13 @@ class Member:
         self._renewer.renew_soon()
 
     async def _renewed(self, credentials: Credentials) -> None:
+        before = self.tls.credentials.roots
         self.tls.reload(credentials)
+        await self.agent.describe_again()
+        # A new root beside the old one is believed by its cross-signature; only what is not to be
+        # believed any more must be forgotten.
+        if self.manager is not None and len(credentials.roots) < len(before):
+            self._tasks.spawn(self.manager.trust_again(), name="node/roots")
 
     async def _keep_certificate(self) -> None:
         try:

@@ -3,6 +3,9 @@
 One change at a time: everything that starts or stops the member holds ``_changing``. ``node.json``
 says ``joining`` until all is made, so a daemon that is killed on the way takes it apart at its next
 start, as a failure does at once.
+
+What stands on certificates is imported where it is used: a daemon in no cluster never loads the
+library for them.
 """
 
 from __future__ import annotations
@@ -12,13 +15,11 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from sampan.aio import Tasks, in_thread, shielded
-from sampan.cluster.ca import secretbox
-from sampan.cluster.ca.files import CertificateFiles
-from sampan.cluster.ca.join import join as get_certificate
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
@@ -36,21 +37,18 @@ from sampan.cluster.node.contract import (
     RemoteManager,
     WorkerOnly,
 )
-from sampan.cluster.node.founding import found_cluster
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
-from sampan.cluster.node.member import Member
 from sampan.cluster.node.members import (
     FORGET_PATH,
-    JOIN_PATH,
     LEAVE_PATH,
-    JoinedMember,
-    JoinMember,
 )
-from sampan.cluster.node.planning import plan_init, plan_join, what_leaving_costs
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument, SampanError, Unavailable
+
+if TYPE_CHECKING:
+    from sampan.cluster.node.member import Member
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +131,8 @@ class HostMembership:
         self._state, self._error = "error", str(error)
 
     def _make(self, record: NodeRecord) -> Member:
+        from sampan.cluster.node.member import Member
+
         return Member(
             self._host,
             self._home,
@@ -203,11 +203,16 @@ class HostMembership:
             return await self._alone()
         if self._record is not None or self._state == "pending":
             raise AlreadyMember
+        from sampan.cluster.node.planning import plan_init
+
         async with self._changing:
             record, cluster, node = await in_thread(plan_init, request, self._host.of_containers)
             return await self._found(record, cluster, node)
 
     async def _found(self, record: NodeRecord, cluster: Cluster, node: Node) -> str:
+        from sampan.cluster.ca.files import CertificateFiles
+        from sampan.cluster.node.founding import found_cluster
+
         files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         self._state, self._error = "pending", ""
         async with AsyncExitStack() as undo:
@@ -304,6 +309,10 @@ class HostMembership:
                     self._reset()
 
     async def _join(self, request: JoinRequest, remote: str) -> None:
+        from sampan.cluster.ca.files import CertificateFiles
+        from sampan.cluster.ca.join import join as get_certificate
+        from sampan.cluster.node.planning import plan_join
+
         host, port = addresses.split_port(remote)
         manager = addresses.join_port(host, port)
         record = await in_thread(plan_join, request, manager, self._host.of_containers)
@@ -388,36 +397,11 @@ class HostMembership:
             await self._host.clock.sleep(_RETRY_S)
 
     async def _become_manager(self) -> None:
-        member, record = self._member, self._record
+        from sampan.cluster.node.promotion import ask_to_manage
+
+        member = self._member
         assert member is not None
-        assert record is not None
-        url = addresses.etcd_url(record.advertise)
-        managers = [address for _, address in member.managers] or list(record.managers)
-        host = addresses.split_port(record.advertise)[0]
-        credentials = await member.certificates.renew(managers, etcd_addresses=(host,))
-        member.tls.reload(credentials)
-        refused: SampanError = Unavailable("no manager is known")
-        joined: JoinedMember | None = None
-        for address in managers:
-            try:
-                key = await member.certificates.cluster_key(address)
-                joined = await member.client.call(
-                    address, JOIN_PATH, JoinMember(etcd_url=url), JoinedMember, timeout_s=30.0
-                )
-                break
-            except SampanError as error:
-                refused = error
-        if joined is None:
-            raise refused
-        await in_thread(self._home.forget_store)
-        await in_thread(secretbox.save_key, self._home.key, key)
-        changed = replace(
-            record,
-            role="manager",
-            etcd_url=url,
-            initial=joined.initial,
-            managers=tuple(managers),
-        )
+        changed = await ask_to_manage(member, self._home)
         await self._restart(changed)
         assert self._member is not None
         await self._member.until_serving()
@@ -472,6 +456,8 @@ class HostMembership:
         if record is None:
             raise NotInSwarm
         if record.role == "manager" and not force:
+            from sampan.cluster.node.planning import what_leaving_costs
+
             store = self._member.standing.store if self._member is not None else None
             raise Unavailable(what_leaving_costs(store.state if store is not None else None))
         async with self._changing:

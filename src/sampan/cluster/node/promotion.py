@@ -1,0 +1,48 @@
+"""A worker's way to being a manager, up to where its store's process can be started."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sampan.aio import in_thread
+from sampan.cluster.ca.secretbox import save_key
+from sampan.cluster.node import addresses
+from sampan.cluster.node.home import Home, NodeRecord
+from sampan.cluster.node.member import Member
+from sampan.cluster.node.members import JOIN_PATH, JoinedMember, JoinMember
+from sampan.errors import SampanError, Unavailable
+
+JOIN_S = 30.0
+"""Another manager may be joining at the same time, and the store takes one after the other."""
+
+
+async def ask_to_manage(member: Member, home: Home) -> NodeRecord:
+    """Certificates of a manager, the cluster's key, a place among the store's members. Returns the
+    record to start with.
+
+    Raises:
+        SampanError: what the last manager that was asked said. All of it may be repeated.
+    """
+    record = member.record
+    url = addresses.etcd_url(record.advertise)
+    managers = [address for _, address in member.managers] or list(record.managers)
+    host = addresses.split_port(record.advertise)[0]
+    # The certificate first: who asks for the key and for membership must be a manager by it.
+    member.tls.reload(await member.certificates.renew(managers, etcd_addresses=(host,)))
+    refused: SampanError = Unavailable("no manager is known")
+    for address in managers:
+        try:
+            key = await member.certificates.cluster_key(address)
+            joined = await member.client.call(
+                address, JOIN_PATH, JoinMember(etcd_url=url), JoinedMember, timeout_s=JOIN_S
+            )
+            break
+        except SampanError as error:
+            refused = error
+    else:
+        raise refused
+    await in_thread(home.forget_store)
+    await in_thread(save_key, home.key, key)
+    return replace(
+        record, role="manager", etcd_url=url, initial=joined.initial, managers=tuple(managers)
+    )

@@ -49,6 +49,7 @@ def sampan(*words: str) -> subprocess.CompletedProcess[str]:
         (["cp", "a", "b"], 1, "at least one container"),
         (["build", "/no/such"], 1, "not found"),
         (["image", "bootstrap", "gentoo"], 1, "use busybox or debian"),
+        (["image", "bootstrap", "--package", "x", "busybox"], 1, "a busybox has no packages"),
     ],
 )
 def test_failures_are_sentences(words: list[str], code: int, sentence: str) -> None:

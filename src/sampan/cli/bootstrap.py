@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
+from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.progress import Counter, counted
 from sampan.cli.transfer import pieces, show_import
 from sampan.client import images
@@ -20,6 +20,9 @@ def _run(console: Console, args: Args) -> int:
     kind, _, suite = args.rest[0].partition(":")
     if kind not in ("busybox", "debian") or (kind == "busybox" and suite not in ("", "latest")):
         raise CliError(f"cannot bootstrap {args.rest[0]!r}: use busybox or debian[:SUITE]")
+    packages = args.many("package")
+    if kind == "busybox" and packages:
+        raise CliError("--package is for debian: a busybox has no packages")
     import tempfile
     from pathlib import Path
 
@@ -39,7 +42,7 @@ def _run(console: Console, args: Args) -> int:
             with path.open("wb") as out:
                 bootstrap.busybox_tar(out)
         else:
-            bootstrap.debian_tar(suite, path, report)
+            bootstrap.debian_tar(suite, path, report, packages)
         counter = Counter("Sending root file system")
         with path.open("rb") as file:
             found = images.import_(
@@ -63,6 +66,7 @@ COMMANDS = {
         "Make a base image from the host's packages, without a registry",
         _run,
         (
+            Flag("package", "", LIST, "Install this package, too (debian)"),
             Flag("quiet", "q", BOOL, "Only print the image's ID"),
             Flag("tag", "t", TEXT, "Another name for the image"),
         ),

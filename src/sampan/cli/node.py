@@ -61,14 +61,14 @@ def _row(node: Mapping[str, Any], here: str, trusted: Mapping[str, Any] | None) 
     }
 
 
-def _change(console: Console, ref: str, change: Callable[[dict[str, Any]], bool]) -> bool:
-    """Change a node's specification; False when there was nothing to change."""
+def _change(console: Console, ref: str, change: Callable[[dict[str, Any]], bool]) -> str:
+    """Change a node's specification; its id when there was nothing to change, else ""."""
     node = cluster.node(console.client, ref)
     spec = dict(node["Spec"])
     if not change(spec):
-        return False
+        return str(node["ID"])
     cluster.update_node(console.client, node["ID"], node["Version"]["Index"], spec)
-    return True
+    return ""
 
 
 def _update(console: Console, args: Args) -> int:
@@ -108,8 +108,8 @@ def _turn(role: str, done: str, already: str) -> Callable[[Console, Args], int]:
             return changed
 
         def one(ref: str) -> str:
-            said = done if _change(console, ref, change) else already
-            return said.format(ref)
+            same = _change(console, ref, change)
+            return already.format(same) if same else done.format(ref)
 
         return console.each(args.rest, one)
 
@@ -128,7 +128,9 @@ def _ps(console: Console, args: Args) -> int:
 
     code = console.each(args.rest or ["self"], find)
     if ids:
-        show_tasks(console, args, cluster.tasks(console.client, {**filters, "node": ids}))
+        show_tasks(
+            console, args, cluster.tasks(console.client, {**filters, "node": ids}), short=True
+        )
     return code
 
 

@@ -73,7 +73,7 @@ def _update(console: Console, args: Args) -> int:
 
 def _rollback(console: Console, args: Args) -> int:
     found = services.inspect(console.client, args.rest[0])
-    return _send(console, args, found, found["Spec"], auth_from="previous-spec", rollback=True)
+    return _send(console, args, found, found["Spec"], rollback=True)
 
 
 def _send(
@@ -134,7 +134,7 @@ def _scale(console: Console, args: Args) -> int:
             spec = found["Spec"]
             scaled(spec.setdefault("Mode", {}), number)
             index = found["Version"]["Index"]
-            done = services.update(console.client, found["ID"], index, spec, auth_from="spec")
+            done = services.update(console.client, found["ID"], index, spec)
         except Unavailable:
             raise
         except ValueError:

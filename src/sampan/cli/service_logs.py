@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from sampan.client import Client
+
 _NODE = "com.docker.swarm.node.id"
 _SERVICE = "com.docker.swarm.service.id"
 _TASK = "com.docker.swarm.task.id"
@@ -24,15 +26,14 @@ class Prefixes:
     """``web.1.abc123@host1    |``, padded so that lines of all tasks begin at one column."""
 
     def __init__(
-        self, names: Names, width: int, *, resolve: bool, task_ids: bool, whole: bool
+        self, client: Client, names: Names, width: int, *, task_ids: bool, whole: bool
     ) -> None:
+        self._client = client
         self._names = names
         self._width = width
-        self._resolve = resolve
         self._task_ids = task_ids
         self._whole = whole
         self._known: dict[str, str] = {}
-        self._slots: dict[str, int] = {}
 
     def of(self, details: dict[str, str]) -> str:
         """The prefix for a line with these details."""
@@ -45,10 +46,8 @@ class Prefixes:
     def _make(self, details: dict[str, str], task: str) -> str:
         node = details.get(_NODE, "")
         shown = task if self._whole else task[:12]
-        if not self._resolve:
-            return f"{details.get(_SERVICE, '')}.{shown}@{node}" if self._task_ids else node
         try:
-            slot = cluster.task(self._names._console.client, task).get("Slot") or node
+            slot = cluster.task(self._client, task).get("Slot") or node
         except NotFound:  # its history is over, its lines are still there
             slot = "?"
         name = f"{self._names.service(details.get(_SERVICE, ''))}.{slot}"
@@ -78,9 +77,9 @@ def _logs(console: Console, args: Args) -> int:
         details=not raw,
     )
     prefixes = Prefixes(
-        Names(console),
+        client,
+        Names(console, resolve=not args.on("no-resolve")),
         width,
-        resolve=not args.on("no-resolve"),
         task_ids=not args.on("no-task-ids"),
         whole=args.on("no-trunc"),
     )

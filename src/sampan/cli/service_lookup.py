@@ -16,7 +16,6 @@ its digest. Each node will access {0} independently,
 possibly leading to different nodes running different
 versions of the image.
 """
-_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class Lookup:
@@ -92,12 +91,8 @@ class Lookup:
 
 
 def _platform(item: Mapping[str, Any]) -> dict[str, str]:
-    architecture = str(item.get("architecture") or "")
-    found = {
-        "Architecture": _ARCHITECTURES.get(architecture, architecture),
-        "OS": str(item.get("os") or ""),
-    }
-    return {key: value for key, value in found.items() if value}
+    found = {"Architecture": item.get("architecture"), "OS": item.get("os")}
+    return {key: str(value) for key, value in found.items() if value}
 
 
 def tagged(image: str) -> str:

@@ -113,7 +113,7 @@ def _placement(place: Mapping[str, Any]) -> Iterator[str]:
     if spread:
         yield f" Preferences:\t[{' '.join(spread)}]"
     if place.get("MaxReplicas"):
-        yield f" Max Replicas Per Node:\t{place['MaxReplicas']}"
+        yield f" Max Replicas Per Node:   {place['MaxReplicas']}"
 
 
 def _rollout(word: str, config: Mapping[str, Any] | None) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _short_ports(item: str) -> list[dict[str, Any]]:
         raise ValueError(f"invalid protocol: {protocol}")
     outside, colon, inside = rest.rpartition(":")
     if ":" in outside:
-        outside = outside.rpartition(":")[2]  # an address: a cluster listens on all of them
+        raise ValueError(f"{item}: hostip is not supported: a node listens on all its addresses")
     targets = port_range(inside)
     if not colon or not outside:
         return [_port(protocol, target, 0) for target in targets]

@@ -46,7 +46,7 @@ def _ps(console: Console, args: Args) -> int:
     found = cluster.tasks(console.client, filters)
     if not found:
         raise CliError(f"nothing found in stack: {name}")
-    show_tasks(console, args, found)
+    show_tasks(console, args, found, short=True)
     return 0
 
 

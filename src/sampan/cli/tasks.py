@@ -74,10 +74,13 @@ def task_name(task: Mapping[str, Any], names: Names) -> str:
 
 
 def show_tasks(
-    console: Console, args: Args, tasks: Sequence[Mapping[str, Any]], *, resolve: bool = True
+    console: Console, args: Args, tasks: Sequence[Mapping[str, Any]], *, short: bool = False
 ) -> None:
-    """Print tasks: of each slot the newest first, the older ones set back."""
-    names = Names(console, resolve=resolve and not args.on("no-resolve"))
+    """Print tasks: of each slot the newest first, the older ones set back.
+
+    ``short``: ``--quiet`` cuts ids as the table does.
+    """
+    names = Names(console, resolve=not args.on("no-resolve"))
     form, whole = args.text("format"), args.on("no-trunc")
     named = [(task_name(task, names), task) for task in tasks]
     # Two passes of a stable sort: newest first within each name.
@@ -85,7 +88,7 @@ def show_tasks(
     named.sort(key=lambda pair: _order(pair[0]))
     if args.on("quiet") and not form:
         for _, task in named:
-            console.out(task["ID"])
+            console.out(str(task["ID"])[: 12 if short and not whole else None])
         return
     now = time.time()
     rows = []

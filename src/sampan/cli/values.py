@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_RECURSION = {
+    "disabled": "NonRecursive",
+    "writable": "ReadOnlyNonRecursive",
+    "readonly": "ReadOnlyForceRecursive",
+}
+
+
 def key_values(items: Iterable[str]) -> dict[str, str]:
     """``a=b`` pairs; a bare name has the value ""."""
     pairs = (item.partition("=") for item in items)
@@ -158,10 +165,8 @@ def mount(item: str) -> dict[str, Any]:
         elif name == "bind-recursive":
             if value not in ("enabled", "disabled", "writable", "readonly"):
                 raise ValueError(f"invalid value for bind-recursive: {value}")
-            recursive = options.setdefault("BindOptions", {})
-            recursive["NonRecursive"] = value == "disabled"
-            recursive["ReadOnlyNonRecursive"] = value == "writable"
-            recursive["ReadOnlyForceRecursive"] = value == "readonly"
+            if value in _RECURSION:
+                options.setdefault("BindOptions", {})[_RECURSION[value]] = True
         elif name == "volume-nocopy":
             options.setdefault("VolumeOptions", {})["NoCopy"] = not equals or _truth(value)
         elif name == "volume-subpath":

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,7 @@ EPOCH = 0
 """Time stamp of every member of the busybox tar: the same busybox makes the same image."""
 
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*", re.ASCII)
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.ASCII)
 _DIRECTORIES = (
     ("bin", 0o755), ("dev", 0o755), ("etc", 0o755), ("home", 0o755), ("lib", 0o755),
     ("proc", 0o555), ("root", 0o700), ("run", 0o755), ("sbin", 0o755), ("sys", 0o555),
@@ -108,7 +109,9 @@ def _file(tar: tarfile.TarFile, name: str, body: bytes, mode: int = 0o644) -> No
     tar.addfile(info, io.BytesIO(body))
 
 
-def debian_tar(suite: str, out_path: Path, report: Callable[[str], None]) -> None:
+def debian_tar(
+    suite: str, out_path: Path, report: Callable[[str], None], packages: Sequence[str] = ()
+) -> None:
     """A minimal Debian in the tar ``out_path``, by mmdebstrap, from the host's own apt sources.
 
     Blocks for some 20 seconds.
@@ -116,12 +119,16 @@ def debian_tar(suite: str, out_path: Path, report: Callable[[str], None]) -> Non
     Args:
         suite: ``bookworm``, ``trixie`` ...
         report: gets mmdebstrap's lines as they come.
+        packages: what to install besides the minimal system.
 
     Raises:
         BootstrapFailed: mmdebstrap is missing or failed; with its last lines.
     """
     if not _SUITE.fullmatch(suite):
         raise BootstrapFailed(f"invalid Debian suite {suite!r}")
+    for name in packages:
+        if not _PACKAGE.fullmatch(name):
+            raise BootstrapFailed(f"invalid package name {name!r}")
     tool = shutil.which("mmdebstrap")
     if tool is None:
         raise BootstrapFailed("mmdebstrap is missing: apt-get install mmdebstrap")
@@ -134,6 +141,8 @@ def debian_tar(suite: str, out_path: Path, report: Callable[[str], None]) -> Non
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     command += [f"--dpkgopt=path-include={pattern}" for pattern in _INCLUDED]
     command += [f"--aptopt={line}" for line in _apt_settings()]
+    if packages:
+        command += [f"--include={','.join(packages)}"]
     if any("https://" in stanza for stanza in sources):
         # apt inside must trust what the host trusts: a mirror may be signed by a local CA.
         command += [

@@ -112,14 +112,17 @@ async def test_one_is_brought_back_alone_and_takes_new_managers(three: Any) -> N
     assert names(alone.store) == {"kept"}
     assert [m.ID for m in await alone.client.members()] == [left.member_id]
     await alone.store.update(put(service("new")))
-    # the next start is without force
-    await three.halt(alone)
-    again = await three.run(left.settings)
-    assert names(again.store) == {"kept", "new"}
-    three.hosts[:] = [again]
+    three.hosts[:] = [alone]
     shutil.rmtree(two.settings.directory)
     joined = await three.join()
     assert names(joined.store) == {"kept", "new"}
+    # forced once: when it is started again, who has joined stays
+    alone.process.kill()
+    await alone.store.update(put(service("newer")))
+    assert alone.process.starts == 2
+    assert len(await alone.client.members()) == 2
+    await joined.store.barrier()
+    assert names(joined.store) == {"kept", "new", "newer"}
 
 
 async def test_a_join_that_breaks_off_leaves_no_member(fleet: Any, alone: Any) -> None:

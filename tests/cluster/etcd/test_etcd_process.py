@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from sampan.aio import SystemClock
+from sampan.cluster.contract import NoQuorum
 from sampan.cluster.etcd.client import EtcdClient, snapshot_is_whole
+from sampan.cluster.etcd.failures import Unreachable
 from sampan.cluster.etcd.process import EtcdProcess
 from sampan.cluster.etcd.restore import restore
 from sampan.cluster.etcd.settings import EtcdSettings
@@ -102,7 +104,7 @@ async def test_a_start_that_cannot_work_says_why_and_leaves_nothing(
     etcd = EtcdProcess(taken, SystemClock())
     with pytest.raises(Internal, match="address already in use"):
         await etcd.start()
-    assert etcd.pid is None
+    assert (etcd.pid, etcd.starts) == (None, 0)
 
 
 async def test_a_deep_directory_is_no_obstacle(tmp_path: Path, urls: Any) -> None:
@@ -163,3 +165,11 @@ async def test_the_schedule_keeps_the_newest(tmp_path: Path, alone: Any) -> None
     assert upkeep.snapshots() == taken[-2:]
     (tmp_path / "s" / "mine.db").touch()
     assert (tmp_path / "s" / "mine.db").exists()
+
+
+async def test_a_closed_client_says_so(alone: Any) -> None:
+    await alone.client.close()
+    with pytest.raises(Unreachable):
+        await alone.client.status()
+    with pytest.raises(NoQuorum):
+        await alone.store.barrier()

@@ -65,6 +65,10 @@ class EtcdClient:
             os.close(self._directory)
             self._directory = -1
 
+    def _check_open(self) -> None:
+        if self._session.closed:
+            raise Unreachable("the client of etcd was closed")
+
     async def call(
         self, path: str, request: wire.Wire, reply: type[T], *, deadline_s: float = CALL_S
     ) -> T:
@@ -74,6 +78,7 @@ class EtcdClient:
             Unreachable, NoAnswer, LeaderUnknown: see ``failures``.
             others of ``failures``: etcd's own refusals.
         """
+        self._check_open()
         try:
             async with asyncio.timeout(deadline_s):
                 async with self._session.post(path, data=_ENCODE(request)) as response:
@@ -95,6 +100,7 @@ class EtcdClient:
         """Lines of a streamed reply. ``silence_s``: the longest pause between two of them."""
         # has a leader: the stream ends when the member loses its quorum, instead of going quiet
         headers = {"Grpc-Metadata-hasleader": "true"}
+        self._check_open()
         try:
             async with self._session.post(
                 path,

@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import msgspec
 
@@ -84,6 +85,8 @@ class EtcdProcess:
         self.removed = asyncio.Event()
         """The cluster removed this member; it is not started again."""
         self.starts = 0
+        """How often it was started, by ``start`` and by itself; 0 again after a failed ``start``
+        that left nothing running."""
 
     @property
     def pid(self) -> int | None:
@@ -119,6 +122,9 @@ class EtcdProcess:
                 try:
                     status = await client.status(deadline_s=1.0)
                     if status.leader or status.isLearner:
+                        # Forced once. Started again by force, it would throw out whoever has
+                        # joined since.
+                        self.settings = replace(settings, force_new_cluster=False)
                         return
                 except Unavailable:
                     pass
@@ -134,6 +140,7 @@ class EtcdProcess:
                 await self._clock.sleep(POLL_S)
         except (Internal, EtcdRemoved, asyncio.CancelledError):
             await shielded(self.stop())
+            self.starts = 0
             raise
         finally:
             await client.close()

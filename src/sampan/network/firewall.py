@@ -32,9 +32,9 @@ _SETS = {
 }
 # Published containers, each as (address, address): who speaks to itself by a published port.
 _SELVES = {"self4": "type ipv4_addr . ipv4_addr", "self6": "type ipv6_addr . ipv6_addr"}
-# The bridges on which the host is a neighbour, each with its MAC. Never flushed: connections would
-# lose their translation for that moment.
-_OWN = {"own": "type ifname . ether_addr"}
+# The bridges on which the host is a neighbour, each with its MAC, and the tunnels' UDP ports. Never
+# flushed: connections would lose their translation for that moment.
+_OWN = {"own": "type ifname . ether_addr", "tunnels": "type inet_service"}
 _MAPS = {
     "any4": "type inet_proto . inet_service : ipv4_addr . inet_service",
     "exact4": "type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service",
@@ -51,7 +51,14 @@ _CHAINS = {
             # With br_netfilter loaded we see what is only bridged, too. It is not for this host to
             # track: connections of one client through two other nodes would be one to it.
             "iifname @overlay iifname . ether daddr != @own notrack",
+            # Tunnels' packets bear a source port for each flow in them: 28,000 entries in the
+            # host's table for each pair of hosts, and work for each packet, for nothing.
+            "udp dport @tunnels fib daddr type local notrack",
         ),
+    ),
+    "tunnel": (
+        "type filter hook output priority raw",
+        ("udp dport @tunnels fib saddr type local notrack",),
     ),
     "publish": (
         "",
@@ -104,7 +111,7 @@ _CHAINS = {
         ("iifname @overlay ct state established,related accept", "iifname @overlay drop"),
     ),
 }
-_ORDER = ("guard", "publish", "prerouting", "output", "postrouting", "forward", "input")
+_ORDER = ("guard", "tunnel", "publish", "prerouting", "output", "postrouting", "forward", "input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +256,13 @@ class Firewall:
         """Idempotent: an element is added before it is deleted, in one transaction."""
         lines = _elements("add", self.table, segment) + _elements("delete", self.table, segment)
         self._nft.run("\n".join(lines))
+
+    def tunnel(self, port: int) -> None:
+        """A UDP port at which tunnels of this host begin and end."""
+        self._nft.run(f"add element inet {self.table} tunnels {{ {port} }}")
+
+    def forget_tunnels(self) -> None:
+        self._nft.run(f"flush set inet {self.table} tunnels")
 
     def forward(self, forwardings: Iterable[Forwarding]) -> None:
         lines = [line for one in forwardings for line in self._add(one)]

@@ -120,6 +120,8 @@ class HostOverlay:
             for place in self._places():
                 await failed.run(self._worker, functools.partial(self._spaces.clear, place))
             await failed.run(self._worker, self._remove_mesh)
+            if self._firewall is not None:
+                await failed.run(self._worker, self._firewall.forget_tunnels)
             await self._close()
             failed.tell()
 
@@ -250,6 +252,7 @@ class HostOverlay:
         segment = self._segment(view, network)
         if self._firewall is not None and self._let_through.get(network.id) != segment:
             self._firewall.add_segment(segment)
+            self._firewall.tunnel(view.vxlan_port)
             self._firewall.let_through()
             self._let_through[network.id] = segment
         self._tunnels.add_entries(link, network.id, plan, here)

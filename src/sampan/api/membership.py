@@ -35,6 +35,7 @@ def membership(
         overlay=overlay,
         executor=executor,
         images=images,
+        events=engine.events,
         of_containers=config.instance.made,
     )
     return open_membership(host)

@@ -10,6 +10,7 @@ from sampan.aio import Clock
 from sampan.cluster.agent.contract import Executor
 from sampan.cluster.images.images import ClusterImages
 from sampan.network.overlay.contract import Overlay
+from sampan.store.events import EventBus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class Host:
     executor: Callable[[NodeFacts], Executor]
     """Makes what runs tasks here."""
     images: ClusterImages
+    events: EventBus
+    """Where a manager tells of the cluster's objects."""
     of_containers: Callable[[str], bool]
     """Whether an interface of that name belongs to containers: its addresses are none of the
     host's own."""

@@ -19,6 +19,7 @@ from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.ca.secretbox import SecretBox, load_box
 from sampan.cluster.ca.server import CertificateServer
 from sampan.cluster.contract import Draft, NoQuorum, Presence, StoreLagged
+from sampan.cluster.control.events import publish
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
 from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.etcd.client import EtcdClient
@@ -37,6 +38,7 @@ from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteM
 from sampan.cluster.node.roles import RoleKeeper, RootKeeper
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import SampanError, Unavailable
+from sampan.store.events import EventBus
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +58,12 @@ class Manager:
         files: CertificateFiles,
         server: Server,
         peers: Client,
+        events: EventBus,
         clock: Clock,
     ) -> None:
         self._home, self._record, self._files = home, record, files
         self._server, self._peers, self._clock = server, peers, clock
+        self._events = events
         self._stack = AsyncExitStack()
         self._parts: ManagerParts | None = None
         self.error = ""
@@ -141,6 +145,7 @@ class Manager:
         running.spawn(leader.run(), name="manager/leader")
         running.spawn(upkeep.run(), name="manager/upkeep")
         running.spawn(self._show_out(), name="manager/standing")
+        running.spawn(publish(self.store, self._events), name="manager/events")
         self._stack.push_async_callback(running.close)
         self._parts = ManagerParts(
             node_id=node_id,

@@ -107,6 +107,7 @@ class Member:
                 files=self.files,
                 server=self.server,
                 peers=self.client,
+                events=self._host.events,
                 clock=clock,
             )
             self._stack.push_async_callback(self.manager.close)

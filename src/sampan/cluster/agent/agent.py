@@ -20,6 +20,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import msgspec
 
@@ -46,6 +47,8 @@ from sampan.errors import SampanError
 from sampan.network.overlay.contract import DataPlaneView, Overlay
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DESCRIBE_EVERY_S = 30.0
 
@@ -197,13 +200,20 @@ class Agent:
             case Session(heartbeat_s=period, managers=managers):
                 self._sessions.period_s = period
                 self._worker.remember_managers(managers)
-                await self._on_session(message)
+                await self._tell(self._on_session, message)
             case Nodes(nodes=nodes):
                 self._worker.remember_nodes(nodes)
             case RootsChanged(trusted_roots=roots):
                 if roots and roots != self._roots:
                     self._roots = roots
-                    await self._on_roots(roots)
+                    await self._tell(self._on_roots, roots)
+
+    async def _tell(self, listener: Callable[[T], Awaitable[None]], what: T) -> None:
+        """Its failure is its own: the session goes on."""
+        try:
+            await listener(what)
+        except Exception:
+            log.exception("what the manager said could not be followed")
 
     # -- the description
 

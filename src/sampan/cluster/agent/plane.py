@@ -41,10 +41,12 @@ class DataPlane:
             try:
                 await self._overlay.apply(self.view)
                 failures = 0
-            except (SampanError, OSError) as error:
+            except Exception as error:
+                # Whatever it was: a node whose networks stand still is worse than a repeated error.
                 pause = min(FIRST_RETRY_S * 2**failures, LONGEST_RETRY_S)
                 failures += 1
-                log.error("networks: %s; tried again in %.1f s", error, pause)
+                known = isinstance(error, SampanError | OSError)
+                log.error("networks: %s; tried again in %.1f s", error, pause, exc_info=not known)
                 self._changed.set()
                 await self._clock.sleep(pause)
 

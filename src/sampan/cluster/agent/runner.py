@@ -129,7 +129,7 @@ class Runner:
                 if self._restored:
                     return False
                 image = await self._while_wanted(
-                    self._executor.fetch(self.task, self._supplies, self._say)
+                    lambda: self._executor.fetch(self.task, self._supplies, self._say)
                 )
                 place = await self._executor.create(self.task, image, self._supplies)
                 self._to(TaskState.READY, "prepared", place)
@@ -140,7 +140,7 @@ class Runner:
             case TaskState.STARTING:
                 await self._start()
             case TaskState.RUNNING:
-                self._exited(await self._while_wanted(self._executor.wait(self.task)))
+                self._exited(await self._while_wanted(lambda: self._executor.wait(self.task)))
             case _:
                 if self._restored:
                     return False
@@ -149,9 +149,9 @@ class Runner:
 
     async def _start(self) -> None:
         place = await self._executor.start(self.task)
-        ended = self._tasks.spawn(_caught(self._executor.wait(self.task)), name="task exit")
+        ended = self._tasks.spawn(_caught(lambda: self._executor.wait(self.task)), name="task exit")
         try:
-            await self._while_wanted(self._executor.ready(self.task), ended)
+            await self._while_wanted(lambda: self._executor.ready(self.task), ended)
         finally:
             if not ended.done():
                 ended.cancel()
@@ -229,7 +229,9 @@ class Runner:
 
     # -- small things
 
-    async def _while_wanted(self, step: Coroutine[Any, Any, T], *others: asyncio.Task[Any]) -> T:
+    async def _while_wanted(
+        self, step: Callable[[], Coroutine[Any, Any, T]], *others: asyncio.Task[Any]
+    ) -> T:
         """``step``, given up when the task is not wanted any more or one of ``others`` ends.
 
         Raises:
@@ -281,10 +283,10 @@ class Runner:
         self._report(self.task.id, self.status)
 
 
-async def _caught(step: Coroutine[Any, Any, T]) -> T | Exception:
+async def _caught(step: Callable[[], Coroutine[Any, Any, T]]) -> T | Exception:
     """An error as a result: it is the runner's to judge, not the log's."""
     try:
-        return await step
+        return await step()
     except Exception as error:  # noqa: BLE001
         return error
 

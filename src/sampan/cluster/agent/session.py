@@ -202,4 +202,8 @@ async def _ended(part: Awaitable[None]) -> Exception:
         return error
     except msgspec.DecodeError as error:
         return SocketClosed(f"the manager said what is no message: {error}")
+    except Exception as error:
+        # A node without a session is lost to its cluster: whatever it was, there is a next one.
+        log.exception("a session broke")
+        return SocketClosed(f"the session broke: {error}")
     return SocketClosed()

@@ -24,7 +24,7 @@ from types import TracebackType
 import msgspec
 
 from sampan.aio import Clock, Tasks
-from sampan.cluster.contract import ClusterStore, Feed, NoQuorum, StoreLagged
+from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.dispatcher.index import Index, Touched
 from sampan.cluster.dispatcher.messages import (
     SESSION_PATH,
@@ -247,7 +247,7 @@ class Dispatcher:
             await self._clock.sleep(period)
             try:
                 await self._store.barrier()
-            except NoQuorum as error:
+            except Unavailable as error:
                 self._quorate = False
                 for session in list(self._sessions.values()):
                     session.end(str(error))
@@ -283,6 +283,11 @@ class Dispatcher:
             except StoreLagged:
                 log.warning("the dispatcher fell behind the store: everything is compared anew")
                 feed.close()
+            except Exception:
+                log.exception("the dispatcher lost its way: everything is compared anew")
+                feed.close()
+                await self._clock.sleep(1.0)
+            if self._index is not None:
                 self._feed = self._store.feed(*KINDS)
                 self._index.rebuild()
                 self._survey()
@@ -332,7 +337,7 @@ class Dispatcher:
         hello = msgspec.structs.replace(session.hello, description=node.description)
         try:
             await self._nodes.register(session.node_id, session.id, hello)
-        except NoQuorum as error:
+        except Unavailable as error:
             session.end(str(error))
 
     def _survey(self) -> None:

@@ -14,8 +14,9 @@ from functools import partial
 import msgspec
 
 from sampan.aio import Clock
-from sampan.cluster.contract import ClusterStore, Draft, NoQuorum
+from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.records import Task, TaskStatus
+from sampan.errors import SampanError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class StatusWriter:
             batch = dict(list(self._pending.items())[:BATCH])
             try:
                 await self._store.update(partial(_write, batch))
-            except NoQuorum as error:
+            except SampanError as error:
                 log.warning("%d task states wait for the store: %s", len(self._pending), error)
                 await self._clock.sleep(RETRY_S)
                 continue

@@ -117,6 +117,8 @@ class Leader:
         return True
 
     async def _resign(self, leadership: Leadership) -> None:
+        if leadership.lost.is_set():
+            return
         with suppress(SampanError, TimeoutError):
             await shielded(leadership.resign(), deadline_s=RESIGN_WITHIN_S)
 

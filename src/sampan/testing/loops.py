@@ -223,6 +223,7 @@ class LoopWorld:
         """The manager is gone as by kill -9: it says nothing more to the store."""
         manager = self.managers.pop(id)
         manager.store.member.cut()
+        manager.store.member.closed = True  # its last words wait for nothing
         await manager.tasks.close()
 
     @property

@@ -210,11 +210,13 @@ class ReplicatedStore:
 
     async def _try_to_lead(self, node_id: str) -> HeldLeadership | None:
         lease: Lease | None = None
+        # of the key as it was judged: by the time there is a lease, somebody else's may be there
+        seen = self._copy.revisions.get(LEADER, 0)
         try:
             lease = await self._living_lease()
             outcome = await self._backend.commit(
                 Transaction(
-                    compares={LEADER: self._copy.revisions.get(LEADER, 0)},
+                    compares={LEADER: seen},
                     puts={LEADER: f"{node_id} {lease.id:x}".encode()},
                     lease=lease.id,
                 ),

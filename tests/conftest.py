@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 SETTLES_WITHIN_S = 15.0
-OURS = ("conmon", "sampan.network.dns", "sampan.api.daemon", "sampan.image", "docker-registry")
+OURS = (
+    "conmon",
+    "sampan.network.dns",
+    "sampan.api.daemon",
+    "sampan.image",
+    "docker-registry",
+    "/usr/bin/etcd",
+)
 
 
 def traces() -> set[str]:

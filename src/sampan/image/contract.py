@@ -33,6 +33,9 @@ class ImageInUse(Conflict):
 class BadLayer(InvalidArgument):
     """A layer's bytes are not what its digest says, or not a layer at all."""
 
+    diff_id = ""
+    """Which one, where a pull knows."""
+
 
 class RegistryFailed(Unavailable):
     """The registry hung up, timed out or made no sense."""

@@ -194,10 +194,6 @@ class Exchange:
         row = self._store.image_tags.get(tag.canonical)
         return row is None or row.from_cluster
 
-    def has_layer(self, diff_id: str) -> bool:
-        """Is this layer here?"""
-        return self._layers.by_diff_id(diff_id) is not None
-
 
 def _fetched(body: bytes) -> Fetched:
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"

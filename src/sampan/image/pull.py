@@ -8,8 +8,8 @@ touches the disk. Layers are independent directories, so they come in side by si
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class Source(Protocol):
         """What to ask ``stream`` for, lowest first: one for each of ``diff_ids``."""
         ...
 
-    def stream(self, digest: str, size: int) -> AsyncIterator[bytes]:
+    def stream(self, digest: str, size: int) -> AsyncGenerator[bytes, None]:
         """A layer's bytes, unverified."""
         ...
 
@@ -265,24 +265,30 @@ class Puller:
             for report in list(shared.reports) if shared else ():
                 report(progress)
 
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._slots)
-            stream = _told(source.stream(blob.digest, blob.size), blob, short, tell)
-            return await self._layers.unpack(
-                stream, parent=parent, digest=blob.digest, diff_id=diff_id
-            )
+        async with self._slots:
+            told = _told(source.stream(blob.digest, blob.size), blob, short, tell)
+            # Whoever stops reading early must not leave a connection to the garbage collector.
+            async with aclosing(told):
+                try:
+                    return await self._layers.unpack(
+                        told, parent=parent, digest=blob.digest, diff_id=diff_id
+                    )
+                except BadLayer as error:
+                    error.diff_id = diff_id
+                    raise
 
 
 async def _told(
-    stream: AsyncIterator[bytes], blob: Descriptor, short: str, tell: Report
-) -> AsyncIterator[bytes]:
+    stream: AsyncGenerator[bytes, None], blob: Descriptor, short: str, tell: Report
+) -> AsyncGenerator[bytes, None]:
     at = told = 0
-    async for chunk in stream:
-        at += len(chunk)
-        if at - told >= STEP_BYTES:
-            told = at
-            tell(Progress("Downloading", id=short, current=at, total=blob.size))
-        yield chunk
+    async with aclosing(stream):
+        async for chunk in stream:
+            at += len(chunk)
+            if at - told >= STEP_BYTES:
+                told = at
+                tell(Progress("Downloading", id=short, current=at, total=blob.size))
+            yield chunk
     tell(Progress("Verifying Checksum", id=short))
     tell(Progress("Download complete", id=short))
     tell(Progress("Extracting", id=short, current=at, total=at))

@@ -7,8 +7,8 @@ import hashlib
 import ipaddress
 import json
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -245,7 +245,8 @@ class RepositorySession:
 
     async def blob(self, digest: str, limit: int) -> bytes:
         """A small blob, verified."""
-        body = b"".join([chunk async for chunk in self.stream(digest, limit)])
+        async with aclosing(self.stream(digest, limit)) as stream:
+            body = b"".join([chunk async for chunk in stream])
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise BadLayer(f"image config verification failed for digest {digest}")
         return body
@@ -254,7 +255,7 @@ class RepositorySession:
         """The blobs that the manifest names."""
         return manifest.layers
 
-    async def stream(self, digest: str, size: int) -> AsyncIterator[bytes]:
+    async def stream(self, digest: str, size: int) -> AsyncGenerator[bytes, None]:
         """A blob of ``size`` bytes, unverified. Goes on where a broken connection stopped.
 
         Raises:

@@ -118,8 +118,7 @@ class Errand:
                 raise
             except BadLayer as error:
                 # Whole layers are kept: only what was bad is fetched again, from others.
-                missing = [one for one in source.served if not self.exchange.has_layer(one)]
-                if not source.distrust(missing):
+                if not source.distrust(error.diff_id):
                     self.asked.append(str(error))
                     return None
                 self.telling.trouble(str(error))

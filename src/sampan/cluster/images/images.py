@@ -30,17 +30,11 @@ from sampan.cluster.images.telling import Telling
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import NotFound, SampanError
 from sampan.image.config import parse_config
-from sampan.image.contract import (
-    BadReference,
-    Credentials,
-    Reference,
-    RegistryFailed,
-)
+from sampan.image.contract import Credentials, Reference, RegistryFailed
 from sampan.image.distribution import Described
 from sampan.image.exchange import Exchange
 from sampan.image.manifest import LIMIT, Manifest, Platform, parse_manifest
 from sampan.image.reference import parse
-from sampan.store.records import Image
 
 
 class ClusterImages:
@@ -83,9 +77,9 @@ class ClusterImages:
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         """Make ``reference`` present and return its image id; see ``TaskImages``."""
-        wanted = self._parsed(reference)
-        if isinstance(wanted, Image):
-            return wanted.id
+        if (image := self._exchange.by_id(reference)) is not None:
+            return image.id
+        wanted = parse(reference)
         if (image := await self._exchange.find(wanted)) is not None:
             return image.id
         login = logins.decode(auth)
@@ -103,15 +97,6 @@ class ClusterImages:
             return (await errand.run()).id
 
         return await self._flights.join((reference, auth), bring, progress)
-
-    def _parsed(self, text: str) -> Reference | Image:
-        try:
-            return parse(text)
-        except BadReference:
-            image = self._exchange.by_id(text)
-            if image is None:
-                raise
-            return image
 
     # -- for services
 

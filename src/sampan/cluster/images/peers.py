@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -239,12 +239,7 @@ class PeerRepository:
         self._holders = list(holders)
         self._again = again
         self._bad: set[str] = set()
-        self.served: dict[str, set[Source]] = {}
-        """Diff ID -> who sent a part of it."""
-
-    @property
-    def holders(self) -> tuple[Source, ...]:
-        return tuple(self._holders)
+        self._served: dict[str, set[Source]] = {}  # diff ID -> who sent a part of it
 
     async def manifest(self, which: str) -> Fetched:
         """From any of them. Raises NotFound (nobody), BrokeOff."""
@@ -294,18 +289,18 @@ class PeerRepository:
                 failure = error
         if missing is not None and failure is None:
             raise missing
-        raise BrokeOff(f"no node that has {self._reference.familiar} answers any more ({failure})")
+        raise BrokeOff(f"no node that has {self._reference.familiar} could give it: {failure}")
 
     def _usable(self) -> list[Source]:
         return [source for source in self._holders if source.node_id not in self._bad]
 
-    def distrust(self, diff_ids: Sequence[str]) -> bool:
-        """Leave out whoever sent parts of these layers. False: nobody did."""
-        suspects = {s.node_id for diff_id in diff_ids for s in self.served.get(diff_id, ())}
+    def distrust(self, diff_id: str) -> bool:
+        """Leave out whoever sent a part of this layer. False: nobody did, or nobody is left."""
+        suspects = {source.node_id for source in self._served.get(diff_id, ())}
         self._bad |= suspects
-        return bool(suspects)
+        return bool(suspects and self._usable())
 
-    async def stream(self, digest: str, size: int) -> AsyncIterator[bytes]:
+    async def stream(self, digest: str, size: int) -> AsyncGenerator[bytes, None]:
         """A layer's tar of ``size`` bytes, unverified; from one node after the other if need be.
 
         Raises:
@@ -315,7 +310,7 @@ class PeerRepository:
         busy_since: float | None = None
         failure: SampanError | None = None
         failed: set[str] = set()
-        self.served[digest] = set()
+        self._served[digest] = set()
         while at < size or not size:
             candidates = [s for s in self._usable() if s.node_id not in failed]
             if not candidates and not await self._look_again(failed):
@@ -332,7 +327,7 @@ class PeerRepository:
                     async with aclosing(_gathered(chunks)) as gathered:
                         async for chunk in gathered:
                             at += len(chunk)
-                            self.served[digest].add(source)
+                            self._served[digest].add(source)
                             if at > size:
                                 self._bad.add(source.node_id)
                                 raise BadLayer(f"{source.shown} sends more than layer {digest}")

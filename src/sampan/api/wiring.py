@@ -83,6 +83,7 @@ async def open_services(
             volumes=volumes,
             builder=builder,
             cluster=cluster,
+            describes=cluster_images,
             clock=clock,
             started_at=clock.now(),
         )

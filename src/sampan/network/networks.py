@@ -19,7 +19,6 @@ from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, InvalidArgument, Unsupported
 from sampan.kernel import netlink, netns, sysctl
-from sampan.kernel.netlink import Netlink
 from sampan.network import books, etc
 from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import (
@@ -44,6 +43,7 @@ from sampan.network.overlay.spaces import Place
 from sampan.network.ports import parse_wishes
 from sampan.network.publishing import Publisher
 from sampan.network.reaper import Reaper
+from sampan.network.sandbox import make
 from sampan.network.subnets import Taken
 from sampan.network.sweep import sweep
 from sampan.network.worker import Worker
@@ -88,7 +88,13 @@ class HostNetworks:
         self._names = Names(config, clock, worker, tasks)
         self._creating = asyncio.Lock()
         self.overlay = HostOverlay(
-            config, worker, self._firewall, self._names, tasks, self._overlay_places
+            config,
+            worker,
+            self._firewall,
+            self._names,
+            tasks,
+            self._overlay_places,
+            self._close_gateway,
         )
         self._drivers["overlay"] = OverlayDriver(config, worker, self._firewall, self.overlay)
         self._gateway = Gateway(config, worker, bridge, self.create)
@@ -130,7 +136,7 @@ class HostNetworks:
         path = self._path(container.container_id)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(self._worker.run, lambda: netns.delete(path))
-            await self._worker.run(lambda: _open(path, container.sysctls))
+            await self._worker.run(lambda: make(path, container.sysctls))
             sandbox = Sandbox(container.container_id, path)
             self._books[container.container_id] = SandboxBook(container, sandbox)
             undo.pop_all()
@@ -145,7 +151,8 @@ class HostNetworks:
                 self._bury(network_id, container_id, endpoint)
             if book.way_out is not None:
                 self._bury(self._gateway.id, container_id, book.way_out)
-            self.overlay.closed(container_id)
+            if self._place(book).endpoints:
+                self.overlay.closed(container_id)
         path = self._path(container_id)
         await self._worker.run(lambda: netns.delete(path))
 
@@ -356,7 +363,8 @@ class HostNetworks:
             ways = (*book.endpoints.values(), *filter(None, (book.way_out,)))
             ports.append((container.container_id, ways, published))
         await self._publisher.restore(ports)
-        await self.overlay.restore()
+        if not await self.overlay.restore():
+            await self._close_gateway()
         await self._names.settle(set(self._books))
         interfaces = {
             self._config.instance.veth(endpoint.endpoint_id)
@@ -399,6 +407,13 @@ class HostNetworks:
     def _overlay_places(self) -> list[Place]:
         every = [self._place(book) for book in self._books.values()]
         return [place for place in every if place.endpoints]
+
+    async def _close_gateway(self) -> None:
+        """The host has left its cluster."""
+        network = self._gateway.segment.network if self._gateway.segment else None
+        if network is not None and not any(book.way_out for book in self._books.values()):
+            self._gateway.segment = None
+            await self.remove(network)
 
     def _bridge_of(self, network: Network) -> Bridge:
         if network.driver == "overlay":
@@ -463,29 +478,3 @@ class HostNetworks:
 
 def _has_ipv6() -> bool:
     return Path("/proc/net/if_inet6").exists()
-
-
-def _open(path: Path, sysctls: dict[str, str]) -> None:
-    def inside() -> None:
-        # No IPv6 on interfaces to come unless an endpoint asks: without this every container
-        # speaks router solicitations and duplicate detection on every bridge.
-        with contextlib.suppress(FileNotFoundError):
-            sysctl.write("net.ipv6.conf.default.disable_ipv6", "1")
-        with Netlink() as link:
-            link.do(netlink.set_link("lo", up=True))
-        # Docker's one default: any user may bind low ports and ping.
-        for name, value in (
-            {
-                "net.ipv4.ip_unprivileged_port_start": "0",
-                "net.ipv4.ping_group_range": "0 2147483647",
-            }
-            | sysctls
-        ).items():
-            try:
-                sysctl.write(name, value)
-            except OSError as error:
-                if name in sysctls:
-                    raise InvalidArgument(f"sysctl {name}={value}: {error.strerror}") from None
-                log.debug("sysctl %s: %s", name, error)
-
-    netns.create(path, inside)

@@ -290,7 +290,7 @@ class Lab:
 
     def network(self, name: str, number: int, **more: Any) -> OverlayNetwork:
         made = OverlayNetwork(
-            id=secrets.token_hex(13)[:25],
+            id="z" + secrets.token_hex(12),
             name=name,
             vni=4096 + number,
             subnet=f"10.{number}.0.0/24",

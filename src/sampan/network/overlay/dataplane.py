@@ -19,7 +19,8 @@ import functools
 import ipaddress
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ from sampan.network.names import Names
 from sampan.network.overlay import rules
 from sampan.network.overlay.contract import DataPlaneView, OverlayNetwork
 from sampan.network.overlay.plan import Departed, Mesh, NetworkPlan, Planner, departed
-from sampan.network.overlay.spaces import Place, Spaces, forget_flows
+from sampan.network.overlay.spaces import Place, Spaces, forget_askers, forget_flows
 from sampan.network.overlay.tunnels import (
     OVERHEAD,
     End,
@@ -73,10 +74,13 @@ class HostOverlay:
         names: Names,
         tasks: Tasks,
         places: Callable[[], Iterable[Place]],
+        left: Callable[[], Awaitable[None]],
     ) -> None:
         """Args:
         places: the containers of this node that are on overlay networks, as they are now.
+        left: called when the host has left the cluster.
         """
+        self._left = left
         self._config, self._worker, self._firewall = config, worker, firewall
         self._names, self._tasks, self._places = names, tasks, places
         self._file = config.paths.root / FILE
@@ -96,7 +100,7 @@ class HostOverlay:
         self._mesh: Mesh | None = None
         self._let_through: dict[str, Segment] = {}
         """By network: what the firewall has been told."""
-        self._closing: list[Nft] = []
+        self._closing: deque[Nft] = deque()
 
     # -- the contract
 
@@ -122,6 +126,7 @@ class HostOverlay:
             await failed.run(self._worker, self._remove_mesh)
             if self._firewall is not None:
                 await failed.run(self._worker, self._firewall.forget_tunnels)
+            await self._left()
             await self._close()
             failed.tell()
 
@@ -178,21 +183,23 @@ class HostOverlay:
         self._loaded = await in_thread(self._read)
         if self._loaded is None:
             return []
+        self._applied = self._loaded
         return [self._segment(self._loaded, network) for network in self._loaded.networks]
 
-    async def restore(self) -> None:
-        """After ``load``: everything as the last view says, with whatever is in
-        the kernel already. Without a view nothing of a cluster stays."""
+    async def restore(self) -> bool:
+        """After ``load``: everything as the last view says, with whatever is in the kernel
+        already. Without a view nothing of a cluster stays; returns whether there is one."""
         async with self._lock:
             view = self._loaded
             if view is None:
                 await self._worker.run(self._remove_mesh)
-                return
+                return False
             try:
                 await self._reach(view)
             except Unavailable as error:
                 # The agent's first view does the rest.
                 log.error("the overlay networks are not as they should be: %s", error)
+            return True
 
     # -- the way there
 
@@ -280,7 +287,9 @@ class HostOverlay:
         """The mesh's rules. On the worker."""
         wanted: Mesh = {}
         for plan in plans.values():
-            wanted |= plan.mesh
+            # Without an address on the ingress network there is no way to the tasks yet.
+            if self._tunnels.host_address(plan.network.id):
+                wanted |= plan.mesh
         if self._mesh == wanted or (self._mesh is None and not wanted and not plans):
             return
         if self._firewall is None:
@@ -288,6 +297,7 @@ class HostOverlay:
                 log.warning("ports are not published on this node: the firewall is switched off")
             return
         nft = self._worker.nft
+        before = self._mesh or {}
         text = rules.mesh(self._table, self._mesh, wanted)
         if self._mesh is None:
             try:
@@ -298,6 +308,13 @@ class HostOverlay:
             self._mesh = None  # unless it comes through
             nft.run(text)
         self._mesh = wanted
+        opened = [
+            number
+            for (protocol, number), backends in wanted.items()
+            if protocol == "udp" and backends.addresses and (protocol, number) not in before
+        ]
+        if opened:
+            forget_askers(opened)
 
     def _withdraw(self, aim: _Aim, here: dict[str, frozenset[str]]) -> None:
         """Networks that the view has no more. On the worker."""
@@ -351,13 +368,12 @@ class HostOverlay:
         self._closing.append(nft)
 
     async def _close(self) -> None:
-        closing, self._closing = self._closing, []
-        if closing:
+        def close() -> None:
+            # The worker may be adding to it.
+            while self._closing:
+                self._closing.popleft().close()
 
-            def close() -> None:
-                for nft in closing:
-                    nft.close()
-
+        if self._closing:
             self._tasks.spawn(in_thread(close), name="network/overlay/close")
 
     # -- the file

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ROUTE_TABLE, RULE_PRIORITY = 2377, 100
 NOBODY, NOBODYS_MAC = "169.254.23.77", "02:42:00:00:00:00"
 """A neighbour whom nobody is: replies are routed to it, and get their real MAC at the very end."""
-TCP, UDP = 6, 17
+UDP = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +173,20 @@ def forget_flows(left: Departed) -> None:
             conntrack.forget_answered_by(link, address, _translated)
         for address in left.draining:
             conntrack.forget_answered_by(link, address, _movable)
+
+
+def forget_askers(ports: Iterable[int]) -> None:
+    """In the thread's namespace: datagrams to these ports that were nobody's until now, and whose
+    sender goes on sending, are taken up anew.
+
+    Raises:
+        OSError
+    """
+    if not conntrack.tracked():
+        return
+    with Netlink(NETLINK_NETFILTER) as link:
+        for port in ports:
+            conntrack.forget_asking_for(link, UDP, port, lambda flow: not flow.translated)
 
 
 def _translated(flow: Flow) -> bool:

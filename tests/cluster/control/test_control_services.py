@@ -368,3 +368,10 @@ async def test_secrets_are_sealed(parts: ManagerParts) -> None:
     assert secret.spec.data == ""
     assert b"hunter2" not in msgspec.json.encode(secret)
     assert parts.sealing.unseal(secret.sealed, about=id) == b"hunter2"
+
+
+async def test_what_is_to_be_encrypted_is_never_sent_in_clear(parts: ManagerParts) -> None:
+    for value in ("", "true"):
+        with pytest.raises(NotDone, match="encryption"):
+            await networks.create(parts, s.NetworkSpec(name="n", options={"encrypted": value}))
+    await networks.create(parts, s.NetworkSpec(name="n", options={"encrypted": "false"}))

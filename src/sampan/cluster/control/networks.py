@@ -61,6 +61,12 @@ async def create(
         raise Refused("IPv4 cannot be disabled on an overlay network")
     if spec.ipam_driver not in ("", "default"):
         raise NotDone(f"the IPAM driver {spec.ipam_driver}: there is the default one")
+    if spec.options.get("encrypted", "false").lower() != "false":
+        # Never in clear what was asked to be encrypted.
+        raise NotDone(
+            "encryption of an overlay network: create it without --opt encrypted, on a LAN that "
+            "you trust"
+        )
     if spec.ingress and spec.attachable:
         raise Refused("ingress network cannot be attachable")
     subnets = check_ipam(spec.ipam_configs)

@@ -39,7 +39,9 @@ LIVED_WELL_S = 30.0
 LINE = 400
 """Characters of a log line that are passed on."""
 POLL_S = 0.02
-_LEVELS = {"warn": logging.INFO, "error": logging.WARNING, "fatal": logging.ERROR}
+_LEVELS = {"error": logging.INFO, "fatal": logging.ERROR}
+"""What etcd warns of is an election, a slow disk, a peer that is away: the daemon says itself what
+that means for the cluster."""
 _REMOVED = ("has been permanently removed", "the member has been removed")
 
 

@@ -394,7 +394,9 @@ async def test_a_stopping_daemon_is_disconnected_then_down(world: AgentWorld) ->
     await node.agent.close()
     await settle()
     assert node_state(world, "w1") == "disconnected"
-    await world.until(lambda: node_state(world, "w1") == "down", 6, step_s=0.1)
+    await world.clock.advance(10)
+    assert node_state(world, "w1") == "disconnected"
+    await world.until(lambda: node_state(world, "w1") == "down", 4, step_s=0.1)
 
 
 async def test_a_node_that_was_called_down_by_mistake_is_ready_again(world: AgentWorld) -> None:

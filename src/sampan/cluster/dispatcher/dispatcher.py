@@ -8,9 +8,9 @@
 
 It writes a task's status and a node's status, address and description, nothing else. A node is
 ``ready`` while its session lives; ``disconnected`` when its agent said goodbye; ``down`` when three
-heartbeats are missing, counted from the last sign of life, or when it left. Sessions whose manager
-died are the leader's to watch (``status.manager`` not in ``state.present``); those of this
-manager's own former life are taken up here with a fresh grace.
+heartbeats are missing, counted from the last sign of life (more after a goodbye), or when it left.
+Sessions whose manager died are the leader's to watch (``status.manager`` not in ``state.present``);
+those of this manager's own former life are taken up here with a fresh grace.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ from sampan.errors import Unavailable
 log = logging.getLogger(__name__)
 
 HELLO_DEADLINE_S = 10.0
+GOODBYE_GRACES = 3
+"""How many times longer than usual a node may be away that has said goodbye: a daemon's restart or
+upgrade moves no task."""
 KINDS = ("task", "service", "network", "node", "cluster")
 
 
@@ -198,6 +201,8 @@ class Dispatcher:
             self._ghosts[session.node_id].deadline = self._clock.monotonic()
             await self._down(self._ghosts[session.node_id], "node left the swarm")
             return
+        # Its containers run and serve on: to replace them before it is back would be the outage.
+        self._ghosts[session.node_id].deadline += GOODBYE_GRACES * grace_s(session.period_s)
         try:
             await self._nodes.ended(
                 session.node_id, session.id, "disconnected", "the node's daemon has stopped"

@@ -125,6 +125,8 @@ class PeerServer(Routes):
         for transport in list(self._channels):
             transport.abort()
         if self._http is not None:
+            # Connections that only wait for another request have nothing to be given time for.
+            self._http.pre_shutdown()
             await self._http.shutdown(_STOP_S)
         for connection in list(self._connections.values()):
             connection.transport.abort()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,8 @@ def changes(api: ClusterApi) -> list[tuple[str, str, dict[str, str]]]:
 @pytest.mark.parametrize("line", SAME.strip().splitlines())
 def test_the_same_words_do_the_same(line: str, ours: Any, docker: Any, tmp_path: Path) -> None:
     words = [word.replace("\\s", " ") for word in line.split()]
-    for side in (ours, docker):
-        prepare(side, tmp_path)
+    prepare(ours, tmp_path)
+    docker.api.adopt(ours.api)
     mine, theirs = ours.run(*words), docker.run(*words)
     assert mine.code == theirs.code
     assert shape(mine.out) == shape(theirs.out)
@@ -227,6 +228,32 @@ def test_ctrl_c_leaves_the_service_as_it_is(tmp_path: Path) -> None:
     assert [s["Spec"]["Name"] for s in api.services.values()] == ["web"]
 
 
+def test_a_terminal_is_redrawn_in_place(tmp_path: Path) -> None:
+    api = ClusterApi()
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(ours, (24, 80))
+    with api.serve(tmp_path / "s") as host:
+        command = [sys.executable, "-m", "sampan.cli.main", "-H", host, "service", "create"]
+        process = subprocess.Popen(
+            [*command, "--update-monitor", "300ms", "--no-resolve-image", "img"],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+        )
+        os.close(theirs)
+        text = b""
+        try:
+            while piece := os.read(ours, 4096):
+                text += piece
+        except OSError:  # a terminal whose last writer has left
+            pass
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        process.stderr.close()
+    os.close(ours)
+    assert b"\x1b[3A\r\x1b[2Koverall progress: 1 out of 1 tasks" in text
+    assert text.rstrip().endswith(b" converged")
+
+
 def frame(stream: int, text: str) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(text).to_bytes(4, "big") + text.encode()
 
@@ -297,7 +324,9 @@ def test_why(ours: Any) -> None:
         "(failed 2 times, last: exit 1)",
     ]
     assert json.loads(ours.run("cluster", "why", "--format", "json", "web").out) == ours.api.why
-    assert all(len(line) <= 40 for line in screen(ours.api.why, 40) if line.startswith("web."))
+    folded = list(screen(ours.api.why, 80))
+    assert all(len(line) <= 80 for line in folded)
+    assert folded[-1].strip().endswith("last: exit 1)")
     assert ours.run("cluster", "why", "nope").code == 1
 
 

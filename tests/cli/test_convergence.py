@@ -108,6 +108,19 @@ def test_a_rollback_is_a_failure_unless_it_was_asked_for(wanted: bool) -> None:
     assert wanted or sentence == "service rolled back: rollback completed"
 
 
+def test_an_update_that_ended_in_failing_tasks_is_not_waited_for() -> None:
+    way = Convergence("web")
+    over = service(1, UpdateStatus={"State": "completed", "Message": "update completed"})
+    failing = [task(1, "starting", err="task: non-zero exit (3)")]
+    way.look(over, failing, NODES, 0.0)
+    way.look(over, failing, NODES, 4.9)
+    assert way.verdict is None
+    way.look(over, failing, NODES, 5.0)
+    assert way.verdict == (
+        1, "service update completed, but 0 of 1 tasks run: task: non-zero exit (3)"
+    )  # fmt: skip
+
+
 def test_nothing_to_run_is_converged_as_well() -> None:
     way = Convergence("web")
     way.look(service(0), [], NODES, 0.0)

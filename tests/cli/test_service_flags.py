@@ -221,6 +221,7 @@ def in_any_order(spec: dict[str, Any]) -> dict[str, Any]:
         (part, "Env"),
         (part, "Mounts"),
         (part, "Secrets"),
+        (part, "Configs"),
         (reserved, "GenericResources"),
         (spec.get("EndpointSpec", {}), "Ports"),
     ):

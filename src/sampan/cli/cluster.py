@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_LEAST = 20
+"""A column narrower than this is not worth folding into."""
+
+
 def _why(console: Console, args: Args) -> int:
     ref = args.rest[0]
     try:
@@ -30,13 +34,13 @@ def _why(console: Console, args: Args) -> int:
 
         console.out(dumps(found, indent=4, ensure_ascii=False))
         return 0
-    for line in screen(found, console.width or 120):
+    for line in screen(found, console.width):
         console.out(line)
     return 0
 
 
 def screen(found: Mapping[str, Any], width: int) -> Iterator[str]:
-    """The explanation as lines no longer than ``width``."""
+    """The explanation as lines; long reasons are folded to fit ``width`` (0: they are not)."""
     done = f", {found['completed']} completed" if found.get("completed") else ""
     yield (
         f"{found.get('name', '')} ({found.get('mode', '')}): "
@@ -68,8 +72,16 @@ def screen(found: Mapping[str, Any], width: int) -> Iterator[str]:
                 why,
             )
         )
+    left = min(len(line) - len(row[-1]) for line, row in zip(align(rows), rows, strict=True))
     for line in align(rows):
-        yield line[:width].rstrip()
+        if width - left < _LEAST or len(line) <= width:
+            yield line.rstrip()
+            continue
+        from textwrap import wrap
+
+        first, *others = wrap(line[left:], width - left)
+        yield line[:left] + first
+        yield from (" " * left + other for other in others)
 
 
 COMMANDS = {

@@ -43,6 +43,8 @@ class Convergence:
         self._wanted_back = rolling_back
         self._came_back = ""
         self._whole_since: float | None = None
+        self._ended_at: float | None = None
+        self._over = False
 
     def look(
         self,
@@ -67,7 +69,9 @@ class Convergence:
         if self._stopped(service.get("UpdateStatus")):
             return
         config = spec.get("RollbackConfig" if self._came_back else "UpdateConfig") or {}
-        self._judge(now, (config.get("Monitor") or 0) / 1e9 or MONITOR_S)
+        monitor_s = (config.get("Monitor") or 0) / 1e9 or MONITOR_S
+        self._judge(now, monitor_s)
+        self._give_up(now, monitor_s)
 
     # -- tasks that should run on
 
@@ -120,11 +124,26 @@ class Convergence:
             self.phase = ""
             self.verdict = (0, f"verify: Service {self.ref} converged")
 
+    def _give_up(self, now: float, monitor_s: float) -> None:
+        """A rollout that ended with tasks that fail again and again goes on for ever."""
+        if self.done == self.total or not self._over:
+            self._ended_at = None
+        elif self._ended_at is None:
+            self._ended_at = now
+        elif now - self._ended_at >= max(monitor_s, MONITOR_S):
+            self.verdict = (
+                1,
+                f"service update completed, but {self.done} of {self.total} tasks run: "
+                f"{self.reason()}",
+            )
+
     def _stopped(self, status: object) -> bool:
         """Read the rollout's own word; True when it is the last one."""
+        self._over = False
         if not isinstance(status, dict) or status == self._before:
             return False
         state, message = str(status.get("State", "")), str(status.get("Message", ""))
+        self._over = state == "completed"
         if state == "paused":
             self.verdict = (1, f"service update paused: {message}")
         elif state == "rollback_paused":
@@ -179,10 +198,8 @@ class Convergence:
 
     def reason(self) -> str:
         """Why the first task that does not run does not; empty when all do."""
-        for _, words in self.lines:
-            if not words.startswith("running"):
-                return words
-        return ""
+        words = next((w for _, w in self.lines if not w.startswith("running")), "")
+        return f"rolling back ({self._came_back}): {words}" if self._came_back else words
 
 
 def task_words(task: Task | None, nodes: Mapping[str, str], failure: Task | None) -> str:

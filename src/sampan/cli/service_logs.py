@@ -41,7 +41,7 @@ class Prefixes:
         if task not in self._known:
             self._known[task] = self._make(details, task)
             self._width = max(self._width, len(self._known[task]))
-        return f"{self._known[task]:{self._width}} | "
+        return f"{self._known[task]:{self._width}}    | "
 
     def _make(self, details: dict[str, str], task: str) -> str:
         node = details.get(_NODE, "")

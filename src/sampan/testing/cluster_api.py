@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ class ClusterApi:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def adopt(self, other: ClusterApi) -> None:
+        """Have all that another manager has."""
+        for name in ("services", "tasks", "secrets", "configs", "networks", "nodes", "spec"):
+            setattr(self, name, deepcopy(getattr(other, name)))
 
     def changes(self) -> list[Sent]:
         """Every request that changes something."""

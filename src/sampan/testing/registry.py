@@ -119,13 +119,17 @@ def manifest(config: tuple[str, int], layers: Sequence[tuple[str, int]]) -> byte
 
 
 @asynccontextmanager
-async def registry(tmp: Path) -> AsyncIterator[Registry]:
-    """Run it on 127.0.0.1 with its data below ``tmp``, until the block ends."""
+async def registry(tmp: Path, *, htpasswd: str = "") -> AsyncIterator[Registry]:
+    """Run it on 127.0.0.1 with its data below ``tmp``, until the block ends.
+
+    Args:
+        htpasswd: the accounts, as htpasswd -B writes them; none: everybody may do everything.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     os.makedirs(tmp, exist_ok=True)
-    config = {
+    config: dict[str, object] = {
         "version": 0.1,
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {
@@ -134,6 +138,9 @@ async def registry(tmp: Path) -> AsyncIterator[Registry]:
         },
         "http": {"addr": f"127.0.0.1:{port}", "secret": "test"},
     }
+    if htpasswd:
+        (tmp / "htpasswd").write_text(htpasswd)
+        config["auth"] = {"htpasswd": {"realm": "test", "path": str(tmp / "htpasswd")}}
     (tmp / "config.yml").write_text(json.dumps(config))  # JSON is YAML
     with (tmp / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

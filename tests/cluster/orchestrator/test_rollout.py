@@ -270,3 +270,15 @@ async def test_a_rested_task_is_updated_too(world: LoopWorld) -> None:
     await world.until(lambda: [t.status.state for t in world.tasks(web)] == [S.COMPLETE] * 2)
     await world.image(web, "two")
     await world.until(lambda: world.images(web) == ["two"] * 2)
+
+
+async def test_the_history_of_a_paused_update_does_not_grow(world: LoopWorld) -> None:
+    spec = TaskSpec(
+        container_spec=ContainerSpec(image="one"), restart_policy=RestartPolicy(delay=0)
+    )
+    web = await running(world, 2, task=spec)
+    world.puppets.fate = lambda t: Fate(end="fail", after_s=0.2) if image_of(t) == "bad" else Fate()
+    await world.image(web, "bad")
+    await world.until(lambda: update_state(world, web) == "paused")
+    await world.clock.advance(60)
+    assert len(world.tasks(web)) <= 20

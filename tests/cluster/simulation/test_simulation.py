@@ -15,10 +15,12 @@ import pytest
 from sampan.aio import Tasks
 from sampan.cluster.contract import Presence
 from sampan.cluster.leader import Leader
-from sampan.cluster.records import Service
+from sampan.cluster.records import ClusterNetwork, Service
 from sampan.cluster.spec import (
     ContainerSpec,
     GlobalMode,
+    NetworkAttachmentConfig,
+    NetworkSpec,
     Placement,
     ReplicatedMode,
     ServiceMode,
@@ -33,6 +35,9 @@ from sampan.testing.executor import Delays
 
 AGENTS = 100
 REPLICAS = 200
+ON_A_NETWORK = 12
+"""Few: each node of a network is told of every change on it, and here all are in one process."""
+WANTED = {"web:two": REPLICAS, "log:one": AGENTS, "db:two": ON_A_NETWORK}
 
 
 class Simulation:
@@ -58,12 +63,20 @@ class Simulation:
         await self.world.kill_manager(id)
         return id
 
-    async def serve(self, id: str, mode: ServiceMode, *constraints: str, parallelism: int) -> None:
+    async def serve(
+        self,
+        id: str,
+        mode: ServiceMode,
+        *constraints: str,
+        parallelism: int,
+        networks: tuple[str, ...] = (),
+    ) -> None:
         spec = ServiceSpec(
             name=id,
             task_template=TaskSpec(
                 container_spec=ContainerSpec(image="one"),
                 placement=Placement(constraints=constraints) if constraints else None,
+                networks=tuple(NetworkAttachmentConfig(target=name) for name in networks),
             ),
             mode=mode,
             update_config=UpdateConfig(parallelism=parallelism),
@@ -102,6 +115,15 @@ class Simulation:
             if container.task.spec.container_spec is not None
         )
 
+    def addresses(self) -> list[tuple[str, str]]:
+        """Of the containers that run on the hosts."""
+        return [
+            (place.network_id, place.ipv4)
+            for node in self.world.nodes.values()
+            for container in node.host.running
+            for place in container.task.attachments
+        ]
+
     def state_of_node(self, id: str) -> str:
         return self.world.store.state.nodes[id].status.state
 
@@ -112,6 +134,9 @@ async def simulation() -> AsyncIterator[Simulation]:
         simulation = Simulation(world)
         for id in ("m1", "m2", "m3"):
             await simulation.manager(id)
+        for name in ("ingress", "net"):
+            spec = NetworkSpec(name=name, ingress=name == "ingress")
+            await world.put(ClusterNetwork(id=name, spec=spec))
         for number in range(AGENTS):
             await world.node(f"w{number}", Delays(fetch=0.05, create=0.02, start=0.02, stop=0.05))
         await world.until(
@@ -130,9 +155,17 @@ async def test_counts_are_exact_after_everything(simulation: Simulation) -> None
     await simulation.serve(
         "log", ServiceMode(global_=GlobalMode()), "node.role==worker", parallelism=0
     )
+    await simulation.serve(
+        "db",
+        ServiceMode(replicated=ReplicatedMode(replicas=ON_A_NETWORK)),
+        parallelism=1,
+        networks=("net",),
+    )
     await world.until(
         lambda: (
-            simulation.count("web", "one") == REPLICAS and simulation.count("log", "one") == AGENTS
+            simulation.count("web", "one") == REPLICAS
+            and simulation.count("log", "one") == AGENTS
+            and simulation.count("db", "one") == ON_A_NETWORK
         ),
         step_s=0.05,
     )
@@ -140,6 +173,7 @@ async def test_counts_are_exact_after_everything(simulation: Simulation) -> None
     assert set(spread.values()) == {REPLICAS // AGENTS}
 
     await simulation.image("web", "two")
+    await simulation.image("db", "two")
     await world.until(lambda: simulation.count("web", "two") >= 40, step_s=0.05)
     lost = ["w3", "w4", "w5"]
     for id in lost:
@@ -162,9 +196,7 @@ async def test_counts_are_exact_after_everything(simulation: Simulation) -> None
     for id in lost:
         await world.restart(id)
     await world.until(lambda: simulation.count("log", "one") == AGENTS, step_s=0.25)
-    await world.until(
-        lambda: simulation.containers() == {"web:two": REPLICAS, "log:one": AGENTS}, step_s=0.25
-    )
+    await world.until(lambda: simulation.containers() == WANTED, step_s=0.25)
     await settle()
     slots = Counter(
         t.slot
@@ -172,3 +204,5 @@ async def test_counts_are_exact_after_everything(simulation: Simulation) -> None
         if t.desired == S.RUNNING and not t.status.state.ended
     )
     assert slots == dict.fromkeys(range(1, REPLICAS + 1), 1)
+    addresses = simulation.addresses()
+    assert len(addresses) == len(set(addresses)) == ON_A_NETWORK

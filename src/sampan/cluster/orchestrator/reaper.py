@@ -16,7 +16,7 @@ from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop
 from sampan.cluster.model import Change, State
 from sampan.cluster.orchestrator.births import is_global
-from sampan.cluster.orchestrator.plan import live, over
+from sampan.cluster.orchestrator.plan import over
 from sampan.cluster.records import Node, Service, Task, TaskStatus
 from sampan.cluster.states import TaskState
 
@@ -69,15 +69,24 @@ def harvest(
         if surplus <= 0:
             continue
         place.sort(key=lambda task: task.created_at)
-        # the youngest says what became of the place; those of a rollout are its memory
+        # the youngest says what became of the place
         for task in place[:-1]:
             if surplus <= 0:
                 break
-            done = over(task) and not live(task) and task.desired > TaskState.RUNNING
-            if done and (task.created_at < since or task.spec_version != service.spec_version):
+            done = over(task) and task.desired > TaskState.RUNNING
+            if done and not _is_try(task, service, since):
                 found.delete.append(task)
                 surplus -= 1
     return found
+
+
+def _is_try(task: Task, service: Service, since: float) -> bool:
+    """What a rollout under way remembers its progress and its failures by."""
+    return (
+        task.spec_version == service.spec_version
+        and not task.restart_of
+        and task.created_at >= since
+    )
 
 
 def _lost(task: Task, nodes: Mapping[str, Node], now: float, found: Harvest) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from sampan.testing.cluster_api import BORN, ClusterApi
+from sampan.testing.cluster_api import ClusterApi
+from sampan.testing.cluster_members import BORN
 
 CREATE = """
 img

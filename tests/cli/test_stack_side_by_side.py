@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sampan.testing.cluster_api import BORN, ClusterApi, Sent
+from sampan.testing.cluster_api import ClusterApi
+from sampan.testing.cluster_members import BORN, Sent
 
 WEB = """
 services:

@@ -17,7 +17,8 @@ from sampan.compose.stack_plan import CannotDeploy, StackPlan, plan_deploy, plan
 from sampan.compose.stack_read import read_stack
 from sampan.compose.stack_same import differences
 from sampan.compose.stack_schema import STACK_TOP
-from sampan.testing.cluster_api import ClusterApi, Refused
+from sampan.testing.cluster_api import ClusterApi
+from sampan.testing.cluster_members import Refused
 
 FILE = """
 services:

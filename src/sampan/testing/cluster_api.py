@@ -8,59 +8,33 @@ one sends can be laid beside what the other sends.
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sampan.testing.cluster_members import (
+    BORN,
+    Json,
+    Members,
+    Refused,
+    Sent,
+    Told,
+    filtered,
+    filters_of,
+)
 from sampan.testing.http_unix import Exchange, UnixHttpServer
 
-Json = dict[str, Any]
-BORN = "2026-01-02T03:04:05.000000006Z"
 
-
-class Refused(Exception):
-    """An answer that is no."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(slots=True)
-class Sent:
-    """One request as it came."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    body: Any
-    headers: dict[str, str]
-
-
-@dataclass(slots=True)
-class Told:
-    """An answer: JSON, or raw bytes."""
-
-    value: Any = None
-    status: int = 200
-    raw: bytes | None = None
-    kind: str = "application/json"
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class ClusterApi:
+class ClusterApi(Members):
     """The manager. Every attribute may be looked at and changed by a test."""
 
     def __init__(self, nodes: int = 2) -> None:
-        self._ids = (f"{n:025d}" for n in itertools.count(1))
-        self._index = itertools.count(10)
+        super().__init__(nodes)
         self._lock = threading.RLock()
         self.sent: list[Sent] = []
         self.services: dict[str, Json] = {}
@@ -68,7 +42,6 @@ class ClusterApi:
         self.secrets: dict[str, Json] = {}
         self.configs: dict[str, Json] = {}
         self.networks: dict[str, Json] = {}
-        self.nodes: dict[str, Json] = {}
         self.images: dict[str, str] = {}
         """Reference -> digest, of what the registry knows."""
         self.logs = b""
@@ -77,9 +50,6 @@ class ClusterApi:
         self.on_update: Callable[[Json], None] = lambda service: None
         """Called with every updated service."""
         self.why: Json = {}
-        self.spec: Json = _swarm_spec()
-        for number in range(nodes):
-            self._add_node(f"host{number + 1}", manager=number == 0)
         for name, scope in (("bridge", "local"), ("host", "local"), ("ingress", "swarm")):
             self.add_network(name, scope=scope)
 
@@ -134,31 +104,6 @@ class ClusterApi:
                 found: Told = handler(self, request, *match.groups())
                 return found
         raise Refused(404, f"page not found: {request.method} {request.path}")
-
-    # -- what every object has
-
-    def _meta(self, identifier: str) -> Json:
-        return {
-            "ID": identifier,
-            "Version": {"Index": next(self._index)},
-            "CreatedAt": BORN,
-            "UpdatedAt": BORN,
-        }
-
-    def _find(self, kind: str, ref: str) -> Json:
-        known: dict[str, Json] = getattr(self, f"{kind}s")
-        for item in known.values():
-            name = item.get("Spec", {}).get("Name") or item.get("Name")
-            if kind == "node":
-                name = item["Description"]["Hostname"]
-            if ref in (item.get("ID") or item["Id"], name):
-                return item
-        raise Refused(404, f"{kind} {ref} not found")
-
-    def _check_version(self, item: Json, request: Sent) -> None:
-        if str(item["Version"]["Index"]) != request.query.get("version"):
-            raise Refused(500, "rpc error: code = Unknown desc = update out of sequence")
-        item["Version"]["Index"] = next(self._index)
 
     # -- services and their tasks
 
@@ -258,7 +203,7 @@ class ClusterApi:
         self.tasks[identifier] = task
 
     def _service_list(self, request: Sent) -> Told:
-        found = [self._with_status(s, request) for s in _filtered(self.services, request)]
+        found = [self._with_status(s, request) for s in filtered(self.services, request)]
         return Told(found)
 
     def _service(self, request: Sent, ref: str) -> Told:
@@ -287,7 +232,7 @@ class ClusterApi:
         return Told(raw=self.logs, kind=kind)
 
     def _task_list(self, request: Sent) -> Told:
-        wanted = _filters(request)
+        wanted = filters_of(request)
         found = list(self.tasks.values())
         for key, field_name in (("service", "ServiceID"), ("node", "NodeID")):
             if wanted.get(key):
@@ -319,83 +264,11 @@ class ClusterApi:
         self._find("service", ref)
         return Told(self.why)
 
-    # -- nodes and the cluster
-
-    def _add_node(self, name: str, *, manager: bool) -> None:
-        identifier = next(self._ids)
-        node = {
-            **self._meta(identifier),
-            "Spec": {
-                "Labels": {},
-                "Role": "manager" if manager else "worker",
-                "Availability": "active",
-            },
-            "Description": {
-                "Hostname": name,
-                "Platform": {"Architecture": "x86_64", "OS": "linux"},
-                "Resources": {"NanoCPUs": 2_000_000_000, "MemoryBytes": 4 << 30},
-                "Engine": {
-                    "EngineVersion": "28.2.2",
-                    "Plugins": [{"Type": "Network", "Name": "overlay"}],
-                },
-                "TLSInfo": {"TrustRoot": "PEM\n"},
-            },
-            "Status": {"State": "ready", "Addr": "192.0.2.1"},
-        }  # fmt: skip
-        if manager:
-            node["ManagerStatus"] = {
-                "Leader": True, "Reachability": "reachable", "Addr": "192.0.2.1:2377",
-            }  # fmt: skip
-        self.nodes[identifier] = node
-
-    def _node_list(self, request: Sent) -> Told:
-        return Told(_filtered(self.nodes, request))
-
-    def _node(self, request: Sent, ref: str) -> Told:
-        return Told(self._find("node", next(iter(self.nodes)) if ref == "self" else ref))
-
-    def _node_update(self, request: Sent, ref: str) -> Told:
-        node = self._find("node", ref)
-        self._check_version(node, request)
-        node["Spec"] = request.body
-        return Told()
-
-    def _node_remove(self, request: Sent, ref: str) -> Told:
-        node = self._find("node", ref)
-        if not request.query.get("force") and node["Status"]["State"] == "ready":
-            raise Refused(400, f"rpc error: node {ref} is not down and can't be removed")
-        del self.nodes[node["ID"]]
-        return Told()
-
-    def _swarm(self, request: Sent) -> Told:
-        return Told(
-            {
-                **self._meta("cluster"),
-                "Spec": self.spec,
-                "TLSInfo": {"TrustRoot": "-----BEGIN CERTIFICATE-----\nAAAA\n"},
-                "RootRotationInProgress": False,
-                "JoinTokens": {"Worker": "SWMTKN-1-w", "Manager": "SWMTKN-1-m"},
-            }
-        )
-
-    def _swarm_init(self, request: Sent) -> Told:
-        return Told(next(iter(self.nodes)))
-
-    def _swarm_update(self, request: Sent) -> Told:
-        self.spec = request.body
-        return Told()
-
-    def _nothing(self, request: Sent) -> Told:
-        return Told()
-
-    def _unlock_key(self, request: Sent) -> Told:
-        return Told({"UnlockKey": "SWMKEY-1-k"})
-
     # -- secrets, configs, networks
 
     def _data_list(self, request: Sent, kind: str) -> Told:
         known = self.secrets if kind == "secrets" else self.configs
-        return Told([_shown(kind, item) for item in _filtered(known, request)])
+        return Told([_shown(kind, item) for item in filtered(known, request)])
 
     def _data_create(self, request: Sent, kind: str) -> Told:
         known = self.secrets if kind == "secrets" else self.configs
@@ -433,7 +306,7 @@ class ClusterApi:
         return identifier
 
     def _network_list(self, request: Sent) -> Told:
-        wanted = _filters(request)
+        wanted = filters_of(request)
         found = list(self.networks.values())
         for label in wanted.get("label") or ():
             name, _, value = label.partition("=")
@@ -473,48 +346,11 @@ class ClusterApi:
         return Told({"Descriptor": {"digest": self.images[ref]}, "Platforms": platforms})
 
 
-def _swarm_spec() -> Json:
-    return {
-        "Name": "default",
-        "Labels": {},
-        "Orchestration": {"TaskHistoryRetentionLimit": 5},
-        "Raft": {"SnapshotInterval": 10000, "KeepOldSnapshots": 0},
-        "Dispatcher": {"HeartbeatPeriod": 5_000_000_000},
-        "CAConfig": {"NodeCertExpiry": 7_776_000_000_000_000},
-        "TaskDefaults": {},
-        "EncryptionConfig": {"AutoLockManagers": False},
-    }
-
-
 def _shown(kind: str, item: Json) -> Json:
     """A secret's content never comes back."""
     if kind == "configs":
         return item
     return {**item, "Spec": {k: v for k, v in item["Spec"].items() if k != "Data"}}
-
-
-def _filters(request: Sent) -> dict[str, list[str]]:
-    said = json.loads(request.query.get("filters") or "{}")
-    return {name: list(values) for name, values in said.items()}
-
-
-def _filtered(known: dict[str, Json], request: Sent) -> list[Json]:
-    wanted = _filters(request)
-    found = list(known.values())
-    for label in wanted.get("label") or ():
-        name, equals, value = label.partition("=")
-        found = [
-            item
-            for item in found
-            if name in (item["Spec"].get("Labels") or {})
-            and (not equals or item["Spec"]["Labels"][name] == value)
-        ]
-    if "name" in wanted:
-        names = tuple(wanted["name"])
-        found = [item for item in found if str(item["Spec"].get("Name")).startswith(names)]
-    if "id" in wanted:
-        found = [item for item in found if item["ID"].startswith(tuple(wanted["id"]))]
-    return found
 
 
 _DATA = "(secrets|configs)"

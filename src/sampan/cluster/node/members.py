@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -56,6 +57,26 @@ class PromoteMember(msgspec.Struct, frozen=True, kw_only=True):
 
 class Nothing(msgspec.Struct, frozen=True):
     """A request or an answer that says no more than that it was sent."""
+
+
+class StoreMembership(Protocol):
+    """What the leader does with the store's members by itself."""
+
+    async def dismiss(self, node_id: str) -> None:
+        """Out of etcd, then no manager any more in the store; also of one that only joined.
+
+        Raises:
+            LastManager, QuorumAtRisk.
+        """
+        ...
+
+    async def learners(self) -> set[str]:
+        """Hexadecimal ids of the members that have no vote yet."""
+        ...
+
+    async def discard(self, member_id: str) -> None:
+        """Take a learner out that no node's record names."""
+        ...
 
 
 class Members:
@@ -118,12 +139,16 @@ class Members:
         await self.dismiss(request.caller.node_id)
         return Nothing()
 
-    async def dismiss(self, node_id: str) -> None:
-        """Out of etcd, then no manager any more in the store; also of one that only joined.
+    async def learners(self) -> set[str]:
+        """See ``StoreMembership``."""
+        return {f"{m.ID:x}" for m in await self._etcd.members() if m.isLearner}
 
-        Raises:
-            LastManager, QuorumAtRisk.
-        """
+    async def discard(self, member_id: str) -> None:
+        """See ``StoreMembership``."""
+        await self._members.remove(int(member_id, 16))
+
+    async def dismiss(self, node_id: str) -> None:
+        """See ``StoreMembership``."""
         node = self._store.state.nodes.get(node_id)
         known = node.manager.member_id if node is not None and node.manager is not None else ""
         for member in await self._etcd.members():

@@ -365,10 +365,16 @@ class HostMembership:
             member = self._make(replace(record, role="worker"))
             try:
                 await member.start()
-                async with asyncio.timeout(5.0):
-                    await member.tell(FORGET_PATH)
-            except (SampanError, OSError, TimeoutError) as error:
-                log.warning("the managers could not be told that joining failed: %s", error)
+                try:
+                    async with asyncio.timeout(5.0):
+                        await member.tell(FORGET_PATH)
+                except (SampanError, TimeoutError) as error:
+                    log.warning("the managers could not be told that joining failed: %s", error)
+                # It may have had a session, and tasks by it.
+                await member.leave()
+            except (SampanError, OSError) as error:
+                log.warning("what joining has begun cannot all be taken back: %s", error)
+                await self._host.overlay.leave()
             finally:
                 await member.close()
         await in_thread(self._home.clear)

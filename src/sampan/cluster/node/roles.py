@@ -18,13 +18,21 @@ from sampan.cluster.contract import Draft, LeadershipLost
 from sampan.cluster.loop import Loop, Term
 from sampan.cluster.model import Change
 from sampan.cluster.node.contract import Sealing
-from sampan.cluster.node.members import Members
+from sampan.cluster.node.members import StoreMembership
 from sampan.cluster.records import Cluster, Node
 
 log = logging.getLogger(__name__)
 
 JOIN_WITHIN_S = 90.0
 """A node that was admitted and has never been heard of after this time has failed to join."""
+LEARNER_AWAY_S = 30.0
+"""A learner whose node is away for so long loses its place in the store: there is only one such
+place, and whoever wants to be a manager next waits for it. Once back, it asks again."""
+STRAY_S = 20.0
+"""A learner that no node's record names is in the middle of being written down, or its manager was
+killed there."""
+STRAYS = "strays"
+"""The key of the look for such learners."""
 
 
 class RoleKeeper(Loop):
@@ -33,12 +41,14 @@ class RoleKeeper(Loop):
     name: ClassVar[str] = "roles"
     kinds: ClassVar[tuple[str, ...]] = ("node",)
 
-    def __init__(self, term: Term, members: Members, node_id: str) -> None:
+    def __init__(self, term: Term, members: StoreMembership, node_id: str) -> None:
         super().__init__(term)
         self._members, self._node_id = members, node_id
+        self._strays: dict[str, float] = {}
+        """Member id -> when it was first seen."""
 
     def everything(self) -> Iterable[str]:
-        return list(self.state.nodes)
+        return [*self.state.nodes, STRAYS]
 
     def touched(self, change: Change) -> Iterable[str]:
         return (change.id,)
@@ -46,7 +56,7 @@ class RoleKeeper(Loop):
     async def act(self, keys: frozenset[str]) -> None:
         # Members leave one at a time: each must be counted before the next is looked at.
         for key in sorted(keys):
-            again = await self._one(key)
+            again = await (self._look_for_strays() if key == STRAYS else self._one(key))
             if again is not None:
                 self.later(key, again)
 
@@ -61,6 +71,13 @@ class RoleKeeper(Loop):
                 raise LeadershipLost
             await self._members.dismiss(node_id)
             log.info("node %s is no manager any more", node_id)
+            return None
+        if node.manager is not None and node.manager.learner and node.status.state != "ready":
+            left = max(node.status.since, node.updated_at) + LEARNER_AWAY_S - self.term.clock.now()
+            if left > 0:
+                return left
+            log.warning("node %s was to be a manager and went away: its place is free", node_id)
+            await self._members.dismiss(node_id)
             return None
         unheard = node.status.state == "unknown" and not node.status.session
         if not unheard or node.role == "manager":
@@ -78,6 +95,17 @@ class RoleKeeper(Loop):
 
         await self.term.update(draft)
         return None
+
+    async def _look_for_strays(self) -> float:
+        now = self.term.clock.monotonic()
+        known = {node.manager.member_id for node in self.state.nodes.values() if node.manager}
+        strays = await self._members.learners() - known
+        self._strays = {id: self._strays.get(id, now) for id in strays}
+        for id, since in self._strays.items():
+            if now - since >= STRAY_S:
+                log.warning("member %s of the store is nobody's: it goes", id)
+                await self._members.discard(id)
+        return STRAY_S
 
 
 class RootKeeper(Loop):

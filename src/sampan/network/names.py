@@ -102,7 +102,7 @@ class Names:
             return
         self._zones[network_id] = (network_name, zone)
         before = known[1] if known is not None and known[0] == network_name else None
-        for told in _zone_messages(network_id, network_name, before, zone):
+        for told in zone_messages(network_id, network_name, before, zone):
             self._send(told)
 
     def clustered(self) -> set[str]:
@@ -141,7 +141,7 @@ class Names:
             for (container_id, network_id), told in self._endpoints.items():
                 self._send(_join(container_id, network_id, told))
             for network_id, (network_name, zone) in self._zones.items():
-                for message in _zone_messages(network_id, network_name, None, zone):
+                for message in zone_messages(network_id, network_name, None, zone):
                     self._send(message)
             self._send({"op": "commit"})
             for container_id in self._served - set(self._wanted):
@@ -245,7 +245,7 @@ def _join(container_id: str, network_id: str, told: list[object]) -> dict[str, o
     return {"op": "join", "sandbox": container_id, "network": network_id, "endpoint": told}
 
 
-def _zone_messages(
+def zone_messages(
     network_id: str, network_name: str, old: Zone | None, new: Zone
 ) -> Iterator[dict[str, object]]:
     """What makes ``old`` (None: whatever there was) into ``new``, in packets that the kernel

@@ -179,8 +179,24 @@ class Member:
         self._role_wanted("worker")
 
     async def until_serving(self) -> None:
-        """Wait until this manager serves."""
-        await self._served.wait()
+        """Wait until this manager serves.
+
+        Raises:
+            EtcdRemoved: the others have taken it out of the store first.
+        """
+        assert self.manager is not None
+        removed = self.manager.process.removed
+        waits = [
+            self._tasks.spawn(event.wait(), name="node/serving")
+            for event in (self._served, removed)
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        if not self._served.is_set():
+            raise EtcdRemoved("the managers have taken this one out of their store again")
 
     def _serving(self) -> None:
         assert self.manager is not None

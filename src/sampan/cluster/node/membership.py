@@ -238,8 +238,13 @@ class HostMembership:
             member = self._make(record)
             await member.start(found=found)
             undo.push_async_callback(member.close)
-            async with asyncio.timeout(ACTIVE_WITHIN_S):
-                await member.session.wait()
+            try:
+                async with asyncio.timeout(ACTIVE_WITHIN_S):
+                    await member.session.wait()
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"this host's own manager did not take its node in within {ACTIVE_WITHIN_S:g} s"
+                ) from error
             self._record = replace(record, phase="active")
             await in_thread(self._home.write, self._record)
             self._member = member
@@ -253,6 +258,8 @@ class HostMembership:
 
     async def _alone(self) -> str:
         """``--force-new-cluster``: this manager goes on without the others."""
+        from sampan.cluster.node.planning import only_manager
+
         async with self._changing:
             record = self._record
             if record is None or record.role != "manager":
@@ -261,28 +268,15 @@ class HostMembership:
                 await self._member.close()
                 self._member = None
             member = self._make(record)
-            await member.start(alone=True)
+            try:
+                await member.start(alone=True)
+            except (SampanError, OSError) as error:
+                self._failed(error)
+                self._tasks.spawn(self._begin_at_last(), name="node/start")
+                raise
             self._member = member
             self._state, self._error = "active", ""
-            own = record.node_id
-
-            def draft(draft: Draft) -> None:
-                for node in draft.state.nodes.values():
-                    if node.id == own:
-                        if node.spec.role != "manager" or node.role != "manager":
-                            draft.put(
-                                replace(
-                                    node,
-                                    role="manager",
-                                    spec=replace(node.spec, role="manager"),
-                                )
-                            )
-                    elif "manager" in (node.role, node.spec.role):
-                        # Their members are out of the store; let back in they are workers.
-                        worker = replace(node.spec, role="worker")
-                        draft.put(replace(node, role="worker", manager=None, spec=worker))
-
-            await self.manager.store.update(draft)
+            await self.manager.store.update(lambda draft: only_manager(draft, record.node_id))
             return record.node_id
 
     # -- join
@@ -334,16 +328,37 @@ class HostMembership:
             await member.start()
             undo.push_async_callback(self._undo_join, record)
             self._record, self._member = record, member
-            async with asyncio.timeout(ACTIVE_WITHIN_S):
-                await member.session.wait()
-                if identity.role == "manager":
-                    await self._become_manager()
+            try:
+                async with asyncio.timeout(ACTIVE_WITHIN_S):
+                    await member.session.wait()
+                    if identity.role == "manager":
+                        await self._serve_as_manager()
+            except TimeoutError as error:
+                raise Unavailable(
+                    f"this node could not join within {ACTIVE_WITHIN_S:g} s: look whether more "
+                    "than half of the managers are up, then try again"
+                ) from error
             assert self._record is not None
             self._record = replace(self._record, phase="active")
             await in_thread(self._home.write, self._record)
             undo.pop_all()
         self._state = "active"
         log.info("this host is node %s of swarm %s", identity.node_id, identity.cluster_id)
+
+    async def _serve_as_manager(self) -> None:
+        """Become a manager and wait until it serves."""
+        from sampan.cluster.etcd.process import EtcdRemoved
+
+        while True:
+            await self._become_manager()
+            assert self._member is not None
+            try:
+                return await self._member.until_serving()
+            except EtcdRemoved as error:
+                # A manager that is just starting tells its members as they once were: a store that
+                # asks it then who it is itself takes the name of an earlier one, which is removed.
+                log.warning("%s: asking once more", error)
+                await self._become_worker()
 
     async def _undo_join(self, record: NodeRecord) -> None:
         """Whatever the managers know of this node goes, then what runs here."""
@@ -408,9 +423,9 @@ class HostMembership:
         member = self._member
         assert member is not None
         changed = await ask_to_manage(member, self._home)
+        # It serves as soon as it can. Nobody waits for that with the lock held: it may be told to
+        # stop being one, or to leave, before.
         await self._restart(changed)
-        assert self._member is not None
-        await self._member.until_serving()
 
     async def _become_worker(self) -> None:
         record = self._record

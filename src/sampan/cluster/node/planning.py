@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from sampan.cluster.ca.authority import check_expiry
+from sampan.cluster.contract import Draft
 from sampan.cluster.control.cluster import check_spec
 from sampan.cluster.model import State
 from sampan.cluster.node import addresses
@@ -91,6 +94,19 @@ def plan_join(
         data_path=addresses.data_path(request.data_path_addr, told, known),
         managers=(manager,),
     )
+
+
+def only_manager(draft: Draft, own: str) -> None:
+    """After ``--force-new-cluster``: no other node is a manager any more."""
+    for node in draft.state.nodes.values():
+        if node.id == own:
+            if node.spec.role != "manager" or node.role != "manager":
+                spec = replace(node.spec, role="manager")
+                draft.put(replace(node, role="manager", spec=spec))
+        elif "manager" in (node.role, node.spec.role):
+            # Their members are out of the store; let back in they are workers.
+            worker = replace(node.spec, role="worker")
+            draft.put(replace(node, role="worker", manager=None, spec=worker))
 
 
 def what_leaving_costs(state: State | None) -> str:

@@ -37,6 +37,7 @@ ATTEMPTS = 6
 """Of preparing; then another node may have more luck."""
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 8.0
+SAY_EVERY_S = 1.0
 
 
 class Unwanted(Exception):
@@ -256,8 +257,10 @@ class Runner:
         return outcome  # type: ignore[return-value]
 
     def _say(self, message: str) -> None:
-        """Progress of a fetch, for those who wonder what a task waits for."""
-        if message and message != self.status.message and self.wanted:
+        """Progress of a fetch, for those who wonder what a task waits for. Now and then: each
+        word of it is a write of the cluster's store."""
+        late = self._clock.now() - self.status.timestamp >= SAY_EVERY_S
+        if message and message != self.status.message and self.wanted and late:
             self._to(self.status.state, message)
 
     def _to(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sampan.cluster.orchestrator.reaper import ORPHANED_AFTER_S
-from sampan.cluster.records import Node, NodeStatus, Service, Task, TaskStatus
+from sampan.cluster.records import ManagerPart, Node, NodeStatus, Service, Task, TaskStatus
 from sampan.cluster.states import TaskState as S
 from sampan.testing.loops import LoopWorld, ready_node
 
@@ -61,6 +61,24 @@ async def test_a_manager_that_is_back_in_time_keeps_its_nodes(world: LoopWorld) 
     world.hub.member(store).heal()
     await world.clock.advance(10)
     assert state(world, "n1") == "ready"
+
+
+async def test_when_all_hosts_start_the_slow_ones_are_waited_for(world: LoopWorld) -> None:
+    for id in ("m1", "m2", "m3"):
+        await world.put(
+            replace(ready_node(id), role="manager", manager=ManagerPart(), status=held_by(id, id))
+        )
+    await world.kill("m1")
+    await world.kill("m2")
+    await world.clock.advance(10)
+    await world.manager("m1")
+    await world.until(lambda: world.leader)
+    await world.clock.advance(10)
+    assert state(world, "m2") == "ready"
+    await world.manager("m2")
+    await world.until(lambda: state(world, "m3") == "down")
+    await world.clock.advance(10)
+    assert state(world, "m2") == "ready"
 
 
 async def test_after_a_day_nobody_waits_for_a_node(world: LoopWorld) -> None:

@@ -215,3 +215,13 @@ async def test_history_is_kept_as_far_as_asked(world: LoopWorld) -> None:
     web = await world.serve("web", task=spec)
     await world.clock.advance(10)
     assert 5 <= len(world.tasks(web)) <= 8
+
+
+async def test_a_task_that_is_refused_is_not_tried_again_before_its_delay(world: LoopWorld) -> None:
+    """It is prepared while it waits: without the delay before its birth, a missing image would be
+    looked for as fast as the nodes can."""
+    world.puppets.fate = lambda task: Fate(end="reject")
+    web = await world.serve("web", replicas=1)
+    await world.until(lambda: len(world.tasks(web)) == 1)
+    await world.clock.advance(14)
+    assert len(world.tasks(web)) == 3

@@ -282,3 +282,16 @@ async def test_the_history_of_a_paused_update_does_not_grow(world: LoopWorld) ->
     await world.until(lambda: update_state(world, web) == "paused")
     await world.clock.advance(60)
     assert len(world.tasks(web)) <= 20
+
+
+async def test_what_never_ran_is_a_failure_however_long_it_took(world: LoopWorld) -> None:
+    update = UpdateConfig(parallelism=1, monitor=SECOND // 2, failure_action="rollback")
+    web = await running(world, 2, update)
+
+    def fate(task: Task) -> Fate:
+        return Fate(end="reject", pull_s=3.0) if image_of(task) == "bad" else Fate()
+
+    world.puppets.fate = fate
+    await world.image(web, "bad")
+    await world.until(lambda: update_state(world, web) == "rollback_completed")
+    assert world.images(web) == ["one"] * 2

@@ -16,7 +16,7 @@ from sampan.cluster.orchestrator.restart import (
     restarts_with,
     should_restart,
 )
-from sampan.cluster.orchestrator.services import eligible
+from sampan.cluster.orchestrator.services import BIRTHS_AT_ONCE, eligible
 from sampan.cluster.orchestrator.slots import Place, blocked, free_slots, group, release
 from sampan.cluster.records import Task
 from sampan.cluster.states import TaskState
@@ -38,7 +38,10 @@ def plan_replicated_job(plan: Plan, tasks: list[Task]) -> None:
         if room and not _completed(place) and not place.live and _again(plan, place):
             room -= 1
     missing = min(room, max(0, total - len(places)))
-    for slot in islice(free_slots(tasks, (place.slot for place in places), 0), missing):
+    if missing > BIRTHS_AT_ONCE:
+        plan.wake(plan.now)
+    born = min(missing, BIRTHS_AT_ONCE)
+    for slot in islice(free_slots(tasks, (place.slot for place in places), 0), born):
         plan.bear("a completion is missing", slot=slot)
     for place in places:
         release(plan, place)

@@ -22,6 +22,7 @@ replace = msgspec.structs.replace
 
 HEARTBEAT_FAILURE = "heartbeat failure"
 SHORTEST_S = 1.0
+COLD_START_S = 15.0
 
 
 class NodeWatch(Loop):
@@ -32,8 +33,14 @@ class NodeWatch(Loop):
         super().__init__(term)
         self._since: dict[str, tuple[str, float]] = {}
         """Node id -> its session, and when that was first seen to be without its manager."""
+        self._cold_until = 0.0
 
     def everything(self) -> Iterable[str]:
+        managers = sum(node.manager is not None for node in self.state.nodes.values())
+        if len(self.state.present) <= managers // 2:
+            # A quorum of the store is there, their managers are not yet: everything is being
+            # started. To believe in the death of the later half would move all their tasks.
+            self._cold_until = self.term.clock.monotonic() + COLD_START_S
         return list(self.state.nodes)
 
     def touched(self, change: Change) -> Iterable[str]:
@@ -53,7 +60,7 @@ class NodeWatch(Loop):
             if session != node.status.session:
                 session, since = node.status.session, now
             self._since[id] = (session, since)
-            left = since + self._grace(node) - now
+            left = max(since + self._grace(node), self._cold_until) - now
             if left > 0:
                 self.later(id, left)
             else:

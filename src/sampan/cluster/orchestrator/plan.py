@@ -63,6 +63,8 @@ class Observed:
         """None: it was not seen to run."""
         if task.id in self._running:
             return self._running[task.id]
+        if task.status.started_at:
+            return min(max(task.status.started_at, task.created_at), now)
         if task.status.state == TaskState.RUNNING:
             return min(max(task.status.timestamp, task.created_at), now)
         return None

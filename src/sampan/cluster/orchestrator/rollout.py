@@ -157,11 +157,7 @@ def _is_outdated(plan: Plan, place: Place) -> bool:
 def _too_soon(plan: Plan, task: Task, ended: float, monitor_s: float) -> bool:
     """It ended before it was trusted; one that never ran did."""
     since = plan.observed.running_since(task, plan.now)
-    if since is None:
-        if task.status.state == TaskState.REJECTED:
-            return True
-        since = task.created_at
-    return ended - since <= monitor_s
+    return since is None or ended - since <= monitor_s
 
 
 def _too_many(seen: Progress, config: UpdateConfig) -> bool:

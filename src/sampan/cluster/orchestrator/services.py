@@ -18,6 +18,9 @@ from sampan.cluster.orchestrator.slots import (
 from sampan.cluster.records import Node, Task
 from sampan.cluster.scheduler.constraints import fulfils
 
+BIRTHS_AT_ONCE = 2000
+"""Of one service in one pass: whoever wants very many must not make all others wait."""
+
 
 def plan_replicated(plan: Plan, tasks: list[Task]) -> None:
     mode = plan.service.spec.mode.replicated
@@ -32,7 +35,10 @@ def plan_replicated(plan: Plan, tasks: list[Task]) -> None:
     for place in kept:
         refill(plan, place)
     numbers = free_slots(tasks, (place.slot for place in kept))
-    for slot in islice(numbers, max(0, wanted - len(kept))):
+    missing = max(0, wanted - len(kept))
+    if missing > BIRTHS_AT_ONCE:
+        plan.wake(plan.now)
+    for slot in islice(numbers, min(missing, BIRTHS_AT_ONCE)):
         place = Place(slot=slot, node_id="", tasks=[])
         refill(plan, place)
         kept.append(place)

@@ -76,6 +76,14 @@ def refill(plan: Plan, place: Place) -> None:
         if alive and plan.outdated(last):
             return  # an older task lives on beside it: the rollout's business
         if should_restart(last, plan.now):
+            delay = delay_s(last)
+            if last.status.state == TaskState.REJECTED:
+                # A successor is prepared while it waits, and would be refused at once: the delay
+                # comes before it is born.
+                due, delay = last.updated_at + delay, 0.0
+                if due > plan.now:
+                    plan.wake(due)
+                    return
             same = last.spec_version == plan.service.spec_version
             task = plan.bear(
                 f"{last.id} ended as {last.status.state.word}",
@@ -83,7 +91,7 @@ def refill(plan: Plan, place: Place) -> None:
                 node_id=place.node_id,
                 wait=blocked(plan, place),
                 replaces=last,
-                delay_s=delay_s(last),
+                delay_s=delay,
                 restarts=restarts_with(last, plan.now) if same else (),
             )
             place.tasks.append(task)

@@ -232,6 +232,9 @@ class TaskStatus(Part, frozen=True, kw_only=True, omit_defaults=True):
     exit_code: int = 0
     ports: tuple[PortConfig, ...] = ()
     """Host mode ports as they were given."""
+    started_at: float = 0.0
+    """When it was first seen to run, by its node's clock; 0: it never was. The dispatcher keeps
+    it, so that a new leader knows a task that ran and failed from one that never ran."""
 
 
 class Attachment(Part, frozen=True, kw_only=True, omit_defaults=True):

@@ -289,7 +289,7 @@ async def test_what_never_ran_is_a_failure_however_long_it_took(world: LoopWorld
     web = await running(world, 2, update)
 
     def fate(task: Task) -> Fate:
-        return Fate(end="reject", pull_s=3.0) if image_of(task) == "bad" else Fate()
+        return Fate(end="reject", prepare_s=3.0) if image_of(task) == "bad" else Fate()
 
     world.puppets.fate = fate
     await world.image(web, "bad")

@@ -16,6 +16,7 @@ import msgspec
 from sampan.aio import Clock
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.records import Task, TaskStatus
+from sampan.cluster.states import TaskState
 from sampan.errors import SampanError
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ def _write(batch: dict[str, tuple[str, TaskStatus]], draft: Draft) -> None:
     for id, (node_id, status) in batch.items():
         task = draft.get(Task, id)
         if task is not None and _news(task, node_id, status):
+            since = task.status.started_at
+            if not since and status.state == TaskState.RUNNING:
+                since = status.timestamp
+            status = msgspec.structs.replace(status, started_at=since)
             draft.put(msgspec.structs.replace(task, status=status))
 
 

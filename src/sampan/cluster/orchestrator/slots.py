@@ -76,8 +76,9 @@ def refill(plan: Plan, place: Place) -> None:
         if alive and plan.outdated(last):
             return  # an older task lives on beside it: the rollout's business
         if should_restart(last, plan.now):
-            delay = delay_s(last)
-            if last.status.state == TaskState.REJECTED:
+            # Its successor is of another specification: that one has not failed yet.
+            delay = 0.0 if plan.outdated(last) else delay_s(last)
+            if delay and last.status.state == TaskState.REJECTED:
                 # A successor is prepared while it waits, and would be refused at once: the delay
                 # comes before it is born.
                 due, delay = last.updated_at + delay, 0.0

@@ -294,4 +294,5 @@ async def test_what_never_ran_is_a_failure_however_long_it_took(world: LoopWorld
     world.puppets.fate = fate
     await world.image(web, "bad")
     await world.until(lambda: update_state(world, web) == "rollback_completed")
+    await world.until(lambda: world.running(web) == 2)
     assert world.images(web) == ["one"] * 2

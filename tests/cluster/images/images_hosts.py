@@ -6,9 +6,18 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from sampan.aio import SystemClock
 from sampan.cluster.images.contract import Source
@@ -26,6 +35,24 @@ TOP = layer_tar({"etc/b": "2", "etc/.wh.a": "", "more": "y" * 700_000})
 
 Spoil = Callable[[Request, Reply], Awaitable[Reply | None]]
 """May give another reply than the right one; None: that one."""
+
+
+class Spoiled:
+    """A reply's body, made into another one by ``change``."""
+
+    def __init__(
+        self, reply: Reply, change: Callable[[AsyncIterable[bytes]], AsyncGenerator[bytes, None]]
+    ) -> None:
+        assert not isinstance(reply.body, bytes)
+        self._inner: Any = reply.body
+        self._changed = change(self._inner)
+
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._changed
+
+    async def aclose(self) -> None:
+        await self._changed.aclose()
+        await self._inner.aclose()
 
 
 class Routed:

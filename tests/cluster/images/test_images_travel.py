@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from images_hosts import BASE, TOP, Hosts
+from images_hosts import BASE, TOP, Hosts, Spoiled
 
 from sampan.cluster.images.errand import NobodyHasIt, OutOfReach
 from sampan.cluster.peer.contract import Reply, Request
@@ -139,16 +139,16 @@ async def test_who_gives_up_does_not_stop_the_others(hosts: Hosts) -> None:
 # ---------------------------------------------------------------- failures
 
 
-def broken_after(body: object, count: int) -> AsyncIterator[bytes]:
-    async def chunks() -> AsyncIterator[bytes]:
+def broken_after(reply: Reply, count: int) -> Reply:
+    async def chunks(body: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
         sent = 0
-        async for chunk in body:  # type: ignore[attr-defined]
+        async for chunk in body:
             yield chunk[: count - sent]
             sent += len(chunk)
             if sent >= count:
                 raise ConnectionResetError("cut")
 
-    return chunks()
+    return replace(reply, body=Spoiled(reply, chunks))
 
 
 async def test_another_node_goes_on_where_one_broke_off(hosts: Hosts) -> None:
@@ -160,7 +160,7 @@ async def test_another_node_goes_on_where_one_broke_off(hosts: Hosts) -> None:
     async def cut(request: Request, reply: Reply) -> Reply | None:
         if digest_of(BASE) not in request.path or "range" in request.headers:
             return None
-        return replace(reply, body=broken_after(reply.body, 1_000_000))
+        return broken_after(reply, 1_000_000)
 
     one.spoil = two.spoil = cut
     one.asked.clear()
@@ -178,7 +178,7 @@ async def test_all_broke_off(hosts: Hosts) -> None:
     async def cut(request: Request, reply: Reply) -> Reply | None:
         if "/blobs/" not in request.path or isinstance(reply.body, bytes):
             return None
-        return replace(reply, body=broken_after(reply.body, 500_000))
+        return broken_after(reply, 500_000)
 
     one.spoil = cut
     pinned = pinned.replace("web", f"{NOWHERE}/web")
@@ -195,13 +195,13 @@ async def test_wrong_bytes_are_thrown_away_and_fetched_elsewhere(hosts: Hosts) -
     pinned = await good.pinned("web:1")
     await hosts.provide(bad, pinned)
 
-    async def turned(body: object) -> AsyncIterator[bytes]:
-        async for chunk in body:  # type: ignore[attr-defined]
+    async def turned(body: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        async for chunk in body:
             yield bytes(len(chunk) - 1) + b"!"
 
     async def lie(request: Request, reply: Reply) -> Reply | None:
         layer = digest_of(BASE) in request.path or digest_of(TOP) in request.path
-        return replace(reply, body=turned(reply.body)) if layer else None
+        return replace(reply, body=Spoiled(reply, turned)) if layer else None
 
     bad.spoil = lie
     for _ in range(4):  # whom it asks first is left to chance

@@ -12,13 +12,12 @@ first ones served serve others by then.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
 from sampan.cluster.peer.contract import Allow, Reply, Request, Server
 from sampan.errors import InvalidArgument, NotFound
 from sampan.image.contract import Reference
-from sampan.image.exchange import Blob, Exchange
+from sampan.image.exchange import Exchange
 from sampan.image.reference import is_digest
 
 MOST = 4
@@ -75,16 +74,37 @@ class ImageServer:
             return Reply(headers=headers)
         if blob.layer and self._sending >= MOST:
             return Reply(status=BUSY, headers={"Retry-After": "1"}, body=b"busy")
-        return Reply(status=206 if at else 200, headers=headers, body=self._send(blob, at))
+        chunks = blob.read(at)
+        body: AsyncIterable[bytes] = chunks
+        if blob.layer:
+            self._sending += 1
+            body = _Outgoing(chunks, self.left)
+        return Reply(status=206 if at else 200, headers=headers, body=body)
 
-    async def _send(self, blob: Blob, at: int) -> AsyncGenerator[bytes, None]:
-        self._sending += blob.layer
+    def left(self) -> None:
+        """A layer has been sent, or nobody wants it any more."""
+        self._sending -= 1
+
+
+class _Outgoing:
+    """A layer on its way. It counts from its making on, not from its first byte: those who ask at
+    the same moment must not all be let in."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], left: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._left: Callable[[], None] | None = left
+
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        """Called by the server in any case."""
+        left, self._left = self._left, None
         try:
-            async with aclosing(blob.read(at)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+            await self._chunks.aclose()
         finally:
-            self._sending -= blob.layer
+            if left is not None:
+                left()
 
 
 def _wanted(name: str, which: str) -> Reference:

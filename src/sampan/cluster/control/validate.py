@@ -22,6 +22,9 @@ SMALLEST_NANO_CPUS = 1_000_000
 SMALLEST_MEMORY = 4 << 20
 _CONDITIONS = ("", "none", "on-failure", "any")
 
+MOST_TASKS = 100_000
+"""Of one service. A number beyond that is a slip, and would fill the store before anybody sees."""
+
 
 def check_service(spec: ServiceSpec) -> None:
     """``spec`` is in its normal form.
@@ -75,6 +78,8 @@ def check_mode(mode: ServiceMode) -> None:
     for name, count in counts.items():
         if count is not None and count < 0:
             raise Refused(f"ServiceSpec: {name} cannot be negative")
+        if count is not None and count > MOST_TASKS:
+            raise Refused(f"ServiceSpec: {name} cannot be more than {MOST_TASKS}")
 
 
 def check_task(task: TaskSpec) -> None:

@@ -42,6 +42,8 @@ DEFAULT_PORT = 2377
 CALL_DEADLINE_S = 10.0
 BODY_LIMIT = 8 * 1024 * 1024
 """Bytes that a typed request or reply, or ``read``, may have."""
+STRANGERS_BODY_LIMIT = 64 * 1024
+"""The same of a request that anybody may make."""
 MESSAGE_LIMIT = 64 * 1024 * 1024
 """Bytes of one message of a socket: a full set of assignments may be large."""
 
@@ -126,14 +128,14 @@ class Request:
         """
         return await gather(self.body, limit)
 
-    async def decode(self, kind: type[T]) -> T:
+    async def decode(self, kind: type[T], limit: int = BODY_LIMIT) -> T:
         """The body as ``kind``.
 
         Raises:
-            InvalidArgument: it is something else.
+            InvalidArgument: it is something else, or has more than ``limit`` bytes.
         """
         try:
-            return msgspec.json.decode(await self.read(), type=kind)
+            return msgspec.json.decode(await self.read(limit), type=kind)
         except msgspec.DecodeError as error:  # ValidationError is one
             raise InvalidArgument(f"{self.path}: {error}") from error
 

@@ -10,6 +10,8 @@ from urllib.parse import unquote
 import msgspec
 
 from sampan.cluster.peer.contract import (
+    BODY_LIMIT,
+    STRANGERS_BODY_LIMIT,
     Allow,
     B,
     CallHandler,
@@ -53,8 +55,10 @@ class Routes:
     def call(self, path: str, request: type[B], handler: CallHandler[B], *, allow: Allow) -> None:
         """Answer ``POST path`` with the struct that ``handler`` makes of a ``request``."""
 
+        limit = STRANGERS_BODY_LIMIT if allow is Allow.ANYONE else BODY_LIMIT
+
         async def answer(asked: Request) -> Reply:
-            result = await handler(asked, await asked.decode(request))
+            result = await handler(asked, await asked.decode(request, limit))
             return Reply(body=msgspec.json.encode(result))
 
         self.route("POST", path, answer, allow=allow)

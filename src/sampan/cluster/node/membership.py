@@ -39,10 +39,7 @@ from sampan.cluster.node.contract import (
 )
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
-from sampan.cluster.node.members import (
-    FORGET_PATH,
-    LEAVE_PATH,
-)
+from sampan.cluster.node.members import FORGET_PATH, LEAVE_PATH
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument, SampanError, Unavailable
@@ -89,9 +86,12 @@ class HostMembership:
             await in_thread(self._home.clear)
             return
         if record.phase == "joining":
-            log.warning("joining a swarm was cut short: taking it back")
-            await self._take_back(record)
-            return
+            if record.role != "manager" or not record.initial:
+                return await self._take_back(record)
+            # Its store may have a vote by now, without which the others are no majority.
+            log.warning("joining a swarm was cut short: going on as a manager")
+            record = replace(record, phase="active")
+            await in_thread(self._home.write, record)
         self._record = record
         try:
             await self._begin(record)
@@ -343,7 +343,7 @@ class HostMembership:
             await in_thread(self._home.write, self._record)
             undo.pop_all()
         self._state = "active"
-        log.info("this host is node %s of swarm %s", identity.node_id, identity.cluster_id)
+        log.info("this host is node %s of swarm %s", record.node_id, record.cluster_id)
 
     async def _serve_as_manager(self) -> None:
         """Become a manager and wait until it serves."""
@@ -376,6 +376,7 @@ class HostMembership:
     async def _take_back(self, record: NodeRecord) -> None:
         """A join that a killed daemon has begun: the managers forget nodes that never come, and
         are told if they can be."""
+        log.warning("joining a swarm was cut short: taking it back")
         if record.node_id and record.managers:
             member = self._make(replace(record, role="worker"))
             try:

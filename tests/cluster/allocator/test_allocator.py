@@ -165,3 +165,14 @@ async def test_a_container_made_by_hand_gets_its_address(world: LoopWorld) -> No
     await world.put(task)
     await world.until(lambda: world.store.state.tasks["t"].status.state == S.RUNNING)
     assert world.store.state.tasks["t"].attachments[0].ipv4.startswith("10.0.1.")
+
+
+async def test_a_new_ingress_network_gives_every_node_a_new_address(world: LoopWorld) -> None:
+    await world.clock.advance(0.1)
+    await world.delete(ClusterNetwork, "ing")
+    configs = (IpamConfig(subnet="10.99.0.0/24"),)
+    spec = NetworkSpec(name="ingress", ingress=True, ipam_configs=configs)
+    await world.put(ClusterNetwork(id="ing2", spec=spec))
+    await world.clock.advance(0.1)
+    mine = {node.ingress_ipv4 for node in world.store.state.nodes.values()}
+    assert mine == {"10.99.0.2", "10.99.0.3"}

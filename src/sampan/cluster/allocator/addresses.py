@@ -26,6 +26,11 @@ def address_of(number: int) -> str:
     return socket.inet_ntoa(number.to_bytes(4, "big"))
 
 
+def within(address: str, subnet: str) -> bool:
+    """``address`` (empty: no) is one of ``subnet``'s."""
+    return bool(address) and ipaddress.IPv4Address(address) in ipaddress.IPv4Network(subnet)
+
+
 @dataclass(slots=True)
 class Pool:
     """The addresses of a network."""

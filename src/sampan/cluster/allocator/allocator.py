@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
+from sampan.cluster.allocator.addresses import within
 from sampan.cluster.allocator.ledger import Ledger, holds_addresses
 from sampan.cluster.allocator.ports import PortTaken, allocate_ports, by_mesh, ports_in_use
 from sampan.cluster.allocator.subnets import Chosen, choose_subnet, choose_vni, parsed, routes_of
@@ -71,7 +72,7 @@ class Allocator(Loop):
         state = self.state
         yield from (_key(n) for n in state.networks.values() if _lacks_subnet(n))
         yield from (_key(s) for s in state.services.values() if _lacks_endpoint(s))
-        yield from (_key(n) for n in state.nodes.values() if not n.ingress_ipv4)
+        yield from (_key(n) for n in state.nodes.values())
         yield from (_key(t) for t in state.tasks.values() if _lacks_addresses(t))
 
     def touched(self, change: Change) -> Iterable[str]:
@@ -102,7 +103,7 @@ class Allocator(Loop):
                 return (_key(after),)
             served, self._waiting = self._waiting, set()
             if after.spec.ingress:
-                served |= {_key(n) for n in self.state.nodes.values() if not n.ingress_ipv4}
+                served |= {_key(n) for n in self.state.nodes.values()}
             return served
         if isinstance(after, Node):
             return () if after.ingress_ipv4 else (_key(after),)
@@ -267,7 +268,8 @@ class _Pass:
         try:
             network = self.ready(ingress.id)
             node = self.draft.get(Node, id)
-            if node is not None and not node.ingress_ipv4:
+            # an address may be left of an ingress network that was removed and made anew
+            if node is not None and not within(node.ingress_ipv4, network.subnet):
                 self.draft.put(replace(node, ingress_ipv4=self.address(network)))
         except Waits:
             self.waiting.add(f"node/{id}")

@@ -36,6 +36,8 @@ class Flow:
     """An answer has been seen."""
     translated: bool
     """Its destination was rewritten."""
+    leads_to: str
+    """Address that its packets go to, after translation."""
     _key: bytes
 
 
@@ -45,6 +47,11 @@ def tracked() -> int:
         return int(sysctl.read("net.netfilter.nf_conntrack_count"))
     except FileNotFoundError:
         return 0
+
+
+def forget(link: Netlink, which: Callable[[Flow], bool]) -> int:
+    """Forget flows, after a look at all of the namespace. Otherwise as ``forget_answered_by``."""
+    return _forget(link, b"", which)
 
 
 def forget_answered_by(link: Netlink, address: str, which: Callable[[Flow], bool]) -> int:
@@ -59,7 +66,8 @@ def forget_answered_by(link: Netlink, address: str, which: Callable[[Flow], bool
         OSError
     """
     source = nested(_TUPLE_IP, attribute(_IP_SRC, socket.inet_aton(address)))
-    return _forget(link, nested(_TUPLE_REPLY, source), _FILTER_REPLY_FLAGS, _BY_IP_SRC, which)
+    flags = attribute(_FILTER_REPLY_FLAGS, struct.pack("=I", _BY_IP_SRC))
+    return _forget(link, nested(_TUPLE_REPLY, source) + nested(_FILTER, flags), which)
 
 
 def forget_asking_for(
@@ -71,15 +79,12 @@ def forget_asking_for(
         attribute(_PROTO_NUM, bytes([protocol])),
         attribute(_DST_PORT, struct.pack("!H", port)),
     )
-    flags = _BY_PROTO | _BY_DST_PORT
-    return _forget(link, nested(_TUPLE_ORIG, inside), _FILTER_ORIG_FLAGS, flags, which)
+    flags = attribute(_FILTER_ORIG_FLAGS, struct.pack("=I", _BY_PROTO | _BY_DST_PORT))
+    return _forget(link, nested(_TUPLE_ORIG, inside) + nested(_FILTER, flags), which)
 
 
-def _forget(
-    link: Netlink, wanted: bytes, direction: int, flags: int, which: Callable[[Flow], bool]
-) -> int:
-    told = nested(_FILTER, attribute(direction, struct.pack("=I", flags)))
-    found = [_flow(body) for body in link.dump(_CT_GET, _NFGEN + wanted + told)]
+def _forget(link: Netlink, wanted: bytes, which: Callable[[Flow], bool]) -> int:
+    found = [_flow(body) for body in link.dump(_CT_GET, _NFGEN + wanted)]
     going: list[Message] = [(_CT_DELETE, 0, _NFGEN + f._key) for f in found if which(f)]
     for start in range(0, len(going), 64):
         for outcome in link.request(*going[start : start + 64]):
@@ -97,4 +102,11 @@ def _flow(body: bytes) -> Flow:
     for kind in (_ID, _ZONE):
         if kind in values:
             key += attribute(kind, values[kind])
-    return Flow(protocol, bool(status & _SEEN_REPLY), bool(status & _DST_NAT), key)
+    source = attributes(attributes(values[_TUPLE_REPLY])[_TUPLE_IP])[_IP_SRC]
+    return Flow(
+        protocol,
+        bool(status & _SEEN_REPLY),
+        bool(status & _DST_NAT),
+        socket.inet_ntoa(source),
+        key,
+    )

@@ -63,6 +63,7 @@ async def open_networks(config: DaemonConfig, clock: Clock) -> AsyncIterator[Hos
     finally:
         await networks.stop()
         await tasks.close()
+        await networks.overlay.close()
         await worker.close()
 
 
@@ -92,6 +93,7 @@ class HostNetworks:
             worker,
             self._firewall,
             self._names,
+            clock,
             tasks,
             self._overlay_places,
             self._close_gateway,

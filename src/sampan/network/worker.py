@@ -21,19 +21,22 @@ T = TypeVar("T")
 
 
 class Worker:
-    """``run`` a function there. ``netlink`` and ``nft`` are for such functions only."""
+    """``run`` a function there. ``netlink`` and ``nft`` are for such functions only, and only after
+    ``open``: who needs neither need not open."""
 
     netlink: Netlink
     nft: Nft
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+        self._open = False
 
     async def open(self) -> None:
         def connect() -> None:
             self.netlink, self.nft = Netlink(), Nft()
 
         await self.run(connect)
+        self._open = True
 
     async def run(self, fn: Callable[[], T]) -> T:
         """Raises what ``fn`` raises. When the caller is cancelled ``fn`` still runs to its end:
@@ -45,7 +48,8 @@ class Worker:
             self.netlink.close()
             self.nft.close()
 
-        await self.run(disconnect)
+        if self._open:
+            await self.run(disconnect)
         self._pool.shutdown(wait=False)
 
 

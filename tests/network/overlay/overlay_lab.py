@@ -500,11 +500,13 @@ async def echo(sock: socket.socket, wait: float = 3.0) -> None:
             raise ConnectionResetError
 
 
-async def udp(space: Path, address: str, port: int, sock: socket.socket | None = None) -> Said:
+async def udp(
+    space: Path, address: str, port: int, sock: socket.socket | None = None, wait: float = 3.0
+) -> Said:
     loop = asyncio.get_running_loop()
     made = sock or udp_socket(space)
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(wait):
             await loop.sock_connect(made, (address, port))
             await loop.sock_sendall(made, b"?")
             words = (await loop.sock_recv(made, 1000)).decode().split()

@@ -149,8 +149,10 @@ def test_flows_are_forgotten_by_whom_they_lead_to(inside: Inside) -> None:  # ty
             seen = []
             assert forget(flows, "127.0.0.2", lambda flow: bool(seen.append(flow) or True)) == 1
             assert (seen[0].protocol, seen[0].replied, seen[0].translated) == (17, False, True)
+            assert seen[0].leads_to == "127.0.0.2"
             untouched = conntrack.forget_asking_for(flows, 17, 999, lambda f: not f.translated)
             assert untouched == 1
-            assert conntrack.tracked() == 1
+            assert conntrack.forget(flows, lambda flow: flow.leads_to == "127.0.0.3") == 1
+            assert conntrack.tracked() == 0
 
     inside(run)

@@ -15,7 +15,7 @@ from sampan.network.overlay.contract import (
     PublishedTarget,
     ServiceEntry,
 )
-from sampan.network.overlay.plan import Backends, Planner, departed
+from sampan.network.overlay.plan import Backends, Departed, Planner, departed
 
 HERE, THERE = ("here", "192.0.2.1"), ("there", "192.0.2.2")
 
@@ -82,6 +82,7 @@ def test_names() -> None:
         "web": ("10.0.1.100",),
         "www": ("10.0.1.100",),
         "tasks.web": ("10.0.1.2", "10.0.1.4"),
+        "tasks.www": ("10.0.1.2", "10.0.1.4"),
         "web.2": ("10.0.1.2",),
         "web.4": ("10.0.1.4",),
         "box": ("10.0.1.4",),
@@ -115,6 +116,9 @@ def test_who_has_left_is_draining_or_gone() -> None:
     assert left.draining == {"10.0.1.3"}
     assert left.gone == {"10.0.1.4"}
     assert departed(new, new) == {}
+    back = planner.plan(view(member(2), member(3, serving=False), member(4, serving=False)))
+    both = left.and_then(departed(new, back).get("n", Departed()), back["n"])
+    assert (both.draining, both.gone) == ({"10.0.1.3"}, set()), "who is back is spared"
 
 
 def test_a_change_of_one_service_is_one_rule() -> None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sampan.aio import Tasks, in_thread
+from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import SampanError, Unavailable
 from sampan.kernel.nft import Nft, NftError
@@ -35,8 +35,9 @@ from sampan.network.firewall import Firewall, Segment
 from sampan.network.names import Names
 from sampan.network.overlay import rules
 from sampan.network.overlay.contract import DataPlaneView, OverlayNetwork
-from sampan.network.overlay.plan import Departed, Mesh, NetworkPlan, Planner, departed
-from sampan.network.overlay.spaces import Place, Spaces, forget_askers, forget_flows
+from sampan.network.overlay.flows import Flows
+from sampan.network.overlay.plan import Mesh, NetworkPlan, Planner, departed
+from sampan.network.overlay.spaces import Place, Spaces, forget_askers
 from sampan.network.overlay.tunnels import (
     OVERHEAD,
     End,
@@ -72,6 +73,7 @@ class HostOverlay:
         worker: Worker,
         firewall: Firewall | None,
         names: Names,
+        clock: Clock,
         tasks: Tasks,
         places: Callable[[], Iterable[Place]],
         left: Callable[[], Awaitable[None]],
@@ -81,6 +83,7 @@ class HostOverlay:
         left: called when the host has left the cluster.
         """
         self._left = left
+        self._flows = Flows(clock, tasks, places)
         self._config, self._worker, self._firewall = config, worker, firewall
         self._names, self._tasks, self._places = names, tasks, places
         self._file = config.paths.root / FILE
@@ -112,7 +115,10 @@ class HostOverlay:
         async with self._lock:
             if view != self._aim.view or not self._came_through:
                 await in_thread(self._write, view)
-                await self._reach(view)
+                try:
+                    await self._reach(view)
+                finally:
+                    self._tasks.spawn(in_thread(self._sync), name="network/overlay/sync")
 
     async def leave(self) -> None:
         async with self._lock:
@@ -139,10 +145,6 @@ class HostOverlay:
     def holds(self, network_id: str) -> bool:
         """Whether the view has this network."""
         return network_id in self._aim.plans
-
-    def is_mesh(self, network_id: str) -> bool:
-        plan = self._aim.plans.get(network_id)
-        return plan is not None and plan.network.ingress
 
     def mtu(self, network_id: str) -> int:
         """On the worker's thread: of a container's interface; 0 if unknown yet."""
@@ -201,6 +203,10 @@ class HostOverlay:
                 log.error("the overlay networks are not as they should be: %s", error)
             return True
 
+    async def close(self) -> None:
+        """The daemon goes."""
+        await self._flows.close()
+
     # -- the way there
 
     async def _reach(self, view: DataPlaneView) -> None:
@@ -235,8 +241,7 @@ class HostOverlay:
                 self._names.cluster(network_id, plan.network.name, plan.zone)
         for network_id in self._names.clustered() - plans.keys():
             self._names.cluster(network_id, "", None)
-        if left:
-            self._tasks.spawn(self._forget_flows(left), name="network/overlay/flows")
+        self._flows.forget(left, plans)
         here = self._here()
         for network_id, plan in plans.items():
 
@@ -339,22 +344,6 @@ class HostOverlay:
         if any(item.get("table", {}).get("name") == self._table for item in found):
             nft.run(rules.without([("ip", self._table)]))
 
-    async def _forget_flows(self, left: dict[str, Departed]) -> None:
-        """After the maps have changed: nothing new leads to who has left."""
-        try:
-            for network_id in left:
-                if self.is_mesh(network_id):
-                    await self._worker.run(functools.partial(forget_flows, left[network_id]))
-            for place in self._places():
-                mine = [left[network_id] for network_id in place.endpoints if network_id in left]
-                for departed in mine:
-                    with suppress(FileNotFoundError):
-                        await self._worker.run(
-                            functools.partial(self._spaces.forget_flows, place, departed)
-                        )
-        except OSError as error:
-            log.error("connections to members that have left stay: %s", error)
-
     def _here(self) -> dict[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
         for place in self._places():
@@ -382,9 +371,13 @@ class HostOverlay:
         new = self._file.with_suffix(".new")
         with new.open("wb") as file:
             file.write(msgspec.json.encode(view))
-            file.flush()
-            os.fsync(file.fileno())
         new.rename(self._file)
+
+    def _sync(self) -> None:
+        # Afterwards, and not before the change: a disk that is busy must not hold up traffic.
+        # Without it a loss of power could leave an empty file, which is no worse than none.
+        with suppress(FileNotFoundError), self._file.open("rb") as file:
+            os.fsync(file.fileno())
 
     def _read(self) -> DataPlaneView | None:
         try:

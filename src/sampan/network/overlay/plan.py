@@ -63,6 +63,13 @@ class NetworkPlan:
     def members(self) -> frozenset[str]:
         return frozenset(self.wire.remote) | self.wire.local
 
+    @property
+    def taking(self) -> frozenset[str]:
+        """Addresses that traffic may be sent to."""
+        found = {a for addresses in self.balance.values() for a in addresses}
+        found |= {a for backends in self.mesh.values() for a in backends.addresses}
+        return frozenset(found)
+
 
 class Planner:
     """Remembers the last plan of each network: what has not changed is not thought of again."""
@@ -139,7 +146,8 @@ def _zone(network: OverlayNetwork, taking: Mapping[str, tuple[str, ...]]) -> Zon
         members = taking.get(service.service_id, ())
         for name in (service.name, *service.aliases):
             call(name, (service.vip,) if service.vip else members)
-        call(f"tasks.{service.name}", members)
+            # a stack's services know each other by their aliases
+            call(f"tasks.{name}", members)
         if service.vip and service.name:
             reverse[service.vip] = service.name
     return Zone({name: tuple(known) for name, known in forward.items() if known}, reverse)
@@ -161,6 +169,11 @@ class Departed:
     def __bool__(self) -> bool:
         return bool(self.draining or self.gone)
 
+    def and_then(self, more: Departed, now: NetworkPlan) -> Departed:
+        """Both, but for who has come back."""
+        gone = (self.gone | more.gone) - now.members
+        return Departed((self.draining | more.draining) - now.taking - gone, gone)
+
 
 def departed(old: Mapping[str, NetworkPlan], new: Mapping[str, NetworkPlan]) -> dict[str, Departed]:
     """By network; only where there are any. A network that has gone has gone with all of them."""
@@ -170,14 +183,8 @@ def departed(old: Mapping[str, NetworkPlan], new: Mapping[str, NetworkPlan]) -> 
         if after is None or after is before:
             continue
         left = Departed(
-            (_taking(before) - _taking(after)) & after.members, before.members - after.members
+            (before.taking - after.taking) & after.members, before.members - after.members
         )
         if left:
             found[network_id] = left
     return found
-
-
-def _taking(plan: NetworkPlan) -> frozenset[str]:
-    found = {a for addresses in plan.balance.values() for a in addresses}
-    found |= {a for backends in plan.mesh.values() for a in backends.addresses}
-    return frozenset(found)

@@ -30,6 +30,9 @@ ROUTE_TABLE, RULE_PRIORITY = 2377, 100
 NOBODY, NOBODYS_MAC = "169.254.23.77", "02:42:00:00:00:00"
 """A neighbour whom nobody is: replies are routed to it, and get their real MAC at the very end."""
 UDP = 17
+FEW = 2000
+"""Up to so many connections it is cheaper to look at all of them here than to have the kernel walk
+its table once for each address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +101,27 @@ class Spaces:
         # Whatever happens to it now: unless all of it comes through, it is written anew.
         del self._told[place.container_id]
 
-        def inside() -> None:
+        def inside() -> bool:
+            """Whether answers find their way now."""
             nft = Nft()
             try:
                 if serve:
                     text = rules.services(known.balance, balance)
                     _apply(nft, text, (("ip", rules.TABLE),) if known.balance is None else ())
-                if answer and mine is not None:
+                # An interface that is still to come brings us here once more.
+                if answer and mine is not None and index_of(mine.interface):
                     if known.nodes is None:
                         _lead_back(mine.interface)
                     text = rules.ingress(mine.interface, mine.ipv4, known.nodes, nodes)
                     tables = (("ip", rules.INGRESS), ("netdev", rules.INGRESS))
                     _apply(nft, text, tables if known.nodes is None else ())
+                    return True
+                return False
             finally:
                 self._close_later(nft)
 
-        netns.run_inside(place.path, inside)
-        now = _Told(balance if serve else known.balance, nodes if answer else known.nodes)
+        answers = netns.run_inside(place.path, inside)
+        now = _Told(balance if serve else known.balance, nodes if answers else known.nodes)
         self._told[place.container_id] = now
         self._file(place.container_id).write_bytes(msgspec.json.encode(now))
 
@@ -150,10 +157,6 @@ class Spaces:
         self._told.pop(container_id, None)
         self._file(container_id).unlink(missing_ok=True)
 
-    def forget_flows(self, place: Place, left: Departed) -> None:
-        """See ``forget_flows``. Raises OSError."""
-        netns.run_inside(place.path, lambda: forget_flows(left))
-
 
 def forget_flows(left: Departed) -> None:
     """In the thread's namespace: connections that lead to nobody are taken up anew, by whoever
@@ -166,13 +169,23 @@ def forget_flows(left: Departed) -> None:
     Raises:
         OSError
     """
-    if not conntrack.tracked():
+    count = conntrack.tracked()
+    if not count:
         return
+
+    def stale(flow: Flow) -> bool:
+        if not flow.translated:
+            return False
+        if flow.leads_to in left.gone:
+            return True
+        return flow.leads_to in left.draining and (flow.protocol == UDP or not flow.replied)
+
     with Netlink(NETLINK_NETFILTER) as link:
-        for address in left.gone:
-            conntrack.forget_answered_by(link, address, _translated)
-        for address in left.draining:
-            conntrack.forget_answered_by(link, address, _movable)
+        if count <= FEW:
+            conntrack.forget(link, stale)
+        else:
+            for address in left.gone | left.draining:
+                conntrack.forget_answered_by(link, address, stale)
 
 
 def forget_askers(ports: Iterable[int]) -> None:
@@ -187,14 +200,6 @@ def forget_askers(ports: Iterable[int]) -> None:
     with Netlink(NETLINK_NETFILTER) as link:
         for port in ports:
             conntrack.forget_asking_for(link, UDP, port, lambda flow: not flow.translated)
-
-
-def _translated(flow: Flow) -> bool:
-    return flow.translated
-
-
-def _movable(flow: Flow) -> bool:
-    return flow.translated and (flow.protocol == UDP or not flow.replied)
 
 
 def _apply(nft: Nft, text: str, tables: tuple[tuple[str, str], ...]) -> None:

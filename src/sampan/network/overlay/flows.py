@@ -1,0 +1,74 @@
+"""Connections to who has left, taken apart behind everyone's back.
+
+To find a namespace's connections the kernel walks the table of the whole machine, milliseconds for
+each namespace. So this has a thread of its own, which no container's start waits for, and what
+leaves within a second is looked for together.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from sampan.aio import Clock, Tasks
+from sampan.kernel import netns
+from sampan.network.overlay.plan import Departed, NetworkPlan
+from sampan.network.overlay.spaces import Place, forget_flows
+from sampan.network.worker import Worker
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 1.0
+
+
+class Flows:
+    def __init__(self, clock: Clock, tasks: Tasks, places: Callable[[], Iterable[Place]]) -> None:
+        self._clock, self._tasks, self._places = clock, tasks, places
+        self._worker = Worker()
+        self._left: dict[str, Departed] = {}
+        self._tracked_here: dict[str, bool] = {}
+        """Whether it is the ingress network, whose connections the host tracks too."""
+        self._running = False
+
+    def forget(self, left: Mapping[str, Departed], plans: Mapping[str, NetworkPlan]) -> None:
+        """Soon. The maps must say so already, for what is taken up anew to go elsewhere.
+
+        Args:
+            left: by network.
+            plans: what is true now: who has come back meanwhile is spared.
+        """
+        for network_id in left.keys() | self._left.keys():
+            known = self._left.pop(network_id, Departed())
+            if plan := plans.get(network_id):
+                self._left[network_id] = known.and_then(left.get(network_id, Departed()), plan)
+                self._tracked_here[network_id] = plan.network.ingress
+        if self._left and not self._running:
+            self._running = True
+            self._tasks.spawn(self._work(), name="network/overlay/flows")
+
+    async def _work(self) -> None:
+        try:
+            while self._left:
+                # both at once: more may leave while these are looked for
+                left, self._left = self._left, {}
+                tracked_here, self._tracked_here = self._tracked_here, {}
+                for network_id, departed in left.items():
+                    if tracked_here[network_id]:
+                        await self._worker.run(functools.partial(forget_flows, departed))
+                for place in list(self._places()):
+                    for network_id in place.endpoints.keys() & left.keys():
+                        task = functools.partial(forget_flows, left[network_id])
+                        with suppress(FileNotFoundError):
+                            await self._worker.run(
+                                functools.partial(netns.run_inside, place.path, task)
+                            )
+                await self._clock.sleep(PAUSE_S)
+        except OSError as error:
+            log.error("connections to members that have left stay: %s", error)
+        finally:
+            self._running = False
+
+    async def close(self) -> None:
+        await self._worker.close()

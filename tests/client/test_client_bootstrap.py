@@ -48,6 +48,12 @@ def test_a_suite_is_a_word(suite: str, tmp_path) -> None:  # type: ignore[no-unt
         bootstrap.debian_tar(suite, tmp_path / "x.tar", print)
 
 
+@pytest.mark.parametrize("package", ["--help", "a,b", "", "nginx light"])
+def test_a_package_is_a_word(package: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(bootstrap.BootstrapFailed, match="invalid package name"):
+        bootstrap.debian_tar("bookworm", tmp_path / "x.tar", print, [package])
+
+
 def test_changes_name_a_shell() -> None:
     assert 'CMD ["bash"]' in bootstrap.changes("debian")
     assert 'CMD ["sh"]' in bootstrap.changes("busybox")

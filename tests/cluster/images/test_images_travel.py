@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from images_hosts import BASE, TOP, Hosts, Spoiled
 
+from sampan.aio import SystemClock
 from sampan.cluster.images.errand import NobodyHasIt, OutOfReach
+from sampan.cluster.images.peers import PeerRepository, Peers
 from sampan.cluster.peer.contract import Reply, Request
 from sampan.errors import NotFound
 from sampan.image.config import chain_id
@@ -168,6 +170,31 @@ async def test_another_node_goes_on_where_one_broke_off(hosts: Hosts) -> None:
     assert await hosts.provide(three, pinned) == image_id
     ranges = [bytes_ for _, _, bytes_ in one.asked + two.asked if bytes_]
     assert ranges == ["bytes=1000000-"]
+
+
+async def test_who_falls_silent_is_given_up(hosts: Hosts) -> None:
+    """The power went: nothing comes any more, not even the end."""
+    one, two, three = [await hosts.add() for _ in range(3)]
+    await one.build("web:1", [BASE])
+    pinned = await one.pinned("web:1")
+    await hosts.provide(two, pinned)
+
+    async def silent(body: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+        async for chunk in body:
+            yield chunk
+            await asyncio.Event().wait()
+
+    async def first(request: Request, reply: Reply) -> Reply | None:
+        if digest_of(BASE) not in request.path or "range" in request.headers:
+            return None
+        return replace(reply, body=Spoiled(reply, silent))
+
+    one.spoil = two.spoil = first
+    peers = Peers(three.peer.client, SystemClock(), stall_s=0.2)
+    holders = [one.source, two.source]
+    source = PeerRepository(peers, parse(pinned), holders, tuple)
+    got = b"".join([chunk async for chunk in source.stream(digest_of(BASE), len(BASE))])
+    assert digest_of(got) == digest_of(BASE)
 
 
 async def test_all_broke_off(hosts: Hosts) -> None:

@@ -77,9 +77,10 @@ class Found:
 class Peers:
     """Questions to other nodes."""
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client, clock: Clock, *, stall_s: float = STALL_S) -> None:
         self.client = client
         self.clock = clock
+        self._stall_s = stall_s
 
     async def find(self, reference: Reference, sources: Sequence[Source]) -> Found:
         """Who has ``reference``: returns soon after the first one that does.
@@ -173,7 +174,7 @@ class Peers:
         """A manifest or a config as it came, and its media type."""
         async with self._get(reference, path, source) as incoming:
             try:
-                async with asyncio.timeout(STALL_S):
+                async with asyncio.timeout(self._stall_s):
                     body = await incoming.read(LIMIT)
             except TimeoutError:
                 raise Unreachable(
@@ -191,7 +192,7 @@ class Peers:
         """
         headers = {"Range": f"bytes={at}-"} if at else {}
         async with self._get(
-            reference, f"blobs/{digest}", source, headers, timeout_s=STALL_S
+            reference, f"blobs/{digest}", source, headers, timeout_s=self._stall_s
         ) as incoming:
             if incoming.status == BUSY:
                 raise Busy(source)
@@ -199,10 +200,10 @@ class Peers:
             chunks = incoming.chunks()
             while True:
                 try:
-                    async with asyncio.timeout(STALL_S):
+                    async with asyncio.timeout(self._stall_s):
                         chunk = await anext(chunks, b"")
                 except TimeoutError:
-                    why = f"it sent nothing for {STALL_S:g} s"
+                    why = f"it sent nothing for {self._stall_s:g} s"
                     raise Unreachable(source.address, why) from None
                 if not chunk:
                     return

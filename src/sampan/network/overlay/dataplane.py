@@ -1,7 +1,7 @@
 """``Overlay`` on this host: views in, kernel and names true to them.
 
     apply:  write down -> tunnels and entries of the new -> maps of containers -> published ports
-            -> names -> connections to who has left -> entries and tunnels of the old
+            -> names -> entries and tunnels of the old; soon after, connections to who has left
 
 In this order: whoever is told an address can reach it, and whoever can be reached no more is told
 to nobody. The kernel's part runs on the network's worker thread, a namespace at a time, so that a

@@ -217,7 +217,7 @@ class Member:
         if store is None:
             return [Source(id, address) for id, address in self._managers if id != own]
         return [
-            Source(node.id, node.address)
+            Source(node.id, node.address, node.description.hostname)
             for node in store.state.nodes.values()
             if node.id != own and node.status.state == "ready" and node.address
         ]

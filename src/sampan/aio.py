@@ -113,6 +113,26 @@ async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await asyncio.to_thread(fn, *args, **kwargs)
 
 
+async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
+    """Await ``doing`` for at most ``seconds`` of ``clock``, then cancel it.
+
+    Raises:
+        TimeoutError: it took longer.
+    """
+    work = asyncio.ensure_future(doing)
+    timer = asyncio.ensure_future(clock.sleep(seconds))
+    try:
+        await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise TimeoutError
+        return work.result()
+    finally:
+        timer.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+
+
 async def shielded(cleanup: Awaitable[T], *, deadline_s: float = CLEANUP_DEADLINE_S) -> T:
     """Await ``cleanup`` to its end even when the caller is cancelled, for at most ``deadline_s``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from sampan.aio import Clock
+from sampan.cluster.agent.attachments import Attachments
 from sampan.cluster.agent.executor import EngineExecutor
 from sampan.cluster.images.images import ClusterImages
 from sampan.cluster.node.host import Host, NodeFacts
@@ -20,6 +21,7 @@ def membership(
     engine: Engine,
     overlay: Overlay,
     images: ClusterImages,
+    attachments: Attachments,
     clock: Clock,
 ) -> AbstractAsyncContextManager[HostMembership]:
     """Open what ``<root>/cluster`` says this host is a member of."""
@@ -35,6 +37,7 @@ def membership(
         overlay=overlay,
         executor=executor,
         images=images,
+        attachments=attachments,
         events=engine.events,
         of_containers=config.instance.made,
     )

@@ -9,6 +9,7 @@ from sampan.aio import Clock, SystemClock
 from sampan.api.membership import membership
 from sampan.api.services import Services
 from sampan.build.builder import open_builder
+from sampan.cluster.agent.attachments import Attachments
 from sampan.cluster.images.images import ClusterImages
 from sampan.config import DaemonConfig
 from sampan.engine.engine import open_engine
@@ -38,6 +39,7 @@ async def open_services(
         volumes = LocalVolumes(config, store, clock)
         runs = await stack.enter_async_context(open_runs(config, clock))
         networks = await stack.enter_async_context(open_networks(config, clock))
+        attachments = Attachments(clock)
         engine = await stack.enter_async_context(
             open_engine(
                 config,
@@ -49,6 +51,7 @@ async def open_services(
                 logs=LogFiles(),
                 networks=networks,
                 volumes=volumes,
+                cluster=attachments,
                 clock=clock,
             )
         )
@@ -70,6 +73,7 @@ async def open_services(
                 engine=engine,
                 overlay=networks.overlay,
                 images=cluster_images,
+                attachments=attachments,
                 clock=clock,
             )
         )

@@ -271,6 +271,8 @@ class Task(Object, frozen=True, kw_only=True, omit_defaults=True):
     """Id of the dead task that it replaces."""
     start_after: float = 0.0
     """Not before this time (restart delay): ``desired`` is READY until then."""
+    address_wanted: str = ""
+    """Of a container that was attached by hand: the IPv4 address that it asks for."""
     restarts: tuple[float, ...] = ()
     """When its predecessors of the same specification were restarted, newest last; kept only as
     far as the restart policy's ``max_attempts`` asks for it."""

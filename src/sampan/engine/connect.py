@@ -7,10 +7,12 @@ import msgspec
 from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
+from sampan.engine.clustered import asks, find_anywhere
 from sampan.engine.live import Live
 from sampan.engine.parts import Parts
 from sampan.engine.plug import Plugs, gateway_of
 from sampan.errors import Conflict, Forbidden
+from sampan.network.contract import NoSuchNetwork
 from sampan.store.records import Container, EndpointSettings, Network, PublishedPort
 
 
@@ -24,9 +26,10 @@ class Connector:
     async def connect(self, network_ref: str, ref: str, wanted: EndpointSettings) -> None:
         """Raises NoSuchContainer, NoSuchNetwork; Forbidden: it is on it already, or its network
         mode excludes others; AddressTaken ..."""
-        async with self._live.locks.hold(self._books.get(ref).id):
-            container = self._books.get(ref)
-            network = modes.find_network(self._parts.store, network_ref)
+        container_id = self._books.get(ref).id
+        network = await find_anywhere(self._parts.store, self._parts.cluster, network_ref)
+        async with self._live.locks.hold(container_id):
+            container = self._books.get(container_id)
             _check(container, network)
             endpoint = modes.bound_to(network, wanted)
             if container.running:
@@ -48,7 +51,7 @@ class Connector:
         """Raises NoSuchContainer, NoSuchNetwork; Forbidden: it is not on it."""
         async with self._live.locks.hold(self._books.get(ref).id):
             container = self._books.get(ref)
-            network = modes.find_network(self._parts.store, network_ref)
+            network = self._network_of(container, network_ref)
             endpoint = container.networks.get(network.name)
             if endpoint is None or endpoint.network_id != network.id:
                 if force:
@@ -71,6 +74,24 @@ class Connector:
             if after.running:
                 self._plugs.write_etc(after)
             self._announce.network("disconnect", network, container.id)
+
+    def _network_of(self, container: Container, ref: str) -> Network:
+        """Raises: NoSuchNetwork."""
+        try:
+            return modes.find_network(self._parts.store, ref)
+        except NoSuchNetwork:
+            # The cluster's are on this host only while they are used: what a stopped container
+            # is to be on may not be.
+            for name, endpoint in container.networks.items():
+                if asks(endpoint) and ref in (name, endpoint.network_id):
+                    return Network(
+                        id=endpoint.network_id,
+                        name=name,
+                        driver="overlay",
+                        created_at=0.0,
+                        scope="swarm",
+                    )
+            raise
 
     async def _unplug(
         self,

@@ -24,6 +24,7 @@ import msgspec
 from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
+from sampan.engine.clustered import asks, find_anywhere
 from sampan.engine.contract import Created, CreateRequest
 from sampan.engine.defaults import merged
 from sampan.engine.mounts import Mounts
@@ -58,7 +59,11 @@ class Creator:
         parts = self._parts
         container_id = secrets.token_hex(32)
         spec = self._specify(request, config, container_id)
-        networks = modes.endpoints_of(spec.host, request.networks, parts.store)
+        known = {
+            ref: await find_anywhere(parts.store, parts.cluster, ref, given=_given(request, ref))
+            for ref in modes.networks_named(spec.host, request.networks)
+        }
+        networks = modes.endpoints_of(spec.host, request.networks, known)
         self._check_links(spec.host)
         async with AsyncExitStack() as undo:
             name = (
@@ -87,7 +92,8 @@ class Creator:
             # here to the row nothing suspends, and the row itself keeps them.
             parts.images.get(image.id)
             for endpoint in networks.values():
-                modes.find_network(parts.store, endpoint.network_id)
+                if not asks(endpoint):
+                    modes.find_network(parts.store, endpoint.network_id)
             self._books.add(container)
             undo.pop_all()
         for volume in resolved.made:
@@ -126,3 +132,9 @@ class Creator:
     def _check_links(self, host: HostConfig) -> None:
         for link in host.links:
             self._books.get(link.partition(":")[0])
+
+
+def _given(request: CreateRequest, ref: str) -> bool:
+    """The cluster makes this container, and has a place for it on that network."""
+    settings = request.networks.get(ref)
+    return settings is not None and settings.cluster == "given"

@@ -11,6 +11,7 @@ from sampan.engine.announce import Announcer
 from sampan.engine.archive import Archives
 from sampan.engine.books import Books
 from sampan.engine.change import Changer
+from sampan.engine.clustered import ClusterNetworks, NoCluster
 from sampan.engine.commit import Committer
 from sampan.engine.connect import Connector
 from sampan.engine.contract import (
@@ -77,11 +78,13 @@ async def open_engine(
     networks: Networks,
     volumes: Volumes,
     clock: Clock,
+    cluster: ClusterNetworks | None = None,
 ) -> AsyncIterator[Engine]:
     """The engine, reconciled with what a daemon before left. Leaving lets verbs under way come to
     their end; containers run on.
 
     ``networks`` is started and stopped here; ``store`` and the others stay the caller's to close.
+    ``cluster`` None: a host that shares networks with nobody.
     """
     parts = Parts(
         config=config,
@@ -93,6 +96,7 @@ async def open_engine(
         logs=logs,
         networks=networks,
         volumes=volumes,
+        cluster=cluster or NoCluster(),
         clock=clock,
     )
     engine = HostEngine(parts)
@@ -118,7 +122,7 @@ class HostEngine:
         announce = Announcer(parts.events)
         self._announce = announce
         self._books = books = Books(parts.store)
-        plugs = Plugs(parts, books, announce)
+        self._plugs = plugs = Plugs(parts, books, announce)
         mounts = Mounts(parts, books, announce)
         self._remover = remover = ContainerRemover(parts, books, live, announce)
         health = HealthChecks(parts, books, live, announce)
@@ -335,6 +339,9 @@ class HostEngine:
 
     async def network_remove(self, ref: str) -> None:
         await self.live.to_the_end(self._networks.remove(ref), f"network remove {ref}")
+
+    def names_on(self, ref: str, endpoint: EndpointSettings) -> tuple[str, ...]:
+        return self._plugs.names_of(self._books.get(ref), endpoint)
 
     async def network_connect(self, ref: str, container: str, endpoint: EndpointSettings) -> None:
         await self.live.to_the_end(

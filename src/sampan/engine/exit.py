@@ -114,7 +114,7 @@ class Ender:
         await all_of(
             f"cleaning up after container {container.id[:12]}",
             runtime_then_root(),
-            self._plugs.unplug(container.id),
+            self._plugs.unplug(container),
             self._mounts.release(container),
         )
         self._plugs.announce(container, "disconnect")

@@ -54,22 +54,34 @@ def normal_mode(host: HostConfig, books: Books) -> HostConfig:
     return msgspec.structs.replace(host, network_mode=mode)
 
 
+def main_network(host: HostConfig) -> str:
+    """Name or id of the network that the mode stands for."""
+    return {"default": "bridge", "": "bridge"}.get(host.network_mode, host.network_mode)
+
+
+def networks_named(host: HostConfig, wanted: Mapping[str, EndpointSettings]) -> list[str]:
+    """Names or ids of all networks that a container is to be on, the mode's first."""
+    if kind_of(host) == "container":
+        return []
+    main = main_network(host)
+    return [main, *(ref for ref in wanted if ref not in ("default", main))]
+
+
 def endpoints_of(
-    host: HostConfig, wanted: Mapping[str, EndpointSettings], store: Store
+    host: HostConfig, wanted: Mapping[str, EndpointSettings], networks: Mapping[str, Network]
 ) -> dict[str, EndpointSettings]:
     """Endpoints by network name, the mode's network first.
 
+    Args:
+        networks: what each of ``networks_named`` stands for.
+
     Raises:
-        NoSuchNetwork, InvalidArgument.
+        InvalidArgument.
     """
-    kind = kind_of(host)
-    if kind == "container":
-        return {}
-    main = {"default": "bridge", "": "bridge"}.get(host.network_mode, host.network_mode)
+    kind, main = kind_of(host), main_network(host)
     asked: dict[str, EndpointSettings] = {}
-    order = [main, *(ref for ref in wanted if ref not in ("default", main))]
-    for ref in order:
-        network = find_network(store, ref)
+    for ref in networks_named(host, wanted):
+        network = networks[ref]
         settings = wanted.get(ref)
         if settings is None and ref == main:
             settings = wanted.get("default")
@@ -103,7 +115,13 @@ def bound_to(network: Network, settings: EndpointSettings | None) -> EndpointSet
             f"invalid config for network {network.name}: network-scoped aliases are only supported "
             "for user-defined networks"
         )
-    return msgspec.structs.replace(settings, network_id=network.id, network_name=network.name)
+    given = settings.cluster == "given"
+    return msgspec.structs.replace(
+        settings,
+        network_id=network.id,
+        network_name=network.name,
+        cluster="given" if given else "asked" if network.scope == "swarm" else "",
+    )
 
 
 def namespace_holder(container: Container, books: Books) -> Container:

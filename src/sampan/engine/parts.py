@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
+from sampan.engine.clustered import ClusterNetworks
 from sampan.image.contract import Images, Snapshots
 from sampan.network.contract import Networks
 from sampan.runtime.contract import LogReader, Runs
@@ -27,4 +28,5 @@ class Parts:
     logs: LogReader
     networks: Networks
     volumes: Volumes
+    cluster: ClusterNetworks
     clock: Clock

@@ -14,6 +14,7 @@ import msgspec
 from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
+from sampan.engine.clustered import Joining, asks
 from sampan.engine.parts import Parts
 from sampan.network.contract import ContainerNet, Sandbox
 from sampan.store.records import (
@@ -55,6 +56,8 @@ class Plugs:
                 return Plugged("host", {}, ())
             return Plugged(self.sandbox(holder.id).path, {}, ())
         networks = self._parts.networks
+        # Undone after the sandbox is closed: an address is free when nobody has it any more.
+        undo.callback(self._give_back, container)
         undo.push_async_callback(networks.close_sandbox, container.id)
         sandbox = await networks.open_sandbox(self.net_of(container))
         if kind == "none":
@@ -63,18 +66,18 @@ class Plugs:
         endpoints = dict(container.networks)
         # One after the other: the order of attachment gives eth0, eth1 their names.
         for name, wanted in container.networks.items():
+            place = await self._place(container, wanted)
             network = modes.find_network(self._parts.store, wanted.network_id)
-            endpoint = await networks.attach(
-                sandbox, network, wanted, default_route=name == gateway
-            )
-            endpoints[name] = endpoint
+            endpoint = await networks.attach(sandbox, network, place, default_route=name == gateway)
             await self._name(container, sandbox, network, endpoint)
+            endpoints[name] = _as_wished(endpoint, wanted)
         ports = await self.publish(container, endpoints)
         return Plugged(sandbox.path, endpoints, ports)
 
-    async def unplug(self, container_id: str) -> None:
+    async def unplug(self, container: Container) -> None:
         """Everything of the container goes. Idempotent."""
-        await self._parts.networks.close_sandbox(container_id)
+        await self._parts.networks.close_sandbox(container.id)
+        self._give_back(container)
 
     # -- one network of a running container
 
@@ -83,20 +86,24 @@ class Plugs:
     ) -> EndpointSettings:
         sandbox = self.sandbox(container.id)
         others = {**container.networks, network.name: wanted}
-        endpoint = await self._parts.networks.attach(
-            sandbox, network, wanted, default_route=gateway_of(others) == network.name
-        )
-        try:
+        async with AsyncExitStack() as undo:
+            undo.callback(self._release, container.id, wanted)
+            place = await self._place(container, wanted)
+            # As it is on this host: of the cluster's it may have been made just now.
+            network = modes.find_network(self._parts.store, network.id)
+            endpoint = await self._parts.networks.attach(
+                sandbox, network, place, default_route=gateway_of(others) == network.name
+            )
+            undo.push_async_callback(self._parts.networks.detach, sandbox, network, endpoint)
             await self._name(container, sandbox, network, endpoint)
-        except BaseException:
-            await self._parts.networks.detach(sandbox, network, endpoint)
-            raise
-        return endpoint
+            undo.pop_all()
+        return _as_wished(endpoint, wanted)
 
     async def detach(
         self, container: Container, network: Network, endpoint: EndpointSettings
     ) -> None:
         await self._parts.networks.detach(self.sandbox(container.id), network, endpoint)
+        self._release(container.id, endpoint)
 
     async def publish(
         self, container: Container, endpoints: dict[str, EndpointSettings]
@@ -177,6 +184,23 @@ class Plugs:
 
     # -- inside
 
+    async def _place(self, container: Container, wanted: EndpointSettings) -> EndpointSettings:
+        """``wanted``, with the address that the cluster gives where it is the cluster's to give."""
+        if not asks(wanted):
+            return wanted
+        names = self.names_of(container, wanted)
+        return await self._parts.cluster.attach(
+            Joining(container_id=container.id, endpoint=wanted, names=names)
+        )
+
+    def _give_back(self, container: Container) -> None:
+        for endpoint in container.networks.values():
+            self._release(container.id, endpoint)
+
+    def _release(self, container_id: str, endpoint: EndpointSettings) -> None:
+        if asks(endpoint):
+            self._parts.cluster.detach(container_id, endpoint.network_id)
+
     async def _name(
         self, container: Container, sandbox: Sandbox, network: Network, endpoint: EndpointSettings
     ) -> None:
@@ -202,6 +226,11 @@ class Plugs:
                     found += [f"{n}:{endpoint.ipv4}" for n in dict.fromkeys(names)]
                     break
         return found
+
+
+def _as_wished(endpoint: EndpointSettings, wanted: EndpointSettings) -> EndpointSettings:
+    """What the user wished stays apart from what he was given: the next start asks anew."""
+    return msgspec.structs.replace(endpoint, ipv4_wanted=wanted.ipv4_wanted)
 
 
 def gateway_of(networks: dict[str, EndpointSettings]) -> str:

@@ -29,6 +29,7 @@ import msgspec
 from sampan.aio import in_thread
 from sampan.engine import modes
 from sampan.engine.books import Books
+from sampan.engine.clustered import asks
 from sampan.engine.exit import NOBODY_KNOWS, Ender, ended
 from sampan.engine.health import HealthChecks
 from sampan.engine.live import Live, LiveRun, all_of
@@ -38,7 +39,7 @@ from sampan.engine.plug import Plugs
 from sampan.engine.policy import starts_with_daemon
 from sampan.engine.remove import ContainerRemover
 from sampan.engine.start import Starter
-from sampan.errors import SampanError
+from sampan.errors import SampanError, Unavailable
 from sampan.network.contract import ContainerNet
 from sampan.runtime.contract import ExitStatus, NoSuchRun
 from sampan.store.records import Container, EndpointSettings, Phase, PublishedPort, Run
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 
 INTERRUPTED = 128
 STARTS_AT_ONCE = 8
+CLUSTER_PAUSE_S = 5.0
+"""Between tries to start what the cluster has no place for yet."""
 
 
 @dataclass(slots=True)
@@ -185,11 +188,34 @@ class Reconciler:
         return found
 
     async def start_wanted(self, containers: list[Container]) -> None:
-        """A few at a time; those that join another's network when that one had its turn."""
+        """A few at a time; those that join another's network when that one had its turn. Those on
+        networks of the cluster when there is one: nobody waits for them here."""
+        for container in containers:
+            if _waits(container):
+                self._live.tasks.spawn(
+                    self._start_in_cluster(container.id), name=f"start {container.id[:12]}"
+                )
+        containers = [c for c in containers if not _waits(c)]
         joining = [c for c in containers if modes.kind_of(c.spec.host) == "container"]
         turns = asyncio.Semaphore(STARTS_AT_ONCE)
         for group in ([c for c in containers if c not in joining], joining):
             await asyncio.gather(*(self._start(container.id, turns) for container in group))
+
+    async def _start_in_cluster(self, container_id: str) -> None:
+        while True:
+            await self._parts.cluster.ready()
+            async with self._live.locks.hold(container_id):
+                row = self._books.find(container_id)
+                if row is None or row.running or row.removing:
+                    return
+                try:
+                    return await self._starter.start(container_id)
+                except Unavailable as error:
+                    log.warning("container %s does not start yet: %s", container_id[:12], error)
+                except (SampanError, OSError) as error:
+                    log.error("container %s does not start: %s", container_id[:12], error)
+                    return
+            await self._parts.clock.sleep(CLUSTER_PAUSE_S)
 
     async def _start(self, container_id: str, turns: asyncio.Semaphore) -> None:
         async with turns, self._live.locks.hold(container_id):
@@ -206,6 +232,10 @@ def active(container: Container) -> bool:
     """Did it run, or was it about to, when the last daemon went?"""
     run = container.run
     return run is not None and (run.phase in (Phase.STARTING, Phase.RUNNING) or run.restarting)
+
+
+def _waits(container: Container) -> bool:
+    return any(asks(endpoint) for endpoint in container.networks.values())
 
 
 def _has_sandbox(container: Container) -> bool:

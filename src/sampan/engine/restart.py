@@ -8,11 +8,12 @@ import logging
 import msgspec
 
 from sampan.engine.books import Books
+from sampan.engine.clustered import asks
 from sampan.engine.live import Live
 from sampan.engine.parts import Parts
 from sampan.engine.policy import next_delay
 from sampan.engine.start import Starter
-from sampan.errors import SampanError
+from sampan.errors import SampanError, Unavailable
 from sampan.runtime.contract import ExitStatus
 from sampan.store.records import Container
 
@@ -45,6 +46,19 @@ class Restarts:
                 await self._starter.start(container_id, by_policy=True)
             except SampanError as error:
                 log.error("container %s could not be restarted: %s", container_id[:12], error)
+                if isinstance(error, Unavailable):
+                    self._again(container_id)
+
+    def _again(self, container_id: str) -> None:
+        """Managers that do not answer now will: a policy does not give up on them."""
+        container = self._books.find(container_id)
+        if container is None or container.run is None or container.removing:
+            return
+        if not any(asks(endpoint) for endpoint in container.networks.values()):
+            return
+        run = msgspec.structs.replace(container.run, restarting=True)
+        container = self._books.change(container_id, lambda c: msgspec.structs.replace(c, run=run))
+        self.schedule(container, 0.0)
 
     def forget(self, container_id: str) -> None:
         """The user starts it himself: no pause, and a fresh count. The lock is held."""

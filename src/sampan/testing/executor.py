@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from sampan.aio import Clock
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Supplies
+from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Presence, Supplies
 from sampan.cluster.dispatcher.messages import Assignment
-from sampan.cluster.records import NodeDescription
+from sampan.cluster.records import Attachment, NodeDescription
 from sampan.cluster.spec import Platform, PortConfig, Resources
 from sampan.engine.contract import LogRequest
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, Unavailable
 from sampan.image.contract import NoSuchImage
 from sampan.runtime.contract import LogEntry
 
@@ -51,11 +51,20 @@ class FakeHost:
         self.containers: dict[str, FakeContainer] = {}
         """By task id."""
         self.networks: set[str] = set()
+        self.attached: dict[str, Presence] = {}
+        """Containers that were put on a network by hand, by id."""
+        self.left: Callable[[str, str], None] = lambda container_id, network_id: None
+        """Told of every such container that goes."""
         self.most_running = 0
 
     @property
     def running(self) -> list[FakeContainer]:
         return [c for c in self.containers.values() if c.started and c.exit is None]
+
+    def disconnect(self, container_id: str) -> None:
+        """A container that was put on a network by hand ends, or is taken off."""
+        one = self.attached.pop(container_id)
+        self.left(container_id, one.endpoint.network_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +142,19 @@ class FakeExecutor:
                 container.ends_at = self.clock.monotonic() + float(seconds)
         self.host.most_running = max(self.host.most_running, len(self.host.running))
         return _place(container)
+
+    async def attached(self) -> Sequence[Presence]:
+        return [*self.host.attached.values()]
+
+    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+        for place in places:
+            if place.network_id not in supplies.networks:
+                raise Unavailable(f"network {place.network_id} is not known here yet")
+            self.host.networks.add(place.network_id)
+
+    async def evict(self) -> None:
+        for one in await self.attached():
+            self.host.disconnect(one.container_id)
 
     async def ready(self, task: Assignment) -> None:
         await self._step("ready", task, self.delays.ready)

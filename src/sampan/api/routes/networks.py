@@ -190,10 +190,9 @@ async def connect(call: Call) -> web.Response:
     body = await call.body(wire.CONNECT_DECODER)
     if not body.container:
         raise InvalidArgument("the field Container is empty: name the container to connect")
-    engine = call.services.engine
-    found = engine.network(call.path["id"])
-    wanted = create.endpoint_record(found.name, body.endpoint_config or Endpoint())
-    await engine.network_connect(found.id, body.container, wanted)
+    ref = call.path["id"]
+    wanted = create.endpoint_record(ref, body.endpoint_config or Endpoint())
+    await call.services.engine.network_connect(ref, body.container, wanted)
     return call.empty(200)
 
 

@@ -42,6 +42,8 @@ def _question(state: State, filters: Filters) -> Callable[[Task], bool]:
     fresh = filters.flag("_up-to-date") if "_up-to-date" in filters else None
 
     def wants(task: Task) -> bool:
+        if task.spec.network_attachment_spec is not None:
+            return False  # stands for a container that is nobody's task
         if desired and task.desired not in desired:
             return False
         if fresh is not None and fresh != _fresh(state, task):

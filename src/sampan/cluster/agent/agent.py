@@ -1,7 +1,8 @@
 """Every node's agent, managers' too: it runs the tasks that the cluster has for this node.
 
     Agent(node_id=, address=, data_path_address=, client=, executor=, overlay=, files=, clock=,
-          managers=(addresses), server=None, prefer="", on_session=, on_roots=, on_removed=)
+          managers=(addresses), server=None, prefer="", on_session=, on_roots=, on_removed=,
+          attachments=)
         with a ``server`` it registers the route of its tasks' logs there at once (else the owner
         routes it: ``agent.logs``, see ``agent/logs.py``)
     async with agent: ...    runs; on the way out says goodbye, containers run on
@@ -25,6 +26,7 @@ from typing import TypeVar
 import msgspec
 
 from sampan.aio import Clock, Tasks
+from sampan.cluster.agent.attachments import Attachments, Link
 from sampan.cluster.agent.contract import Executor
 from sampan.cluster.agent.files import AgentFiles
 from sampan.cluster.agent.logs import LogRoute
@@ -42,15 +44,19 @@ from sampan.cluster.dispatcher.messages import (
     ViewChange,
 )
 from sampan.cluster.peer.contract import Client, Server
-from sampan.cluster.records import NodeDescription
-from sampan.errors import SampanError
+from sampan.cluster.records import Attachment, NodeDescription
+from sampan.errors import SampanError, Unavailable
 from sampan.network.overlay.contract import DataPlaneView, Overlay
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+R = TypeVar("R", bound=msgspec.Struct)
 
 DESCRIBE_EVERY_S = 30.0
+ASK_S = 4.0
+ASK_STRANGER_S = 1.5
+"""For one that may be gone: there may be others."""
 
 
 async def _nothing(_: object) -> None:
@@ -76,6 +82,7 @@ class Agent:
         on_roots: Callable[[str], Awaitable[None]] = _nothing,
         on_removed: Callable[[str], Awaitable[None]] = _nothing,
         rng: random.Random | None = None,
+        attachments: Attachments | None = None,
     ) -> None:
         self._address, self._data_path_address = address, data_path_address
         self._executor, self._clock = executor, clock
@@ -83,8 +90,10 @@ class Agent:
         self._on_session, self._on_roots, self._on_removed = on_session, on_roots, on_removed
         self._description = NodeDescription()
         self._roots = ""
-        reports = Reports(clock)
-        self._worker = Worker(node_id, executor, files, reports, clock)
+        self._client = client
+        self._reports = reports = Reports(clock)
+        self._attachments = attachments or Attachments(clock)
+        self._worker = Worker(node_id, executor, files, reports, clock, self._attachments)
         self._plane = DataPlane(node_id, overlay, clock)
         self._sessions = Sessions(
             client,
@@ -121,18 +130,23 @@ class Agent:
         """Take up what runs here, and look for a manager in the background."""
         self._description = await self._describe()
         await self._worker.begin()
+        link = Link(ask=self._ask, report=self._reports.put, ensure=self._ensure)
+        self._attachments.join(link, await self._executor.attached())
         self._following = self._tasks.spawn(self._plane.run(), name="agent data plane")
         self._tasks.spawn(self._redescribe(), name="agent description")
         self._session = self._tasks.spawn(self._keep_session(), name="agent session")
 
     async def close(self) -> None:
         """The daemon stops: containers run on."""
+        await self._attachments.part()
         await self._sessions.goodbye(leaving=False)
         await self._tasks.close()
         await self._worker.close()
 
     async def leave(self) -> None:
         """The host leaves the cluster. Returns when no container and no network of it is left."""
+        # Heard before the goodbye: nobody tells of these containers' end later.
+        await self._executor.evict()
         await self._sessions.goodbye(leaving=True)
         if self._session is not None:
             self._session.cancel()
@@ -141,6 +155,8 @@ class Agent:
         await self._tasks.close()
 
     async def _clear(self) -> None:
+        await self._executor.evict()
+        await self._attachments.part()
         await self._worker.leave()
         if self._following is not None:
             self._following.cancel()
@@ -214,6 +230,29 @@ class Agent:
             await listener(what)
         except Exception:
             log.exception("what the manager said could not be followed")
+
+    # -- containers that are nobody's task
+
+    async def _ask(self, path: str, request: msgspec.Struct, reply: type[R]) -> R:
+        """Any manager's answer, the session's first: it has just shown that it lives.
+
+        Raises:
+            SampanError; Unavailable: of the last, where none answered.
+        """
+        refused = Unavailable("no manager of the swarm is known")
+        own = self._sessions.manager
+        for address in dict.fromkeys((own, self.prefer, *self.managers)):
+            if not address:
+                continue
+            limit = ASK_S if address == own else ASK_STRANGER_S
+            try:
+                return await self._client.call(address, path, request, reply, timeout_s=limit)
+            except Unavailable as error:
+                refused = error
+        raise refused
+
+    async def _ensure(self, places: tuple[Attachment, ...]) -> None:
+        await self._executor.ensure(places, self._worker.supplies)
 
     # -- the description
 

@@ -149,6 +149,7 @@ def networks_of(task: Assignment) -> tuple[str, dict[str, EndpointSettings]]:
             # No aliases: they are the service's, and answered for by its view of the cluster.
             ipv4_wanted=attachment.ipv4.partition("/")[0],
             driver_opts=attachment.driver_opts,
+            cluster="given",
         )
         for attachment in task.attachments
     }

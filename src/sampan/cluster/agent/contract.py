@@ -13,17 +13,18 @@ final for this task (its service's restart policy decides what comes after).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sampan.cluster.dispatcher.messages import Assignment, Payload
 from sampan.cluster.images.contract import Source
-from sampan.cluster.records import ClusterNetwork, NodeDescription
+from sampan.cluster.records import Attachment, ClusterNetwork, NodeDescription
 from sampan.cluster.spec import PortConfig
 from sampan.engine.contract import LogRequest
 from sampan.errors import NotFound
 from sampan.runtime.contract import LogEntry
+from sampan.store.records import EndpointSettings
 
 
 class NoSuchTask(NotFound):
@@ -41,6 +42,16 @@ class Supplies:
     configs: dict[str, Payload] = field(default_factory=dict)
     sources: tuple[Source, ...] = ()
     """Nodes that may have an image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """A container that runs on a network of the cluster without being a task."""
+
+    container_id: str
+    endpoint: EndpointSettings
+    names: tuple[str, ...]
+    """What it is called there, its own name first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +122,22 @@ class Executor(Protocol):
 
     async def remove(self, task_id: str) -> None:
         """Take away its container and its files. Safe to repeat."""
+        ...
+
+    async def attached(self) -> Sequence[Presence]:
+        """Containers that a person has put on networks of the cluster, where they run now."""
+        ...
+
+    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+        """Make the networks of these places present on this host.
+
+        Raises:
+            Unavailable: one is not known yet. Conflict: the host has another of its name.
+        """
+        ...
+
+    async def evict(self) -> None:
+        """Take every container of ``attached`` off the cluster's networks: the host leaves."""
         ...
 
     async def tidy(self, supplies: Supplies) -> None:

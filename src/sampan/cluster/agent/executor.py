@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
@@ -16,21 +17,24 @@ from sampan.cluster.agent.container import (
     protocol_of,
     request_of,
 )
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Supplies
+from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Presence, Supplies
 from sampan.cluster.agent.describe import describe
 from sampan.cluster.agent.listening import all_listening
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.agent.payloads import PayloadFiles
 from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.images.contract import TaskImages
-from sampan.cluster.records import NodeDescription
+from sampan.cluster.records import Attachment, NodeDescription
 from sampan.cluster.spec import PortConfig
 from sampan.config import DaemonConfig
+from sampan.engine.clustered import asks
 from sampan.engine.contract import AlreadyStarted, AlreadyStopped, Engine, LogRequest
-from sampan.errors import NotFound
+from sampan.errors import NotFound, SampanError
 from sampan.runtime.contract import LogEntry
 from sampan.store.events import Event
 from sampan.store.records import Container, Phase
+
+log = logging.getLogger(__name__)
 
 LISTEN_LIMIT_S = 5.0
 """A task that does not listen by then is taken for one that never will."""
@@ -161,6 +165,33 @@ class EngineExecutor:
                     await self._engine.remove(container.id, force=True, volumes=True)
             self._ids.pop(task_id, None)
             await in_thread(self._payloads.remove, task_id)
+
+    # -- containers that are nobody's task
+
+    async def attached(self) -> Sequence[Presence]:
+        return [
+            Presence(
+                container_id=container.id,
+                endpoint=endpoint,
+                names=self._engine.names_on(container.id, endpoint),
+            )
+            for container in self._engine.all()
+            if container.running
+            for endpoint in container.networks.values()
+            if asks(endpoint) and endpoint.ipv4
+        ]
+
+    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+        await self._networks.ensure(places, supplies)
+
+    async def evict(self) -> None:
+        for one in await self.attached():
+            try:
+                await self._engine.network_disconnect(
+                    one.endpoint.network_id, one.container_id, force=True
+                )
+            except SampanError as error:
+                log.warning("container %s stays on a network: %s", one.container_id[:12], error)
 
     async def tidy(self, supplies: Supplies) -> None:
         await self._networks.tidy(supplies)

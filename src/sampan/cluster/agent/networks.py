@@ -7,9 +7,10 @@ import logging
 from sampan.aio import KeyedLocks
 from sampan.cluster.agent.contract import Supplies
 from sampan.cluster.records import Attachment, ClusterNetwork
+from sampan.engine.clustered import asks
 from sampan.engine.contract import Engine
 from sampan.errors import Conflict, NotFound, SampanError, Unavailable
-from sampan.store.records import IpamPool, Network
+from sampan.store.records import Container, IpamPool, Network, Phase
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,16 @@ class NodeNetworks:
         return any(network.id == network_id for network in self._engine.networks())
 
     def _used(self, network_id: str) -> bool:
+        # A stopped container that was put there by hand asks again when it is started.
         return any(
-            endpoint.network_id == network_id
+            endpoint.network_id == network_id and (_active(container) or not asks(endpoint))
             for container in self._engine.all()
             for endpoint in container.networks.values()
         )
+
+
+def _active(container: Container) -> bool:
+    return container.run is not None and container.run.phase in (Phase.STARTING, Phase.RUNNING)
 
 
 def network_of(record: ClusterNetwork) -> Network:

@@ -31,6 +31,15 @@ class Reports:
         if self._pending:
             self._ready.set()
 
+    async def flush(self, socket: Socket) -> None:
+        """Send what is left, before a goodbye.
+
+        Raises:
+            SocketClosed
+        """
+        if self._pending:
+            await socket.send(encode(StatusUpdates(statuses=dict(self._pending))))
+
     async def send(self, socket: Socket) -> None:
         """Send until cancelled.
 

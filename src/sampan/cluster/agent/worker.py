@@ -8,6 +8,7 @@ import logging
 import msgspec
 
 from sampan.aio import Clock, Tasks
+from sampan.cluster.agent.attachments import Attachments
 from sampan.cluster.agent.contract import Executor, Supplies
 from sampan.cluster.agent.files import AgentFiles, Memory
 from sampan.cluster.agent.reports import Reports
@@ -33,8 +34,10 @@ class Worker:
         files: AgentFiles,
         reports: Reports,
         clock: Clock,
+        attachments: Attachments,
     ) -> None:
         self._node_id = node_id
+        self._attachments = attachments
         self.supplies = Supplies()
         self.managers: tuple[NodeAddress, ...] = ()
         self._executor, self._files, self._reports, self._clock = executor, files, reports, clock
@@ -80,7 +83,7 @@ class Worker:
 
     @property
     def statuses(self) -> dict[str, TaskStatus]:
-        return {
+        return self._attachments.statuses | {
             id: runner.status
             for id, runner in self._runners.items()
             if runner.status.state >= TaskState.ACCEPTED
@@ -110,6 +113,11 @@ class Worker:
     async def apply(self, message: Assignments) -> None:
         """Make these the node's tasks, or change them by what has changed."""
         self._supply(message)
+        by_hand = tuple(t for t in message.tasks if t.spec.network_attachment_spec is not None)
+        self._attachments.apply(msgspec.structs.replace(message, tasks=by_hand))
+        if by_hand:
+            mine = tuple(t for t in message.tasks if t.spec.network_attachment_spec is None)
+            message = msgspec.structs.replace(message, tasks=mine)
         if message.full:
             await self._compare(message)
         else:

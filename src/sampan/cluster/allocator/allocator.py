@@ -280,6 +280,9 @@ class _Pass:
         task = self.draft.get(Task, id)
         if task is None or not _lacks_addresses(task):
             return
+        if task.spec.network_attachment_spec is not None:
+            self.attachment(task)
+            return
         try:
             endpoint = self._task_endpoint(task)
             places = self._places(task, endpoint)
@@ -293,6 +296,37 @@ class _Pass:
             message="pending task scheduling",
         )
         self.draft.put(replace(task, attachments=places, endpoint=endpoint, status=status))
+
+    def attachment(self, task: Task) -> None:
+        """Of a container that somebody is starting by hand: it has its node already, and an
+        address now or never."""
+        (config,) = networks_of(task.spec)
+        now = self.loop.term.clock.now()
+        try:
+            network = self.ready(config.target)
+        except Waits as why:
+            self.waiting.add(_key(task))
+            self._say(task, str(why))
+            return
+        address: str | None = task.address_wanted
+        try:
+            if not address:
+                address = self.address(network)
+            elif not self.ledger.take(network, address):
+                raise Waits(f"Address already in use: {address} on network {network.name}")
+        except Waits as why:
+            status = TaskStatus(state=TaskState.REJECTED, timestamp=now, err=str(why))
+            self.draft.put(replace(task, status=status))
+            return
+        place = Attachment(
+            network_id=network.id,
+            ipv4=address,
+            prefix=int(network.subnet.partition("/")[2]),
+            aliases=config.aliases,
+            driver_opts=config.driver_opts,
+        )
+        status = TaskStatus(state=TaskState.ASSIGNED, timestamp=now, message="attached by hand")
+        self.draft.put(replace(task, attachments=(place,), status=status))
 
     def _task_endpoint(self, task: Task) -> EndpointSpec:
         """Raises: Waits: its service has not got its own."""

@@ -46,6 +46,14 @@ class Ledger:
             self._hands[network.id] = pool.hand
         return address
 
+    def take(self, network: ClusterNetwork, address: str) -> bool:
+        """Give out this very ``address``; whether it was free."""
+        pool, number = self._pool(network), number_of(address)
+        if number in pool.used:
+            return False
+        pool.used.add(number)
+        return True
+
     def _pool(self, network: ClusterNetwork) -> Pool:
         pool = self._pools.get(network.id)
         if pool is not None:

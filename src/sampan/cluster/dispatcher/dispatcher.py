@@ -1,9 +1,9 @@
 """Every manager's dispatcher, leader or not: it serves the agents that chose this manager.
 
     Dispatcher(store, server, sealing, clock, node_id)
-        registers ``/session`` on ``server`` at once (with server=None the owner routes
-        ``SESSION_PATH`` to ``serve`` itself, for routes cannot be registered twice); answers
-        Unavailable until it is entered
+        registers ``/session`` and what ``attachments`` answers on ``server`` at once (with
+        server=None the owner routes ``SESSION_PATH`` to ``serve`` itself, for routes cannot be
+        registered twice); answers Unavailable until it is entered
     async with dispatcher: ...   serves; on the way out every session is ended, nothing is written
 
 It writes a task's status and a node's status, address and description, nothing else. A node is
@@ -25,6 +25,7 @@ import msgspec
 
 from sampan.aio import Clock, Tasks
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
+from sampan.cluster.dispatcher.attachments import AttachmentServer
 from sampan.cluster.dispatcher.index import Index, Touched
 from sampan.cluster.dispatcher.messages import (
     SESSION_PATH,
@@ -89,6 +90,7 @@ class Dispatcher:
         self._tasks = Tasks()
         if server is not None:
             server.socket(SESSION_PATH, self.serve, allow=Allow.NODES)
+            AttachmentServer(store, clock, lambda: self._index is not None).register(server)
 
     # -- life
 

@@ -239,10 +239,12 @@ def members_of(task: Task, state: State) -> dict[str, Member]:
         and node.status.state != "down"
     )
     hostname = _hostname(task, node)
+    by_hand = task.spec.network_attachment_spec is not None
     return {
         attachment.network_id: Member(
             task_id=task.id,
-            task_name=task.annotated_name,
+            # What stands for a container is called as the container is.
+            task_name=attachment.aliases[0] if by_hand and attachment.aliases else _name(task),
             service_id=task.service_id,
             ipv4=attachment.ipv4.partition("/")[0],
             node_id=task.node_id,
@@ -254,6 +256,10 @@ def members_of(task: Task, state: State) -> dict[str, Member]:
         )
         for attachment in task.attachments
     }
+
+
+def _name(task: Task) -> str:
+    return task.annotated_name if task.service_id else ""
 
 
 def _hostname(task: Task, node: Node) -> str:

@@ -41,6 +41,8 @@ from sampan.network.overlay.contract import (
 )
 
 SESSION_PATH = "/session"
+FIND_PATH = "/networks/find"
+ATTACH_PATH = "/networks/attach"
 
 M = TypeVar("M")
 
@@ -218,6 +220,36 @@ class Kick(Message, frozen=True, kw_only=True, omit_defaults=True, tag="kick"):
 
 class Pong(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
     """Answers a heartbeat: the manager lives, too."""
+
+
+# ---------------------------------------------------------------- networks, by calls
+
+
+class FindNetwork(Part, frozen=True, kw_only=True, omit_defaults=True):
+    ref: str
+    """Name, id, or beginning of an id."""
+
+
+class FoundNetwork(Part, frozen=True, kw_only=True, omit_defaults=True):
+    network: ClusterNetwork
+
+
+class Attach(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """A container of the calling node wants to be on a network."""
+
+    task_id: str
+    """Of the task that is to stand for it; chosen by the node, once for each try."""
+    network_id: str
+    container_id: str
+    address: str = ""
+    """IPv4 address that it must have; empty: any."""
+    names: tuple[str, ...] = ()
+    driver_opts: dict[str, str] = {}
+
+
+class Attached(Part, frozen=True, kw_only=True, omit_defaults=True):
+    address: str
+    """IPv4, as in ``Attachment``."""
 
 
 Up = Hello | StatusUpdates | DescriptionChanged | Heartbeat | Goodbye

@@ -138,6 +138,7 @@ class Member:
             on_session=self._heard,
             on_roots=self._other_roots,
             on_removed=self._gone,
+            attachments=self._host.attachments,
         )
         address, port = split_port(record.listen)
         self._stack.push_async_callback(self.server.stop)

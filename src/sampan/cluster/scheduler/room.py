@@ -81,7 +81,9 @@ class Room:
         for task in tasks:
             state = task.status.state
             # a task that is bound to its node but has not been confirmed there holds nothing yet
-            if TaskState.ASSIGNED <= state <= TaskState.RUNNING:
+            # (one that only stands for a container of somebody's is no load of ours)
+            by_hand = task.spec.network_attachment_spec is not None
+            if TaskState.ASSIGNED <= state <= TaskState.RUNNING and not by_hand:
                 room._hold(task)
         return room
 

@@ -105,7 +105,7 @@ class Manager:
         self._stack.push_async_callback(self.store.close)
         authority = StoreAuthority(self.store, box)
         self._store_members = StoreMembers(self.etcd, self._clock)
-        self.members = Members(self.store, self.etcd, self._store_members)
+        self.members = Members(self.store, self.etcd, self._store_members, self._peers)
         self._box = box
         node_id = self._record.node_id
         self._dispatcher = Dispatcher(self.store, self._server, box, self._clock, node_id)

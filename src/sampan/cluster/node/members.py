@@ -10,6 +10,11 @@
     POST /members/forget    ->     the same, and the node goes too: a join that failed half-way
 
 A demotion goes the same way as ``leave``, by the leader (``roles``). Every step can be repeated.
+
+    POST /members/yield    ->     hands the leadership of the store to another member
+
+A member that leads the store is made to yield before it is taken out: it would know first that it
+is out, and stop; were the others killed before they know, they would wait for its vote for ever.
 """
 
 from __future__ import annotations
@@ -24,9 +29,9 @@ from msgspec.structs import replace
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.etcd import membership
 from sampan.cluster.etcd.client import EtcdClient
-from sampan.cluster.peer.contract import Allow, Request, Server
+from sampan.cluster.peer.contract import Allow, Client, Request, Server
 from sampan.cluster.records import ManagerPart, Node
-from sampan.errors import Forbidden
+from sampan.errors import Forbidden, SampanError
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,8 @@ JOIN_PATH = "/members/join"
 PROMOTE_PATH = "/members/promote"
 LEAVE_PATH = "/members/leave"
 FORGET_PATH = "/members/forget"
+YIELD_PATH = "/members/yield"
+YIELD_S = 3.0
 
 
 class JoinMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +89,10 @@ class StoreMembership(Protocol):
 class Members:
     """The managers' side. Whoever asks may only speak for itself."""
 
-    def __init__(self, store: ClusterStore, etcd: EtcdClient, members: membership.Members) -> None:
-        self._store, self._etcd, self._members = store, etcd, members
+    def __init__(
+        self, store: ClusterStore, etcd: EtcdClient, members: membership.Members, peers: Client
+    ) -> None:
+        self._store, self._etcd, self._members, self._peers = store, etcd, members, peers
         self._turn = asyncio.Lock()
 
     def register(self, server: Server) -> None:
@@ -92,6 +101,7 @@ class Members:
         server.call(PROMOTE_PATH, PromoteMember, self._promote, allow=Allow.MANAGERS)
         server.call(LEAVE_PATH, Nothing, self._leave, allow=Allow.NODES)
         server.call(FORGET_PATH, Nothing, self._forget, allow=Allow.NODES)
+        server.call(YIELD_PATH, Nothing, self._yield, allow=Allow.MANAGERS)
 
     async def _join(self, request: Request, body: JoinMember) -> JoinedMember:
         node_id = request.caller.node_id
@@ -161,6 +171,22 @@ class Members:
                 draft.put(replace(found, role="worker", manager=None))
 
         await self._store.update(draft)
+
+    async def _take_leadership(self, member: int, node: Node) -> None:
+        status = await self._etcd.status()
+        if status.leader != member or status.header.member_id == member:
+            return
+        address = node.manager.address if node.manager is not None else ""
+        try:
+            await self._peers.call(
+                address or node.address, YIELD_PATH, Nothing(), Nothing, timeout_s=YIELD_S
+            )
+        except SampanError as error:
+            log.info("node %s leads the store and does not yield: %s", node.id, error)
+
+    async def _yield(self, request: Request, body: Nothing) -> Nothing:
+        await self._members.step_aside()
+        return Nothing()
 
     async def _forget(self, request: Request, body: Nothing) -> Nothing:
         node_id = request.caller.node_id

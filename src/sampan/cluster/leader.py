@@ -15,8 +15,9 @@ from typing import Protocol
 
 from sampan.aio import Clock, shielded
 from sampan.cluster.allocator.allocator import Allocator
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import ClusterStore, Leadership, LeadershipLost
-from sampan.cluster.loop import Term, backoff_s
+from sampan.cluster.loop import Term
 from sampan.cluster.orchestrator.nodewatch import NodeWatch
 from sampan.cluster.orchestrator.orchestrator import Orchestrator
 from sampan.cluster.orchestrator.reaper import Reaper

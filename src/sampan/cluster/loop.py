@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from sampan.aio import Clock
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import (
     ClusterStore,
     Draft,
@@ -32,18 +33,11 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
 PATIENCE = 12
 """Passes that may fail one after the other before the loop dies (and its manager steps down)."""
 AT_ONCE = 8
 """Keys worked on at the same time where each has its own transaction: the store makes one write to
 disk of transactions that come together."""
-
-
-def backoff_s(failures: int) -> float:
-    """The pause after so many failures in a row (1 and up)."""
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

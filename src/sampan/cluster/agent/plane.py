@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from sampan.aio import Clock
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.dispatcher.messages import ViewChange, merged_view
 from sampan.errors import SampanError
 from sampan.network.overlay.contract import DataPlaneView, Overlay
@@ -43,8 +44,8 @@ class DataPlane:
                 failures = 0
             except Exception as error:
                 # Whatever it was: a node whose networks stand still is worse than a repeated error.
-                pause = min(FIRST_RETRY_S * 2**failures, LONGEST_RETRY_S)
                 failures += 1
+                pause = backoff_s(failures, FIRST_RETRY_S, LONGEST_RETRY_S)
                 known = isinstance(error, SampanError | OSError)
                 log.error("networks: %s; tried again in %.1f s", error, pause, exc_info=not known)
                 self._changed.set()

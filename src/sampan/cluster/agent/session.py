@@ -18,6 +18,7 @@ import msgspec
 from sampan.aio import Clock, Tasks
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.worker import Worker
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.dispatcher.messages import (
     SESSION_PATH,
     DescriptionChanged,
@@ -83,7 +84,7 @@ class Sessions:
                     break
             else:
                 failures += 1
-            limit = min(FIRST_PAUSE_S * 2**failures, LONGEST_PAUSE_S)
+            limit = backoff_s(failures + 1, FIRST_PAUSE_S, LONGEST_PAUSE_S)
             await self._clock.sleep(limit * self._rng.uniform(0.2, 1.0))
 
     def _order(self, addresses: tuple[str, ...]) -> list[str]:

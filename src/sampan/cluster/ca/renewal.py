@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from sampan.aio import Clock, Tasks
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.ca.certificates import Validity, validity
 from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.peer.contract import NotMember
@@ -32,8 +33,8 @@ def renew_at(valid: Validity, chance: float) -> float:
 def retry_pause(failures: int, left_s: float) -> float:
     """Seconds to wait after so many failures, with ``left_s`` to go until the certificate's end:
     never so long that fewer than ten tries fit in."""
-    pause = min(RETRY_S[1], RETRY_S[0] * float(1 << min(failures - 1, 16)))
-    return max(RETRY_S[0], min(pause, left_s / 10))
+    first, longest = RETRY_S
+    return max(first, min(backoff_s(failures, first, longest), left_s / 10))
 
 
 class Renewer:

@@ -24,6 +24,7 @@ from dataclasses import replace
 import msgspec
 
 from sampan.aio import Clock, Tasks, shielded
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.settings import EtcdSettings
 from sampan.errors import Internal, Unavailable, Unsupported
@@ -199,14 +200,16 @@ class EtcdProcess:
         return child
 
     async def _supervise(self, child: process.Child) -> None:
-        pause = FIRST_PAUSE_S
+        failures = 0
         while True:
             born = self._clock.monotonic()
             code = await child.wait()
             if self._stopping or self.removed.is_set():
                 return
             if self._clock.monotonic() - born > LIVED_WELL_S:
-                pause = FIRST_PAUSE_S
+                failures = 0
+            failures += 1
+            pause = backoff_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
             log.warning(
                 "etcd ended (%d) and is started again in %.1f s; its last words: %s",
                 code,
@@ -214,7 +217,6 @@ class EtcdProcess:
                 self._last_words or "none",
             )
             await self._clock.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
             child = self._spawn()
 
     async def _end_old_one(self) -> None:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from sampan.aio import Clock
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import NoQuorum
 from sampan.cluster.etcd import wire
 from sampan.cluster.etcd.backend import Everything, KeyChange, Outcome, Step, Transaction
@@ -97,7 +98,7 @@ class EtcdBackend:
 
     async def changes(self) -> AsyncIterator[Everything | Step]:
         revision = 0
-        pause = PAUSE_S
+        failures = 0
         while True:
             try:
                 if not revision:
@@ -106,7 +107,7 @@ class EtcdBackend:
                     yield Everything(revision, tuple(_change(kv) for kv in reply.kvs))
                 async with contextlib.aclosing(self._client.watch(revision + 1)) as replies:
                     async for news in replies:
-                        pause = PAUSE_S
+                        failures = 0
                         for step in steps(_event(event) for event in news.events):
                             revision = step.revision
                             yield step
@@ -117,8 +118,8 @@ class EtcdBackend:
                 revision = 0
             except Unavailable as error:
                 log.debug("the watch ended after revision %d: %s", revision, error)
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                failures += 1
+                await self._clock.sleep(backoff_s(failures, PAUSE_S, LONGEST_PAUSE_S))
 
     async def lease_grant(self, ttl_s: float) -> int:
         return await self._until_answered(

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sampan.cluster.node.home import Home, NodeRecord, write_private
+from sampan.cluster.node.home import Home, NodeRecord
+from sampan.files import write_private
 
 
 def test_a_membership_is_there_exactly_if_its_file_is(tmp_path: Path) -> None:
@@ -27,14 +28,6 @@ def test_files_are_for_root_only(tmp_path: Path) -> None:
     home.write(NodeRecord())
     assert (home.directory / "node.json").stat().st_mode & 0o777 == 0o600
     assert home.directory.stat().st_mode & 0o777 == 0o700
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "file"
-    write_private(path, b"one")
-    write_private(path, b"2")
-    assert path.read_bytes() == b"2"
-    assert [p.name for p in path.parent.iterdir()] == ["file"]
 
 
 def test_a_foreign_file_is_no_membership(tmp_path: Path) -> None:

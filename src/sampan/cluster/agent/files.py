@@ -8,7 +8,6 @@ replaced as a whole.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import msgspec
 from sampan.aio import in_thread
 from sampan.cluster.dispatcher.messages import Assignment, NodeAddress
 from sampan.cluster.records import ClusterNetwork, TaskStatus
+from sampan.files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class DiskFiles:
 
     async def save(self, memory: Memory) -> None:
         """Raises: OSError."""
-        await in_thread(self._save, msgspec.json.encode(memory))
+        await in_thread(write_private, self._path, msgspec.json.encode(memory))
 
     async def forget(self) -> None:
         await in_thread(self._path.unlink, missing_ok=True)
@@ -59,16 +59,6 @@ class DiskFiles:
             # Written by another version, or by hand. The managers know it all.
             log.error("%s cannot be read, its managers will tell again: %s", self._path, error)
             return Memory()
-
-    def _save(self, data: bytes) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = self._path.with_suffix(".new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fdatasync(fd)
-        os.replace(temporary, self._path)
 
 
 class MemoryFiles:

@@ -22,6 +22,7 @@ import msgspec
 
 from sampan.aio import Clock, Tasks
 from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.records import TaskStatus
 from sampan.cluster.states import TaskState
@@ -221,7 +222,7 @@ class Runner:
         return True
 
     async def _pause(self, failures: int) -> None:
-        pause = min(FIRST_RETRY_S * 2 ** (failures - 1), LONGEST_RETRY_S)
+        pause = backoff_s(failures, FIRST_RETRY_S, LONGEST_RETRY_S)
         timer = self._tasks.spawn(self._clock.sleep(pause), name="task retry")
         changed = self._tasks.spawn(self._changed.wait(), name="task changed")
         await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)

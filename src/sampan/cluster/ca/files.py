@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from sampan.cluster.ca.contract import Issued
-from sampan.cluster.node.home import write_private
 from sampan.cluster.peer.contract import Identity
 from sampan.cluster.peer.tls import Credentials, identity_of
 from sampan.errors import Internal
+from sampan.files import write_private
 
 _CERTIFICATES = re.compile(r"-----BEGIN CERTIFICATE-----.*", re.DOTALL)
 

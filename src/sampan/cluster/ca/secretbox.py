@@ -15,8 +15,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from sampan.cluster.node.home import write_private
 from sampan.errors import Internal
+from sampan.files import write_private
 
 KEY_BYTES = 32
 _VERSION = b"\x01"

@@ -17,12 +17,13 @@ was begun.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+
+from sampan.files import write_private
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,21 +107,3 @@ class Home:
         """No member any more. ``node.json`` goes first: what is killed here is still no member."""
         (self.directory / "node.json").unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file that only root may read, in one step, durably."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(path.name + ".new")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    beside.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

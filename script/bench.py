@@ -303,14 +303,33 @@ def measure(case: Case, both: list[Side], rounds: int) -> dict[str, list[float]]
     return samples
 
 
+def cluster(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    import bench_cluster
+
+    if options.list:
+        for case in bench_cluster.CASES:
+            print(f"{case.key:16} {case.title}")
+        return 0
+    if unknown := set(options.cases) - set(bench_cluster.keys()):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}; --list names them")
+    return bench_cluster.run(options.cases, options.rounds)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/bench")
     parser.add_argument("cases", nargs="*", help="keys of the cases to run; all if none")
     parser.add_argument(
         "--rounds", type=int, help="rounds of each case (its own number if not given)"
     )
+    parser.add_argument("--only", default="", help="keys of the cases to run, with commas between")
+    parser.add_argument(
+        "--cluster", action="store_true", help="the cluster's cases, on three hosts of each side"
+    )
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     options = parser.parse_args()
+    options.cases += [key for key in options.only.split(",") if key]
+    if options.cluster:
+        return cluster(parser, options)
     if options.list:
         for case in CASES:
             print(f"{case.key:12} {case.title}")

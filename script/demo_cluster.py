@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sampan.testing.lab import Lab, LabHost, swarm
 from sampan.testing.lab.hammer import Hammer
@@ -146,6 +147,9 @@ class Demo:
             found = host.docker("exec", front, "nslookup", "-type=a", name, ok=False).stdout
             return re.findall(r"Address: (\S+)$", found, re.M)
 
+        def counted(count: int) -> bool:
+            return len(addresses("tasks.dbcluster")) == count
+
         virtual = addresses("dbcluster")
         print(f"dbcluster is {', '.join(virtual)}")
         if len(virtual) != 1:
@@ -156,7 +160,7 @@ class Demo:
                 self.runs("app_dbcluster", count)
                 self.until(
                     f"tasks.dbcluster has {count} addresses",
-                    lambda count=count: len(addresses("tasks.dbcluster")) == count,
+                    partial(counted, count),
                 )
                 print(f"tasks.dbcluster is {', '.join(addresses('tasks.dbcluster'))}")
                 if addresses("dbcluster") != virtual:

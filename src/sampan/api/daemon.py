@@ -18,6 +18,7 @@ from pathlib import Path
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from sampan import __version__
 from sampan.api import preflight, sockets
@@ -64,6 +65,19 @@ def _start_logging(level: str) -> None:
         stream=sys.stderr,
     )
     logging.captureWarnings(True)
+    logging.getLogger("aiohttp.server").addFilter(shorten_bad_http)
+
+
+def shorten_bad_http(record: logging.LogRecord) -> bool:
+    """A filter: what is no HTTP is its sender's mistake, told in a line and not in a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.exc_info = (
+            f"{record.msg}: {error.code}, no HTTP that is understood",
+            None,
+        )
+    return True
 
 
 async def serve(options: Options) -> None:

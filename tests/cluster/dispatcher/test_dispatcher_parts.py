@@ -13,7 +13,7 @@ from sampan.cluster.dispatcher import tables
 from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.dispatcher.messages import ViewChange, merged_view
 from sampan.cluster.dispatcher.tables import NetworkTable
-from sampan.cluster.records import Task, TaskStatus
+from sampan.cluster.records import Service, Task, TaskStatus
 from sampan.cluster.spec import ContainerSpec, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.engine.contract import LogRequest
@@ -187,3 +187,22 @@ async def test_following_sees_what_comes_and_who_comes(logging: Logging) -> None
     logging.say(0, "t3", "new", 0)
     await world.until(lambda: found[-1] == b"new\n")
     reading.cancel()
+
+
+async def test_following_ends_with_the_service(logging: Logging) -> None:
+    world = logging.world
+    await world.put(Service(id="s"))
+    logging.say(0, "t1", "before", -1)
+    found: list[bytes] = []
+
+    async def read() -> None:
+        request = LogRequest(follow=True)
+        async for batch in logging.reader.read(["t1", "t2"], request, service_id="s"):
+            found.extend(entry.line for entry in batch)
+
+    reading = world.hub.tasks.spawn(read(), name="read")
+    await world.until(lambda: found == [b"before\n"])
+    await world.delete(Service, "s")
+    for id in ("t1", "t2"):
+        await world.change(Task, id, desired=S.REMOVE)
+    await world.until(reading.done)

@@ -69,7 +69,7 @@ class ServiceLogs:
                     yield batch
             return
         # From here on nothing of the service is missed, whatever the backlog takes.
-        with self._store.feed("task") as feed:
+        with self._store.feed("task", "service") as feed:
             split = int(self._clock.now() * 1e9)
             until = min(split, request.until_ns or split)
             backlog = replace(request, follow=False, until_ns=until)
@@ -139,11 +139,15 @@ class ServiceLogs:
             for task in tasks:
                 begin(task, request)
             if service_id:
-                window.sources += 1  # as long as the service may get tasks, there may be more
-                background.spawn(
-                    self._newcomers(feed, service_id, reading, lambda t: begin(t, later)),
-                    name=f"log of service {service_id}",
-                )
+                window.sources += 1  # as long as the service is there, there may be more tasks
+
+                async def newcomers() -> None:
+                    try:
+                        await self._newcomers(feed, service_id, reading, lambda t: begin(t, later))
+                    finally:
+                        window.done()
+
+                background.spawn(newcomers(), name=f"log of service {service_id}")
             async for batch in window.batches():
                 yield batch
         finally:
@@ -161,11 +165,17 @@ class ServiceLogs:
                 if task.id not in reading and task.node_id and _has_begun(task):
                     begin(task)
 
+        services = self._store.state.services
+        there = service_id in services
         look()
         try:
             async for batch in feed:
+                if there and service_id not in services:
+                    return  # removed: the end of its last task is the end of its log
                 if any(
-                    change.after is not None and change.after.service_id == service_id
+                    change.kind == "task"
+                    and change.after is not None
+                    and change.after.service_id == service_id
                     for change in batch.changes
                 ):
                     look()

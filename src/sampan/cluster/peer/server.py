@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024
 _BACKLOG = 512
 _STOP_S = 2.0
+_TELL_EVERY_S = 5.0
 
 
 @dataclass(eq=False, slots=True)
@@ -72,6 +73,8 @@ class PeerServer(Routes):
         """Connections that have become sockets."""
         self._seen: set[object] = set()
         """Protocols that HTTP has begun on, while their handshake's task is not through."""
+        self._refused, self._tell_at = 0, 0.0
+        """Handshakes that failed and were not told of; when the next may be."""
 
     @property
     def port(self) -> int:
@@ -177,12 +180,21 @@ class PeerServer(Routes):
                 ssl_shutdown_timeout=1.0,
             )
         except OSError as error:  # what TLS refuses, time-outs and resets are OSErrors, too
-            log.info("no connection with %s: %s", address, error)
+            self._tell_refused(address, error)
         finally:
             # One that got as far as HTTP is counted out by ``lost``, whenever that comes.
             if not shaken or shaken[0] not in self._seen:
                 self._gate.leave(address, member=False)
             self._seen.difference_update(shaken)
+
+    def _tell_refused(self, address: str, error: OSError) -> None:
+        """Once in a while: strangers could fill the log."""
+        self._refused += 1
+        now = self._clock.monotonic()
+        if now >= self._tell_at:
+            more = f" ({self._refused - 1} more were refused)" if self._refused > 1 else ""
+            log.info("no connection with %s: %s%s", address, str(error) or "it broke off", more)
+            self._refused, self._tell_at = 0, now + _TELL_EVERY_S
 
     def connected(self, protocol: object, transport: asyncio.Transport) -> None:
         """The handshake is through (called by the HTTP server)."""

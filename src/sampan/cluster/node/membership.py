@@ -421,9 +421,12 @@ class HostMembership:
     async def _become_manager(self) -> None:
         from sampan.cluster.node.promotion import ask_to_manage
 
-        member = self._member
+        member, record = self._member, self._record
         assert member is not None
-        changed = await ask_to_manage(member, self._home)
+        assert record is not None
+        # Not the member's own record: that one is of its start, when it was joining perhaps, and
+        # who is joining follows no change of its role.
+        changed = await ask_to_manage(member, record, self._home)
         # It serves as soon as it can. Nobody waits for that with the lock held: it may be told to
         # stop being one, or to leave, before.
         await self._restart(changed)

@@ -16,14 +16,13 @@ JOIN_S = 30.0
 """Another manager may be joining at the same time, and the store takes one after the other."""
 
 
-async def ask_to_manage(member: Member, home: Home) -> NodeRecord:
+async def ask_to_manage(member: Member, record: NodeRecord, home: Home) -> NodeRecord:
     """Certificates of a manager, the cluster's key, a place among the store's members. Returns the
-    record to start with.
+    record to start with, of what ``record`` (the membership as it is by now) says.
 
     Raises:
         SampanError: what the last manager that was asked said. All of it may be repeated.
     """
-    record = member.record
     url = addresses.etcd_url(record.advertise)
     managers = [address for _, address in member.managers] or list(record.managers)
     host = addresses.split_port(record.advertise)[0]

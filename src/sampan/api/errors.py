@@ -64,9 +64,3 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return f"timed out ({INTERNAL})"
     return INTERNAL
-
-
-def exit_code_of(error: BaseException) -> int | None:
-    """125..127, when the error is about a command that could not be executed."""
-    code = getattr(error, "exit_code", None)
-    return code if isinstance(code, int) else None

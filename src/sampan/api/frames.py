@@ -21,7 +21,6 @@ NUMBER: dict[Stream, int] = {"stdout": STDOUT, "stderr": STDERR}
 
 DEFAULT_DETACH_KEYS = b"\x10\x11"
 """ctrl-p ctrl-q."""
-_CONTROLS = frozenset("abcdefghijklmnopqrstuvwxyz@[\\]^_")
 
 
 def frame(stream: Stream, data: bytes) -> bytes:

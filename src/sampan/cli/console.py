@@ -59,10 +59,6 @@ class Console:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
-    def write_raw(self, data: bytes, stream: int = 1) -> None:
-        """Bytes to stdout (1) or stderr (2), past the text layer."""
-        write_all(stream, data)
-
     def each(self, refs: Sequence[str], action: object) -> int:
         """Do ``action(ref)`` for every reference and go on after a refusal; the exit code.
 

@@ -20,7 +20,6 @@ from sampan.errors import SampanError
 
 BUSYBOX = Path("/bin/busybox")
 HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-DEFAULT_SUITE = "bookworm"
 EPOCH = 0
 """Time stamp of every member of the busybox tar: the same busybox makes the same image."""
 

@@ -16,6 +16,10 @@ MISSED = 3
 the tasks of hosts that were only busy."""
 
 
+HEARTBEAT_FAILURE = "heartbeat failure"
+"""What a node's status says of why it is down, whoever noticed."""
+
+
 def heartbeat_s(nodes: int, chosen_ns: int = 0) -> float:
     """Seconds between two heartbeats of a node.
 

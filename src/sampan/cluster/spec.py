@@ -328,6 +328,16 @@ class ServiceMode(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wi
     replicated_job: ReplicatedJobMode | None = None
     global_job: GlobalJobMode | None = None
 
+    @property
+    def is_job(self) -> bool:
+        """Its tasks are meant to end."""
+        return self.replicated_job is not None or self.global_job is not None
+
+    @property
+    def is_global(self) -> bool:
+        """A place on each node, in the place of numbered slots."""
+        return self.global_ is not None or self.global_job is not None
+
 
 class UpdateConfig(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):
     parallelism: int = 0
@@ -381,6 +391,10 @@ class IpamConfig(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wir
     range: str = ""
     gateway: str = ""
     auxiliary_addresses: dict[str, str] = {}
+
+
+VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
+"""The option of a network that asks for its VXLAN identifier, and tells it."""
 
 
 class NetworkSpec(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):

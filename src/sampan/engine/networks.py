@@ -13,9 +13,9 @@ from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.parts import Parts
 from sampan.errors import Conflict, Forbidden, InvalidArgument
+from sampan.network.contract import PREDEFINED
 from sampan.store.records import Container, EndpointSettings, IpamPool, Network, Phase
 
-PREDEFINED = ("bridge", "host", "none")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\- ]*")
 
 

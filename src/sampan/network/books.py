@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -146,10 +145,6 @@ def take_back(segment: Segment, owner: str, endpoint: EndpointSettings) -> None:
     for text in (endpoint.ipv4, endpoint.ipv6):
         if text and (pool := segment.holding(parse_address(text))) is not None:
             pool.take(text, owner)
-
-
-def addresses_of(endpoint: EndpointSettings) -> Sequence[str]:
-    return [text for text in (endpoint.ipv4, endpoint.ipv6) if text]
 
 
 def _mac(wanted: EndpointSettings, address: Address | None, driver: str) -> str:

@@ -19,6 +19,9 @@ from typing import Protocol
 from sampan.errors import Conflict, Exhausted, InvalidArgument, NotFound
 from sampan.store.records import EndpointSettings, Network, PortBinding, PublishedPort
 
+PREDEFINED = ("bridge", "host", "none")
+"""Networks that every host has under these names."""
+
 
 class NoSuchNetwork(NotFound):
     def __init__(self, ref: str) -> None:

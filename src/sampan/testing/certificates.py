@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from sampan.cluster.ca.certificates import (
-    DEFAULT_LIFETIME_S,
     Root,
     issue_node,
     key_pem,
@@ -14,7 +13,7 @@ from sampan.cluster.ca.certificates import (
     new_root,
     request,
 )
-from sampan.cluster.ca.contract import Issued
+from sampan.cluster.ca.contract import LIFETIME_S, Issued
 from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.peer.tls import Credentials
@@ -39,7 +38,7 @@ class Issuer:
         role: NodeRole = "worker",
         *,
         issued_at: float | None = None,
-        lifetime_s: float = DEFAULT_LIFETIME_S,
+        lifetime_s: float = LIFETIME_S,
     ) -> Credentials:
         """A node's credentials, on disk. ``issued_at``: in the past for one that has run out."""
         key = new_key()

@@ -27,8 +27,7 @@ from sampan.cluster.records import (
     Service,
     Task,
 )
-
-VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
+from sampan.cluster.spec import VNI_OPTION
 
 
 class _Head(TypedDict):

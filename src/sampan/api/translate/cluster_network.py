@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from msgspec import UNSET
 
 from sampan.api.moments import rfc3339
-from sampan.api.translate.cluster import VNI_OPTION
 from sampan.api.types import networks as wire
 from sampan.cluster.control.find import node_name
 from sampan.cluster.control.networks import tasks_on
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Service, Task
-from sampan.cluster.spec import IpamConfig, NetworkSpec
+from sampan.cluster.spec import VNI_OPTION, IpamConfig, NetworkSpec
 from sampan.errors import InvalidArgument
 
 

@@ -93,7 +93,7 @@ def _with_defaults(spec: s.ServiceSpec) -> s.ServiceSpec:
             container = structs.replace(container, stop_grace_period=10 * _S)
         if container.dns_config is None:
             container = structs.replace(container, dns_config=s.DnsConfig())
-    if is_job(spec):
+    if spec.mode.is_job:
         return structs.replace(spec, task_template=structs.replace(task, container_spec=container))
     restart = task.restart_policy or s.RestartPolicy()
     restart = structs.replace(
@@ -108,10 +108,6 @@ def _with_defaults(spec: s.ServiceSpec) -> s.ServiceSpec:
         update_config=_update(spec.update_config),
         rollback_config=_update(spec.rollback_config),
     )
-
-
-def is_job(spec: s.ServiceSpec) -> bool:
-    return spec.mode.replicated_job is not None or spec.mode.global_job is not None
 
 
 def _update(config: s.UpdateConfig | None) -> s.UpdateConfig:

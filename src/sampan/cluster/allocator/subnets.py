@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sampan.cluster.records import Cluster, ClusterNetwork, Node
+from sampan.cluster.spec import VNI_OPTION
 
 FIRST_VNI = 4096
 LAST_VNI = (1 << 24) - 1
-VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 
 Net = ipaddress.IPv4Network
 

@@ -21,17 +21,15 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from sampan.cluster.ca.certificates import (
-    DEFAULT_LIFETIME_S,
-    MINIMUM_LIFETIME_S,
     Root,
     cross_sign,
     issuer_of,
     new_root,
 )
+from sampan.cluster.ca.contract import LIFETIME_S
 from sampan.cluster.ca.tokens import new_secret
 from sampan.cluster.node.contract import Sealing
 from sampan.cluster.records import Cluster, Node
-from sampan.errors import InvalidArgument
 
 _NS = 1_000_000_000
 CHAIN_LIMIT = 4
@@ -68,15 +66,7 @@ def signer(cluster: Cluster, box: Sealing) -> Root:
 
 def lifetime_s(cluster: Cluster) -> float:
     """How long a node's certificate serves."""
-    return cluster.spec.ca_config.node_cert_expiry / _NS or DEFAULT_LIFETIME_S
-
-
-def check_expiry(nanoseconds: int) -> None:
-    """Raises InvalidArgument unless certificates may live that long (0: the default)."""
-    if nanoseconds and nanoseconds < MINIMUM_LIFETIME_S * _NS:
-        raise InvalidArgument(
-            "rpc error: code = InvalidArgument desc = minimum certificate expiry time is 1h0m0s"
-        )
+    return cluster.spec.ca_config.node_cert_expiry / _NS or LIFETIME_S
 
 
 def begin_rotation(cluster: Cluster, box: Sealing, now: float, root: Root | None = None) -> Cluster:

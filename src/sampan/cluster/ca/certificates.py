@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from sampan.cluster.ca.contract import ETCD_CN, LIFETIME_S, SHORTEST_LIFETIME_S
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.peer.tls import OU
 from sampan.errors import InvalidArgument
@@ -25,10 +26,6 @@ from sampan.errors import InvalidArgument
 ROOT_YEARS = 20
 BACKDATE_S = 3600
 """A certificate is valid from an hour before it was made: clocks differ."""
-DEFAULT_LIFETIME_S = 90 * 24 * 3600
-MINIMUM_LIFETIME_S = 3600
-ETCD_CN = "sampan-etcd"
-"""What etcd members are known by among themselves. No node id has a hyphen."""
 
 _NODE_ID = re.compile(r"[0-9a-z]{1,64}")
 
@@ -209,8 +206,8 @@ def _issue(
     now: float,
     lifetime_s: float,
 ) -> str:
-    if lifetime_s < MINIMUM_LIFETIME_S:
-        lifetime_s = DEFAULT_LIFETIME_S
+    if lifetime_s < SHORTEST_LIFETIME_S:
+        lifetime_s = LIFETIME_S
     public = _requested_key(csr)
     issuer = x509.load_pem_x509_certificate(root.certificate.encode())
     subject = x509.Name(

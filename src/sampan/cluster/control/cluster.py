@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from sampan.cluster.ca.contract import LIFETIME_S, SHORTEST_LIFETIME_S
 from sampan.cluster.contract import Draft, NoSuchObject
 from sampan.cluster.control.errors import NotDone, Refused
 from sampan.cluster.control.find import at_version
@@ -13,8 +14,7 @@ from sampan.cluster.records import Cluster, new_id
 from sampan.cluster.spec import DispatcherConfig, RaftConfig, SwarmSpec
 
 _S = 1_000_000_000
-SHORTEST_CERTIFICATE_NS = 3600 * _S
-NODE_CERT_EXPIRY_NS = 90 * 24 * 3600 * _S
+NODE_CERT_EXPIRY_NS = LIFETIME_S * _S
 HEARTBEAT_NS = 5 * _S
 TASK_HISTORY = 5
 """What the API shows where nothing was chosen. The heartbeat is chosen by the number of nodes
@@ -63,7 +63,7 @@ def check_spec(spec: SwarmSpec) -> None:
     if spec.dispatcher.heartbeat_period < 0:
         raise Refused("heartbeat time period cannot be a negative duration")
     ca = spec.ca_config
-    if ca.node_cert_expiry and ca.node_cert_expiry < SHORTEST_CERTIFICATE_NS:
+    if ca.node_cert_expiry and ca.node_cert_expiry < SHORTEST_LIFETIME_S * _S:
         raise Refused("minimum certificate expiry time is: 1h0m0s")
     if ca.external_cas:
         raise NotDone("external CAs: certificates are issued by the cluster's own CA")

@@ -12,7 +12,6 @@ from sampan.cluster.control.errors import Exists, NotDone, Precondition, Refused
 from sampan.cluster.control.find import find
 from sampan.cluster.control.names import check_dns_name
 from sampan.cluster.control.references import (
-    PREDEFINED,
     REFERENCES,
     LocalNetworks,
     no_local_networks,
@@ -24,6 +23,7 @@ from sampan.cluster.records import ClusterNetwork, Task, new_id
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState
 from sampan.errors import Conflict
+from sampan.network.contract import PREDEFINED
 
 NETWORKS = "networks"
 INGRESS = "ingress"

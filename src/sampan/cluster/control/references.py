@@ -25,8 +25,6 @@ from sampan.cluster.spec import (
 )
 
 REFERENCES = "references"
-PREDEFINED = ("host", "bridge", "none")
-"""On every node under the same name: a service may name them, and that is how they are stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from sampan.cluster.control.errors import Exists, NotDone, Precondition
 from sampan.cluster.control.find import at_version, find
 from sampan.cluster.control.ports import check_ports
 from sampan.cluster.control.references import LocalNetworks, no_local_networks, resolve
-from sampan.cluster.control.validate import check_service, is_job, mode_name
+from sampan.cluster.control.validate import check_service, mode_name
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import JobStatus, Service, Task, UpdateStatus, new_id
@@ -61,7 +61,7 @@ async def create(
             )
         resolved = resolve(draft, spec, local)
         check_ports(draft, resolved, id)
-        job = JobStatus(last_execution=now) if is_job(resolved) else None
+        job = JobStatus(last_execution=now) if resolved.mode.is_job else None
         draft.put(Service(id=id, spec=resolved, spec_version=1, sealed_auth=sealed, job_status=job))
         return id
 
@@ -123,7 +123,7 @@ async def rollback(
     def draft(draft: Draft) -> None:
         service = find(draft.state, Service, ref)
         at_version(service, version)
-        if is_job(service.spec):
+        if service.spec.mode.is_job:
             raise NotDone("a job cannot be rolled back: what has run has run")
         previous = service.previous_spec
         if previous is None:
@@ -172,7 +172,7 @@ def counts(state: State, service: Service) -> Counts:
     """How many tasks run, should, and (of a job) are done."""
     tasks = list(state.tasks_of(service.id).values())
     mode = service.spec.mode
-    if is_job(service.spec):
+    if service.spec.mode.is_job:
         iteration = service.job_status.iteration if service.job_status is not None else 0
         tasks = [task for task in tasks if (task.job_iteration or 0) == iteration]
     running = [
@@ -209,7 +209,7 @@ def _on_live_node(state: State, task: Task) -> bool:
 
 def up_to_date(service: Service, task: Task) -> bool:
     """The task is as the service's specification says now."""
-    if is_job(service.spec):
+    if service.spec.mode.is_job:
         iteration = service.job_status.iteration if service.job_status is not None else 0
         return (task.job_iteration or 0) == iteration
     return task.spec_version == service.spec_version or task.spec == service.spec.task_template
@@ -218,7 +218,9 @@ def up_to_date(service: Service, task: Task) -> bool:
 def _next_run(service: Service, spec: ServiceSpec, now: float) -> JobStatus | None:
     """A job runs again when what it runs has changed, or when it is forced to."""
     job = service.job_status
-    if not is_job(spec) or (job is not None and spec.task_template == service.spec.task_template):
+    if not spec.mode.is_job or (
+        job is not None and spec.task_template == service.spec.task_template
+    ):
         return job
     return JobStatus(iteration=(job.iteration + 1 if job is not None else 0), last_execution=now)
 

@@ -37,7 +37,7 @@ def check_service(spec: ServiceSpec) -> None:
     check_task(spec.task_template)
     for config in (spec.update_config, spec.rollback_config):
         check_update(config)
-    if is_job(spec):
+    if spec.mode.is_job:
         if spec.update_config is not None or spec.rollback_config is not None:
             raise Refused("job-mode services cannot have an update or rollback configuration")
         restart = spec.task_template.restart_policy
@@ -47,10 +47,6 @@ def check_service(spec: ServiceSpec) -> None:
                 "restart condition any would never let them complete"
             )
     check_endpoint(spec.endpoint_spec)
-
-
-def is_job(spec: ServiceSpec) -> bool:
-    return spec.mode.replicated_job is not None or spec.mode.global_job is not None
 
 
 def mode_name(mode: ServiceMode) -> str:

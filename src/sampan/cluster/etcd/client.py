@@ -259,11 +259,6 @@ class EtcdClient:
     async def member_remove(self, member: int) -> None:
         await self.call("/v3/cluster/member/remove", wire.LeaseId(member), wire.MembersReply)
 
-    async def member_update(self, member: int, peer_url: str) -> None:
-        await self.call(
-            "/v3/cluster/member/update", wire.MemberUpdate(member, [peer_url]), wire.MembersReply
-        )
-
     async def snapshot(self, target: Path) -> int:
         """Write the whole database to ``target``, durable and checked, or leave it as it was.
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sampan.cluster.ca.contract import ETCD_CN
+
 SOCKET = "client:0"
 """etcd insists on HOST:PORT in a URL also for a unix socket, and makes of it a file of that name
 in its working directory."""
-
-ETCD_CN = "sampan-etcd"
-"""The common name that only certificates of managers' members carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,11 +90,6 @@ class MemberAdd(Wire, frozen=True, omit_defaults=True):
     isLearner: bool = False
 
 
-class MemberUpdate(Wire, frozen=True, omit_defaults=True):
-    ID: int
-    peerURLs: list[str]
-
-
 class MoveLeader(Wire, frozen=True, omit_defaults=True):
     targetID: int
 

@@ -35,17 +35,8 @@ class StoreAuthority:
         return cluster
 
     def role_of(self, node_id: str) -> NodeRole | None:
-        """What a certificate of this node may say: a manager that is being demoted is one until it
-        has left the store's members, so that it can still be talked to meanwhile."""
         node = self._store.state.nodes.get(node_id)
         return node.spec.role if node is not None else None
-
-    def accepted_role(self, node_id: str) -> NodeRole | None:
-        """What a caller counts as: who is to become a manager may ask as one, too."""
-        node = self._store.state.nodes.get(node_id)
-        if node is None:
-            return None
-        return "manager" if "manager" in (node.role, node.spec.role) else "worker"
 
     async def admit(self, node_id: str, role: NodeRole, request: IssueRequest, remote: str) -> None:
         """Raises: NoQuorum, InvalidArgument (availability)."""

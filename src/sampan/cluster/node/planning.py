@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from sampan.cluster.ca.authority import check_expiry
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.cluster import check_spec
 from sampan.cluster.model import State
@@ -30,7 +29,6 @@ def plan_init(
         InvalidArgument, NoAddress, Unsupported.
     """
     check_spec(request.spec)
-    check_expiry(request.spec.ca_config.node_cert_expiry)
     if request.auto_lock_managers:
         raise Unsupported("locking managers (autolock) is not supported")
     pools = check_pools(request.default_addr_pool, request.subnet_size)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.records import Cluster, Node, Service, Task, TaskStatus, new_id
 from sampan.cluster.scheduler.constraints import fulfils
 from sampan.cluster.spec import (
     EndpointSpec,
     PortConfig,
-    ServiceSpec,
     TaskSpec,
 )
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
-
-
-def is_job(spec: ServiceSpec) -> bool:
-    return spec.mode.replicated_job is not None or spec.mode.global_job is not None
-
-
-def is_global(spec: ServiceSpec) -> bool:
-    return spec.mode.global_ is not None or spec.mode.global_job is not None
 
 
 def task_spec(service: Service) -> TaskSpec:
@@ -61,7 +50,7 @@ def new_task(
         endpoint=service.spec.endpoint_spec or EndpointSpec(),
         desired=desired,
         status=TaskStatus(state=TaskState.NEW, timestamp=now, message="created"),
-        job_iteration=job if is_job(service.spec) else None,
+        job_iteration=job if service.spec.mode.is_job else None,
         restart_of=restart_of,
         start_after=start_after,
         restarts=restarts,

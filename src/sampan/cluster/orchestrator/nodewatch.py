@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.contract import PRESENCE_TTL_S, Draft
 from sampan.cluster.loop import Loop, Term
 from sampan.cluster.model import Change, State
-from sampan.cluster.pace import grace_s, heartbeat_s
+from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
 from sampan.cluster.records import Node
 
-replace = msgspec.structs.replace
-
-HEARTBEAT_FAILURE = "heartbeat failure"
 SHORTEST_S = 1.0
 COLD_START_S = 15.0
 

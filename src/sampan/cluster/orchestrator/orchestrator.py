@@ -17,7 +17,6 @@ import msgspec
 from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop, Term
 from sampan.cluster.model import Change
-from sampan.cluster.orchestrator.births import is_global
 from sampan.cluster.orchestrator.jobs import plan_global_job, plan_replicated_job
 from sampan.cluster.orchestrator.plan import Observed, Plan, Planner
 from sampan.cluster.orchestrator.services import plan_global, plan_replicated
@@ -82,7 +81,7 @@ class Orchestrator(Loop):
         node = after or before
         assert node is not None
         keys = {task.service_id for task in self.state.tasks_on(node.id).values()}
-        keys |= {s.id for s in self.state.services.values() if is_global(s.spec)}
+        keys |= {s.id for s in self.state.services.values() if s.spec.mode.is_global}
         keys.discard("")
         return keys
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.orchestrator.births import is_outdated, new_task
 from sampan.cluster.records import Cluster, Node, Service, Task, TaskStatus
 from sampan.cluster.scheduler.constraints import fulfils
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
 
 STOP_SLACK_S = 60.0
 """Beyond its grace period: a task that has not stopped by then does not hold up its successor."""

@@ -10,17 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop
 from sampan.cluster.model import Change, State
-from sampan.cluster.orchestrator.births import is_global
 from sampan.cluster.orchestrator.plan import over
 from sampan.cluster.records import Node, Service, Task, TaskStatus
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
 
 SETTLE_S = 0.25
 DEFAULT_HISTORY = 5
@@ -58,7 +55,7 @@ def harvest(
             if over(task):
                 found.delete.append(task)
         elif service is not None:
-            key = task.node_id if is_global(service.spec) else task.slot
+            key = task.node_id if service.spec.mode.is_global else task.slot
             places.setdefault(key, []).append(task)
     if service is None or limit < 0:
         return found

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.orchestrator.plan import Plan
 from sampan.cluster.orchestrator.restart import BY_ITSELF
@@ -20,8 +20,6 @@ from sampan.cluster.orchestrator.slots import Place, blocked, is_done
 from sampan.cluster.records import Task, UpdateStatus
 from sampan.cluster.spec import UpdateConfig
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
 
 DEFAULT_MONITOR_S = 5.0
 DEFAULT = UpdateConfig(parallelism=1)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.allocator.ledger import holds_addresses
 from sampan.cluster.contract import Draft
@@ -22,8 +22,6 @@ from sampan.cluster.scheduler.plan import Placed, Unplaced, plan
 from sampan.cluster.scheduler.ranking import FAILURES_WITHIN_S
 from sampan.cluster.scheduler.room import rooms_of
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
 
 AT_MOST = 2000
 """Decisions in one transaction."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sampan.cluster.contract import (
     Batch,
@@ -26,7 +26,6 @@ from sampan.cluster.states import TaskState
 from sampan.errors import Internal
 
 T = TypeVar("T")
-replace = msgspec.structs.replace
 
 
 class Stores(Protocol):

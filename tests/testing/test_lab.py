@@ -265,7 +265,8 @@ def test_the_script_makes_one_that_stays(script: list[str], tmp_path: Path) -> N
     base = sweep.parent() / f"{sweep.PREFIX}-test{os.getpid()}"
     up = say(script, "up", "2")
     assert up.returncode == 0, up.stderr
-    assert "script/lab exec 1 sampan swarm init" in up.stdout
+    this = " ".join(["script/lab", *script[1:]])
+    assert f"{this} exec 1 sampan swarm init" in up.stdout
     assert "is up already" in say(script, "up").stderr
 
     sweep.remove_debris()
@@ -280,14 +281,14 @@ def test_the_script_makes_one_that_stays(script: list[str], tmp_path: Path) -> N
     assert say(script, "heal", "1").returncode == 0
     assert say(script, "exec", "client", "busybox", "ping", "-c1", "-W1", "host1").returncode == 0
     assert say(script, "kill", "1").returncode == 0
-    assert "host1 has no power: script/lab revive 1" in say(script, "exec", "1", "true").stderr
+    assert f"host1 has no power: {this} revive 1" in say(script, "exec", "1", "true").stderr
     assert say(script, "revive", "1").returncode == 0
     assert say(script, "exec", "1", "sampan", "ps").returncode == 0
 
     assert say(script, "down").returncode == 0
     assert not base.exists()
     assert not holders(base)
-    assert "no laboratory is up: script/lab up" in say(script, "exec", "1", "true").stderr
+    assert f"no laboratory is up: {this} up" in say(script, "exec", "1", "true").stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -66,6 +66,8 @@ def _logs(console: Console, args: Args) -> int:
         raise CliError("conflicting options: cannot specify both --raw and --details")
     is_task, tty, width = _find(console, ref)
     raw = args.on("raw")
+    if tty and not raw:
+        raise CliError("tty service logs only supported with --raw")
     response = services.logs(
         client,
         ref,
@@ -85,7 +87,7 @@ def _logs(console: Console, args: Args) -> int:
     )
     with response:
         pieces = split(response.iter_raw(), tty)
-        if raw or tty:
+        if raw:
             for stream, piece in pieces:
                 write_all(2 if stream == 2 else 1, piece)
             return 0
@@ -106,9 +108,7 @@ def _find(console: Console, ref: str) -> tuple[bool, bool, int]:
             raise CliError(f"no such task or service: {ref}") from None
         return True, bool(task["Spec"].get("ContainerSpec", {}).get("TTY")), 0
     part = service["Spec"]["TaskTemplate"].get("ContainerSpec", {})
-    if part.get("TTY"):
-        raise CliError("tty service logs only supported with --raw")
-    return False, False, len(str(service["Spec"]["Name"]))
+    return False, bool(part.get("TTY")), len(str(service["Spec"]["Name"]))
 
 
 def lines(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:

@@ -48,7 +48,7 @@ class ClusterNetworks(Protocol):
         yet.
 
         Raises:
-            NoSuchNetwork, NotAttachable; Unavailable: nobody can be asked.
+            NoSuchNetwork, Forbidden (not attachable); Unavailable: nobody can be asked.
         """
         ...
 
@@ -59,8 +59,9 @@ class ClusterNetworks(Protocol):
         ``detach`` the cluster answers for the container's names.
 
         Raises:
-            NoSuchNetwork, NotAttachable, Conflict (the address wished for is taken), BadAddress,
-            Exhausted; Unavailable: nobody can be asked.
+            NoSuchNetwork, Forbidden (not attachable), Conflict (the address wished for is taken),
+            InvalidArgument (it is none of the network's), Exhausted; Unavailable: nobody can be
+            asked.
         """
         ...
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from sampan.cluster.agent.agent import Agent
+from sampan.cluster.agent.attachments import Attachments
 from sampan.cluster.agent.files import MemoryFiles
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
@@ -87,6 +88,8 @@ class FakeNode:
     files: MemoryFiles
     peer: PeerNode
     agent: Agent
+    attachments: Attachments
+    """What the engine asks for places; as old as the daemon."""
     removed: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
 
@@ -149,10 +152,14 @@ class AgentWorld:
         peer = self.hub.node(address, Identity(id, "worker", CLUSTER_ID), self.role_of)
         removed: list[str] = []
         roots: list[str] = []
-        agent = self._agent(id, address, peer, executor, overlay, files, removed, roots)
-        node = self.nodes[id] = FakeNode(
-            id, address, host, executor, overlay, files, peer, agent, removed, roots
+        attachments = Attachments(self.clock)
+        agent = self._agent(
+            id, address, peer, executor, overlay, files, removed, roots, attachments
         )
+        node = self.nodes[id] = FakeNode(
+            id, address, host, executor, overlay, files, peer, agent, attachments, removed, roots
+        )
+        host.left = attachments.detach
         await agent.start()
         peer.start()
         await settle()
@@ -168,6 +175,7 @@ class AgentWorld:
         files: MemoryFiles,
         removed: list[str],
         roots: list[str],
+        attachments: Attachments,
     ) -> Agent:
         async def on_removed(why: str) -> None:
             removed.append(why)
@@ -189,6 +197,7 @@ class AgentWorld:
             on_removed=on_removed,
             on_roots=on_roots,
             rng=random.Random(self._rng.random()),
+            attachments=attachments,
         )
 
     # -- accidents
@@ -204,6 +213,8 @@ class AgentWorld:
         """A new daemon on what ``kill`` left."""
         node = self.nodes[id]
         node.peer = self.hub.node(node.address, Identity(id, "worker", CLUSTER_ID), self.role_of)
+        node.attachments = Attachments(self.clock)
+        node.host.left = node.attachments.detach
         node.executor = FakeExecutor(self.clock, node.host, node.executor.delays)
         node.agent = self._agent(
             id,
@@ -214,6 +225,7 @@ class AgentWorld:
             node.files,
             node.removed,
             node.roots,
+            node.attachments,
         )
         await node.agent.start()
         node.peer.start()

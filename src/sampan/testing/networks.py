@@ -43,7 +43,7 @@ class FakeNetworks:
         if wanted.driver in ("host", "none", "null"):
             self.networks[wanted.id] = wanted
             return wanted
-        if wanted.driver != "bridge":
+        if wanted.driver not in ("bridge", "overlay"):
             raise Unsupported(
                 f"network driver {wanted.driver} is not available: choose bridge, host or none"
             )

@@ -16,6 +16,7 @@ from sampan.runtime.logs import LogFiles
 from sampan.store.events import Event, EventBus, Feed
 from sampan.store.records import Container, ContainerSpec, EndpointSettings, HostConfig
 from sampan.testing.clock import FakeClock
+from sampan.testing.cluster_networks import FakeClusterNetworks
 from sampan.testing.images import FakeImages, FakeSnapshots
 from sampan.testing.networks import FakeNetworks
 from sampan.testing.runs import FakeProcess, FakeRuns
@@ -47,6 +48,7 @@ class World:
         self.wrap: Callable[[str, object], object] = lambda name, part: part
         self._daemon = AsyncExitStack()
         self.networks = FakeNetworks(self.config.paths.state)
+        self.cluster = FakeClusterNetworks()
         self.engine: HostEngine
         self.events: EventBus
         self.feed: Feed
@@ -72,9 +74,11 @@ class World:
                 events=self.events,
                 logs=LogFiles(),
                 clock=self.clock,
+                cluster=self.cluster,
                 **wrapped,  # type: ignore[arg-type]
             )
         )
+        self.cluster.engine = self.engine
         return self.engine
 
     async def crash(self) -> None:

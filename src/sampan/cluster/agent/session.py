@@ -184,6 +184,7 @@ class Sessions:
             return
         try:
             async with asyncio.timeout(2.0):
+                await self._reports.flush(socket)
                 await socket.send(encode(Goodbye(leaving=leaving)))
         except (SocketClosed, TimeoutError) as error:
             log.info("no goodbye to manager %s: %s", self.manager, error)

@@ -25,12 +25,15 @@ a host without a daemon beside them.
 """
 
 
+STANDARD = "lab"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="script/lab", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", default="lab", help="another laboratory beside this one")
+    parser.add_argument("--name", default=STANDARD, help="another laboratory beside this one")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     up = verbs.add_parser("up", help="make N hosts and start their daemons")
     up.add_argument("hosts", nargs="?", type=int, default=3, metavar="N")
@@ -48,18 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
         verbs.add_parser(verb, help=what).add_argument("host", metavar="I")
     chosen = parser.parse_args(arguments)
     base = sweep.parent() / f"{sweep.PREFIX}-{chosen.name}"
+    # As the next command must begin to mean the same laboratory.
+    this = "script/lab" if chosen.name == STANDARD else f"script/lab --name {chosen.name}"
     try:
         if chosen.verb == "up":
-            return _up(base, chosen.hosts, docker=chosen.docker)
+            return _up(base, chosen.hosts, docker=chosen.docker, this=this)
         if chosen.verb == "down":
             forget(base)
             sweep.remove_debris()
             return 0
         if not is_standing(base):
-            raise ValueError("no laboratory is up: script/lab up")
+            raise ValueError(f"no laboratory is up: {this} up")
         host = _host(Lab.find(base), chosen.host)
         if chosen.verb == "exec":
-            _exec(host, chosen.command)
+            _exec(host, chosen.command, this)
         {"cut": host.cut_off, "heal": host.heal, "kill": host.kill, "revive": host.revive}[
             chosen.verb
         ]()
@@ -72,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _up(base: Path, hosts: int, *, docker: bool) -> int:
+def _up(base: Path, hosts: int, *, docker: bool, this: str) -> int:
     if is_standing(base):
-        raise ValueError("it is up already: script/lab exec 1 CMD, or script/lab down")
+        raise ValueError(f"it is up already: {this} exec 1 CMD, or {this} down")
     forget(base)
     # whatever interrupts this, even kill -9, takes the half-made laboratory away
     lab = Lab(kinds=("docker" if docker else "sampan",) * hosts, base=base)
@@ -86,10 +91,10 @@ def _up(base: Path, hosts: int, *, docker: bool) -> int:
     print(f"{lab.client.name} {lab.client.address}")
     print(
         f"""
-next: script/lab exec 1 {command} swarm init
-      script/lab exec 2 {command} swarm join ...     (as swarm init says)
-      script/lab exec 1 {command} node ls
-      script/lab down"""
+next: {this} exec 1 {command} swarm init
+      {this} exec 2 {command} swarm join ...     (as swarm init says)
+      {this} exec 1 {command} node ls
+      {this} down"""
     )
     return 0
 
@@ -102,10 +107,10 @@ def _host(lab: Lab, which: str) -> LabHost:
     raise ValueError(f"there is no host {which}: say 1 to {len(lab.hosts)}, or client")
 
 
-def _exec(host: LabHost, command: list[str]) -> None:
+def _exec(host: LabHost, command: list[str], this: str) -> None:
     """Become the command."""
     if not host.machine.alive:
-        raise ValueError(f"{host.name} has no power: script/lab revive {host.identity.number}")
+        raise ValueError(f"{host.name} has no power: {this} revive {host.identity.number}")
     command = command or [os.environ.get("SHELL", "/bin/sh")]
     words = host.place.command(*command, where=os.getcwd())
     os.execvpe(words[0], words, host.environment)

@@ -14,7 +14,6 @@ def every() -> Iterator[Route]:
         attach,
         build,
         commit,
-        configs,
         containers,
         distribution,
         execs,
@@ -22,9 +21,9 @@ def every() -> Iterator[Route]:
         lifecycle,
         networks,
         nodes,
-        secrets,
         services,
         stats,
+        stored,
         swarm,
         system,
         task_logs,
@@ -53,8 +52,7 @@ def every() -> Iterator[Route]:
         services,
         tasks,
         task_logs,
-        secrets,
-        configs,
+        stored,
     ):
         yield from module.ROUTES
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -140,6 +141,8 @@ async def test_failures_are_told_apart(world: AgentWorld) -> None:
             return Unavailable("the registry sleeps") if len(attempts) < 3 else None
         if (id, step) == ("bad", "start"):
             return ValueError("a bug")
+        if (id, step) == ("full", "create"):
+            return OSError(errno.ENOSPC, "No space left on device")
         return None
 
     node.executor.broken = broken
@@ -152,12 +155,15 @@ async def test_failures_are_told_apart(world: AgentWorld) -> None:
         ),
         task("again"),
         task("bad"),
+        task("full"),
     )
     await world.until(lambda: world.state_of("missing") is S.REJECTED)
     assert world.task("missing").status.err == "No such image: none"
     assert world.task("missing").status.message == "preparing"
     await world.until(lambda: world.state_of("bad") is S.FAILED)
     assert world.task("bad").status.err == "a bug"
+    await world.until(lambda: world.state_of("full") is S.REJECTED)
+    assert world.task("full").status.err == "No space left on device"
     await world.until(lambda: world.task("again").status.err == "the registry sleeps")
     await world.until(lambda: world.state_of("again") is S.RUNNING)
     assert len(attempts) == 3

@@ -210,9 +210,12 @@ class Runner:
         if state.ended or not self.wanted:
             log.warning("task %s cannot be stopped yet: %s", self.task.name, error)
             return False
-        if not isinstance(error, SampanError):
-            log.error("task %s: %s", self.task.name, error, exc_info=error)
         text = str(error) or type(error).__name__
+        if isinstance(error, OSError):  # of this host: a full disk, no more processes
+            text = error.strerror or text
+            log.warning("task %s: %s", self.task.name, error)
+        elif not isinstance(error, SampanError):
+            log.error("task %s: %s", self.task.name, error, exc_info=error)
         if isinstance(error, Unavailable) and state < TaskState.STARTING and failures < ATTEMPTS:
             self._to(state, self.status.message, err=text)
             return False

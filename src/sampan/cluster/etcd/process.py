@@ -43,6 +43,9 @@ POLL_S = 0.02
 _LEVELS = {"error": logging.INFO, "fatal": logging.ERROR}
 """What etcd warns of is an election, a slow disk, a peer that is away: the daemon says itself what
 that means for the cluster."""
+_FULL = "no space left on device"
+_ROOM = 4 << 20
+"""Free bytes below which that is believed to be still so."""
 _REMOVED = ("has been permanently removed", "the member has been removed")
 
 
@@ -96,6 +99,14 @@ class EtcdProcess:
         """Of the living child."""
         child = self._child
         return None if child is None or child.returncode is not None else child.pid
+
+    @property
+    def disk_is_full(self) -> bool:
+        """It died of that, and there still is no room."""
+        if self._last_words.endswith(_FULL):
+            free = os.statvfs(self.settings.directory)
+            return free.f_bavail * free.f_frsize < _ROOM
+        return False
 
     async def start(self, *, deadline_s: float = READY_S) -> None:
         """Start it and wait until it answers, which needs a quorum. It goes on being started again
@@ -195,7 +206,10 @@ class EtcdProcess:
         self._child = child
         self.starts += 1
         started = process.start_time(child.pid) or 0
-        settings.pid_file.write_text(f"{child.pid} {started}\n")
+        try:
+            settings.pid_file.write_text(f"{child.pid} {started}\n")
+        except OSError as error:  # a full disk: it is only needed if the kernel fails to end etcd
+            log.warning("the process id of etcd is not written down: %s", error)
         self._tasks.spawn(self._read_log(ours), name="etcd/log")
         return child
 

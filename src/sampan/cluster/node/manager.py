@@ -37,7 +37,7 @@ from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteMember
 from sampan.cluster.node.roles import RoleKeeper, RootKeeper
 from sampan.cluster.peer.contract import Client, Server
-from sampan.errors import SampanError, Unavailable
+from sampan.errors import Exhausted, SampanError, Unavailable
 from sampan.store.events import EventBus
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,12 @@ class Manager:
 
     @property
     def parts(self) -> ManagerParts:
-        """Raises: NoQuorum (it does not serve yet)."""
+        """Raises: NoQuorum (it does not serve yet), Exhausted (its disk is full)."""
+        if self.process.disk_is_full:
+            raise Exhausted(
+                f"no space left on the disk of {self._home.directory}, where this manager keeps "
+                "the swarm's state: free some and try again"
+            )
         if self._parts is None:
             raise NoQuorum
         return self._parts

@@ -7,6 +7,7 @@ from sampan.cluster.control.references import HostNetwork, LocalNetworks
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import ManagerParts, Membership, NotManager
 from sampan.errors import InvalidArgument, SampanError
+from sampan.network.contract import PREDEFINED
 
 
 def membership(call: Call) -> Membership:
@@ -67,6 +68,6 @@ def local_networks(call: Call) -> LocalNetworks:
             return None
         if found.scope == "swarm":
             return None
-        return HostNetwork(found.name, found.name in ("bridge", "host", "none"))
+        return HostNetwork(found.name, found.name in PREDEFINED)
 
     return find

@@ -13,11 +13,11 @@ fills it in when it reads. Times are seconds since the epoch.
 
 from __future__ import annotations
 
-import secrets
 from typing import ClassVar, Literal
 
 import msgspec
 
+from sampan.cluster.base36 import RANDOM_LENGTH, random_base36
 from sampan.cluster.spec import (
     ConfigSpec,
     EndpointSpec,
@@ -34,18 +34,12 @@ from sampan.cluster.spec import (
 )
 from sampan.cluster.states import TaskState
 
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-ID_LENGTH = 25
+ID_LENGTH = RANDOM_LENGTH
 
 
 def new_id() -> str:
-    """25 characters of base 36: 128 random bits, as Docker's identifiers of a cluster's things."""
-    number = secrets.randbits(128)
-    digits = []
-    for _ in range(ID_LENGTH):
-        number, rest = divmod(number, 36)
-        digits.append(_ALPHABET[rest])
-    return "".join(reversed(digits))
+    """128 random bits in base 36, as Docker's identifiers of a cluster's things."""
+    return random_base36()
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -82,7 +76,8 @@ class Cluster(Object, frozen=True, kw_only=True, omit_defaults=True):
     sealed_root_key: bytes = b""
     """PEM of the root's key, sealed with the cluster's key."""
     cross_signed: str = ""
-    """During a rotation: the new root signed by the old, PEM; else empty."""
+    """The last roots, each signed by the one that it replaced, PEM, newest first: so who knows only
+    an older root believes what the newest issues. Outlives a rotation; empty before the first."""
     rotating: bool = False
     worker_secret: str = ""
     """The last part of the join token."""

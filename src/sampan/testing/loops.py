@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.aio import Tasks
 from sampan.cluster.contract import ClusterStore, Draft, Presence
@@ -52,7 +52,6 @@ from sampan.testing.clock import FakeClock, settle
 from sampan.testing.cluster_store import MemoryCluster, MemoryStore
 
 O = TypeVar("O", bound=Object)  # noqa: E741
-replace = msgspec.structs.replace
 
 End = Literal["complete", "fail", "reject"]
 

@@ -22,10 +22,10 @@ from sampan.cluster.control.references import users_of_network
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork
 from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.network.contract import PREDEFINED
 from sampan.store.records import Network
 
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
-_PREDEFINED = ("bridge", "host", "none")
 
 
 def _body(call: Call, found: Network, *, with_containers: bool) -> wire.NetworkBody:
@@ -87,7 +87,7 @@ async def list_networks(call: Call) -> web.Response:
 
 
 def _predefined(one: Network | None) -> bool:
-    return one is not None and (one.predefined or one.name in _PREDEFINED)
+    return one is not None and (one.predefined or one.name in PREDEFINED)
 
 
 def _dangling(call: Call, one: _Known) -> bool:
@@ -122,7 +122,7 @@ async def inspect(call: Call) -> web.Response:
     if local is None:
         raise NotFound(f"network {ref} not found")
     body = _body(call, local, with_containers=True)
-    if scope == "swarm" and local.name in _PREDEFINED and state is not None:
+    if scope == "swarm" and local.name in PREDEFINED and state is not None:
         # Every node has it under this name: a service may use it, and clients ask for it so.
         body.scope = "swarm"
     elif scope and scope != body.scope:

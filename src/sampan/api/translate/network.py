@@ -11,6 +11,7 @@ from sampan.api.moments import rfc3339
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, EndpointIpam
 from sampan.errors import InvalidArgument
+from sampan.network.contract import PREDEFINED
 from sampan.store.records import Container, EndpointSettings, IpamPool, Network
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -28,7 +29,7 @@ def endpoint_out(
             ipv4_address=endpoint.ipv4_wanted or UNSET, ipv6_address=endpoint.ipv6_wanted or UNSET
         )
     dns_names: list[str] | None = None
-    predefined = endpoint.network_name in ("bridge", "host", "none")
+    predefined = endpoint.network_name in PREDEFINED
     if container is not None and not predefined:
         names = (container.name, *endpoint.aliases, container.id[:12], container.spec.hostname)
         dns_names = [name for name in dict.fromkeys(names) if name]

@@ -15,6 +15,7 @@ from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.records import NodeDescription
 from sampan.engine.contract import CreateRequest
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.network.contract import PREDEFINED
 from sampan.store.records import (
     ContainerSpec,
     EndpointSettings,
@@ -28,7 +29,6 @@ from sampan.store.records import (
 )
 
 TASK_LABEL = "com.docker.swarm.task.id"
-PREDEFINED = ("host", "bridge", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ import logging
 from sampan.aio import KeyedLocks
 from sampan.cluster.agent.contract import Supplies
 from sampan.cluster.records import Attachment, ClusterNetwork
+from sampan.cluster.spec import VNI_OPTION
 from sampan.engine.clustered import asks
 from sampan.engine.contract import Engine
 from sampan.errors import Conflict, NotFound, SampanError, Unavailable
 from sampan.store.records import Container, IpamPool, Network, Phase
 
 log = logging.getLogger(__name__)
-
-VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 
 
 class NodeNetworks:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
-import msgspec
+from msgspec.structs import replace
 
 from sampan.cluster.allocator.addresses import within
 from sampan.cluster.allocator.ledger import Ledger, holds_addresses
@@ -33,11 +33,7 @@ from sampan.cluster.records import (
 )
 from sampan.cluster.spec import EndpointSpec, NetworkAttachmentConfig, TaskSpec
 from sampan.cluster.states import TaskState
-
-replace = msgspec.structs.replace
-
-PREDEFINED = frozenset({"host", "bridge", "none"})
-"""Networks of the node itself: nothing to give out."""
+from sampan.network.contract import PREDEFINED
 
 
 class Waits(Exception):
@@ -45,7 +41,7 @@ class Waits(Exception):
 
 
 def networks_of(spec: TaskSpec) -> list[NetworkAttachmentConfig]:
-    """The cluster's networks that a task wants."""
+    """The cluster's networks that a task wants; for the node's own there is nothing to give out."""
     return [wanted for wanted in spec.networks if wanted.target not in PREDEFINED]
 
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import secrets
 from dataclasses import dataclass, field
 
+from sampan.cluster.base36 import base36, random_base36
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.peer.wire import travels
 from sampan.cluster.records import Cluster
 from sampan.errors import InvalidArgument
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DIGEST_LENGTH = 50
-_SECRET_LENGTH = 25
 _FORM = re.compile(r"SWMTKN-1-([0-9a-z]{50})-([0-9a-z]{25})")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -52,7 +50,7 @@ class JoinToken:
     secret: str = field(repr=False)
 
     def __str__(self) -> str:
-        return f"SWMTKN-1-{_base36(int(self.digest, 16), _DIGEST_LENGTH)}-{self.secret}"
+        return f"SWMTKN-1-{base36(int(self.digest, 16), _DIGEST_LENGTH)}-{self.secret}"
 
     @classmethod
     def parse(cls, text: str) -> JoinToken:
@@ -71,7 +69,7 @@ class JoinToken:
 def new_secret() -> str:
     """The last part of a new token: 128 random bits. Putting it in the record in the place of the
     old one is all that a rotation of the token is."""
-    return _base36(secrets.randbits(128), _SECRET_LENGTH)
+    return random_base36()
 
 
 def digest_of(root: str) -> str:
@@ -114,11 +112,3 @@ def role_by_token(cluster: Cluster, token: str) -> NodeRole:
     if worker:
         return "worker"
     raise WrongJoinToken
-
-
-def _base36(number: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        number, rest = divmod(number, 36)
-        digits.append(_DIGITS[rest])
-    return "".join(reversed(digits))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from msgspec import structs
 
 from sampan.cluster.ca.contract import LIFETIME_S, SHORTEST_LIFETIME_S
+from sampan.cluster.ca.tokens import new_secret
 from sampan.cluster.contract import Draft, NoSuchObject
 from sampan.cluster.control.errors import NotDone, Refused
 from sampan.cluster.control.find import at_version
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import ManagerParts
-from sampan.cluster.records import Cluster, new_id
+from sampan.cluster.records import Cluster
 from sampan.cluster.spec import DispatcherConfig, RaftConfig, SwarmSpec
 
 _S = 1_000_000_000
@@ -94,7 +95,7 @@ async def update(
     if rotate_unlock_key:
         raise NotDone("locking managers (autolock) is not supported: there is no key to rotate")
     # Made out here: a draft may run several times.
-    worker, manager = new_id(), new_id()
+    worker, manager = new_secret(), new_secret()
 
     def draft(draft: Draft) -> Cluster:
         cluster = the_cluster(draft.state)

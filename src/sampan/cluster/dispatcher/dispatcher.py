@@ -37,12 +37,12 @@ from sampan.cluster.dispatcher.messages import (
     decode_up,
     encode,
 )
-from sampan.cluster.dispatcher.nodes import HEARTBEAT_FAILURE, NodeBook
+from sampan.cluster.dispatcher.nodes import NodeBook
 from sampan.cluster.dispatcher.outbox import Outbox
 from sampan.cluster.dispatcher.session import AgentSession
 from sampan.cluster.dispatcher.statuses import StatusWriter
 from sampan.cluster.node.contract import Sealing
-from sampan.cluster.pace import grace_s, heartbeat_s
+from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
 from sampan.cluster.peer.contract import Allow, Request, Server, Socket, SocketClosed
 from sampan.cluster.records import new_id
 from sampan.errors import Unavailable

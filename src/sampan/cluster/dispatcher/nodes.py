@@ -15,8 +15,6 @@ from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.dispatcher.messages import Hello
 from sampan.cluster.records import Node, NodeDescription, NodeStatus
 
-HEARTBEAT_FAILURE = "heartbeat failure"
-
 
 class NodeBook:
     def __init__(self, store: ClusterStore, clock: Clock, manager_id: str) -> None:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sampan.testing.lab import services, swarm
+from sampan.testing.lab import swarm
 from sampan.testing.lab.host import LabHost
 from sampan.testing.lab.lab import Lab, make_well
 from sampan.testing.place import wait_until
@@ -24,8 +24,8 @@ from sampan.testing.place import wait_until
 CONVERGES_WITHIN_S = 60.0
 ABSENT = -1
 MOST_REPLICAS = 6
-REFUSED = ("update out of sequence", "No such service", "not found", "already exists")
-"""Answers after which a request surely did nothing."""
+REFUSED = ("update out of sequence", "No such service", "not found")
+"""Answers after which an update or a scaling surely did nothing."""
 
 
 @dataclass
@@ -96,7 +96,7 @@ class User:
             self.bare.append(f"{host.name}: {' '.join(words)}: {said.strip()}")
         acknowledged = done.returncode == 0
         self.acknowledged += acknowledged
-        refused = any(text in said for text in REFUSED) and words[0] not in ("create", "rm")
+        refused = words[0] in ("scale", "update") and any(text in said for text in REFUSED)
         if count is not None:
             self.ledger.asked(name, count, acknowledged=acknowledged, refused=refused)
         if not acknowledged:
@@ -104,35 +104,35 @@ class User:
 
 
 class Faults:
-    """One fault after the other, each undone before it returns; ``quorum`` says how many hosts
-    may be struck at once."""
+    """Faults at random, each undone before ``strike`` returns."""
 
     def __init__(self, lab: Lab, rng: random.Random, tell: Callable[[str], None] = print) -> None:
         self._lab, self._rng, self._tell = lab, rng, tell
 
     def strike(self, *, at_once: int = 1) -> None:
+        """The same happens to so many hosts at the same time."""
         hosts = self._rng.sample(self._lab.hosts, at_once)
-        kind = self._rng.choice((self._kill, self._kill, self._freeze, self._cut, self._crash))
+        kind = self._rng.choice((self.kill, self.kill, self.freeze, self.cut, self.crash))
         seconds = self._rng.choice((0.1, 0.5, 1.5, 4.0, 8.0))
-        self._tell(f"  {kind.__name__[1:]} {' '.join(h.name for h in hosts)} for {seconds} s")
+        self._tell(f"  {kind.__name__} {' '.join(h.name for h in hosts)} for {seconds} s")
         self._lab.each(lambda host: kind(host, seconds), hosts)
 
-    def _kill(self, host: LabHost, seconds: float) -> None:
+    def kill(self, host: LabHost, seconds: float) -> None:
         host.daemon.kill()
         time.sleep(seconds)
         host.daemon.start()
 
-    def _freeze(self, host: LabHost, seconds: float) -> None:
+    def freeze(self, host: LabHost, seconds: float) -> None:
         host.daemon.freeze()
         time.sleep(seconds)
         host.daemon.thaw()
 
-    def _cut(self, host: LabHost, seconds: float) -> None:
+    def cut(self, host: LabHost, seconds: float) -> None:
         host.cut_off()
         time.sleep(seconds)
         host.heal()
 
-    def _crash(self, host: LabHost, seconds: float) -> None:
+    def crash(self, host: LabHost, seconds: float) -> None:
         host.kill()
         time.sleep(seconds)
         host.revive()
@@ -209,7 +209,7 @@ def clear(lab: Lab) -> None:
 
 
 def tracebacks(lab: Lab) -> list[str]:
-    """The beginnings of tracebacks in the daemons' logs: host, the line before and the end."""
+    """What the daemons' logs have of unexpected errors: host, the line before, the traceback."""
     found = []
     for host in lab.hosts:
         lines = host.daemon.log.read_text(errors="replace").splitlines()
@@ -219,6 +219,3 @@ def tracebacks(lab: Lab) -> list[str]:
                     f"{host.name}:{number}: " + "\n".join(lines[max(0, number - 2) : number + 40])
                 )
     return found
-
-
-__all__ = ["Faults", "Ledger", "User", "at_work", "check", "clear", "services", "tracebacks"]

@@ -286,6 +286,16 @@ def test_logs_carry_the_name_of_their_task(ours: Any, docker: Any) -> None:
     assert {query["details"] for query in asked} == {"1"}
 
 
+def test_logs_of_a_terminal_are_shown_raw_or_not_at_all(ours: Any, docker: Any) -> None:
+    for side in (ours, docker):
+        side.run("service", "create", "-d", "--name", "web", "--tty", "img")
+        side.api.logs = b"hello\r\n"
+        refused = side.run("service", "logs", "web")
+        assert refused.code == 1
+        assert "tty service logs only supported with --raw" in refused.err
+        assert side.run("service", "logs", "--raw", "web").out.split() == ["hello"]
+
+
 def test_log_lines_come_whole() -> None:
     pieces = [(1, b"a"), (2, b"x\n"), (1, b"b\nc\nd")]
     assert list(lines(pieces)) == [(2, b"x\n"), (1, b"ab\n"), (1, b"c\n"), (1, b"d\n")]

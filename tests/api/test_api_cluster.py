@@ -170,20 +170,20 @@ async def test_what_was_read_may_be_sent_back(manager: Any) -> None:
 
 
 async def test_registry_credentials_are_kept_sealed(manager: Any) -> None:
-    from sampan.cluster.control.services import registry_auth
-
     auth = base64.urlsafe_b64encode(b'{"username":"u","password":"hunter2"}').decode()
     await manager.ask(
         "POST", "/services/create", CREATE, status=201, headers={"X-Registry-Auth": auth}
     )
     service = manager.store.state.named(Service, "web")
-    assert registry_auth(manager.member.manager, service) == auth
+    sealing = manager.member.manager.sealing
+    assert sealing.unseal(service.sealed_auth, about=service.id) == auth.encode()
     assert auth.encode() not in service.sealed_auth
     shown = await manager.ask("GET", "/services/web")
     assert "hunter2" not in json.dumps(shown)
     path = f"/services/web/update?version={service.version}&registryAuthFrom=previous-spec"
     await manager.ask("POST", path, {**shown["Spec"], "Labels": {"a": "b"}}, status=200)
-    assert registry_auth(manager.member.manager, manager.store.state.named(Service, "web")) == auth
+    service = manager.store.state.named(Service, "web")
+    assert sealing.unseal(service.sealed_auth, about=service.id) == auth.encode()
 
 
 async def test_a_service_of_local_networks_is_refused(manager: Any) -> None:

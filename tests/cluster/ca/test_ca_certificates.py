@@ -34,7 +34,6 @@ from sampan.cluster.ca.certificates import (
     new_key,
     new_root,
     request,
-    root_from,
     signed_by,
     validity,
 )
@@ -192,27 +191,6 @@ def test_the_stores_certificate_has_addresses_and_names_no_node(root: Root) -> N
         issue_etcd(
             root, request(new_key()), cluster_id="c1", addresses=["host"], now=NOW, lifetime_s=7200
         )
-
-
-def test_a_users_own_root(root: Root) -> None:
-    mine = new_root(NOW)
-    assert root_from(mine.certificate, mine.key.decode()) == mine
-    with pytest.raises(InvalidArgument, match="does not belong"):
-        root_from(mine.certificate, root.key.decode())
-    key = new_key()
-    leaf = issue_node(
-        root,
-        request(key),
-        node_id="a",
-        role="worker",
-        cluster_id="c1",
-        now=NOW,
-        lifetime_s=LIFETIME_S,
-    )
-    with pytest.raises(InvalidArgument, match="CA:TRUE"):
-        root_from(leaf, key_pem(key).decode())
-    with pytest.raises(InvalidArgument, match="PEM"):
-        root_from("x", "y")
 
 
 # -- the authority over time

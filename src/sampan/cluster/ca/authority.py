@@ -41,9 +41,9 @@ def _about(cluster: Cluster) -> str:
     return f"{cluster.id}/root-key"
 
 
-def found(cluster: Cluster, box: Sealing, now: float, root: Root | None = None) -> Cluster:
+def found(cluster: Cluster, box: Sealing, now: float) -> Cluster:
     """``cluster`` (which has its id already) with a root and join secrets."""
-    root = root or new_root(now)
+    root = new_root(now)
     return replace(
         cluster,
         root_certificate=root.certificate,
@@ -69,10 +69,10 @@ def lifetime_s(cluster: Cluster) -> float:
     return cluster.spec.ca_config.node_cert_expiry / _NS or LIFETIME_S
 
 
-def begin_rotation(cluster: Cluster, box: Sealing, now: float, root: Root | None = None) -> Cluster:
-    """A new root (``root``: the user's own) beside the trusted ones. May be done while another
-    rotation is under way: the chain then leads from the newest root down to the oldest."""
-    old, new = signer(cluster, box), root or new_root(now)
+def begin_rotation(cluster: Cluster, box: Sealing, now: float) -> Cluster:
+    """A new root beside the trusted ones. May be done while another rotation is under way: the
+    chain then leads from the newest root down to the oldest."""
+    old, new = signer(cluster, box), new_root(now)
     return replace(
         cluster,
         root_certificate=new.certificate,

@@ -77,30 +77,6 @@ def new_root(now: float) -> Root:
     return Root(_pem(made), key_pem(key))
 
 
-def root_from(certificate: str, key: str) -> Root:
-    """A root that the user brought.
-
-    Raises:
-        InvalidArgument: they do not fit, or cannot sign certificates.
-    """
-    try:
-        found = x509.load_pem_x509_certificate(certificate.encode())
-        private = serialization.load_pem_private_key(key.encode(), None)
-    except (ValueError, TypeError) as error:
-        raise InvalidArgument(f"the CA certificate or key is not PEM: {error}") from error
-    if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise InvalidArgument("the CA key must be an ECDSA key")
-    if _public(private.public_key()) != _public_of(found):
-        raise InvalidArgument("the CA key does not belong to the CA certificate")
-    try:
-        basic = found.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        basic = x509.BasicConstraints(False, None)
-    if not basic.ca:
-        raise InvalidArgument("the CA certificate is not one that may sign others (CA:TRUE)")
-    return Root(_pem(found), key_pem(private))
-
-
 def cross_sign(new: Root, old: Root, now: float) -> str:
     """The new root as an intermediate below the old one, PEM: who knows only the old root believes
     what the new one issues."""

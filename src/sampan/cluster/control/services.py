@@ -161,13 +161,6 @@ async def remove(parts: ManagerParts, ref: str) -> None:
     await parts.store.update(draft)
 
 
-def registry_auth(parts: ManagerParts, service: Service) -> str:
-    """The credentials that a client gave, as its header had them."""
-    if not service.sealed_auth:
-        return ""
-    return parts.sealing.unseal(service.sealed_auth, about=service.id).decode()
-
-
 def counts(state: State, service: Service) -> Counts:
     """How many tasks run, should, and (of a job) are done."""
     tasks = list(state.tasks_of(service.id).values())

@@ -134,13 +134,13 @@ class EtcdClient:
         """Keys and values; linearizable unless ``serializable``."""
         return await self.call("/v3/kv/range", request, wire.RangeReply, deadline_s=deadline_s)
 
-    async def everything(self, *, serializable: bool = False) -> wire.RangeReply:
+    async def everything(self) -> wire.RangeReply:
         """Every key at one revision (``header.revision``), in pages."""
         found: list[wire.KeyValue] = []
         key, revision = EVERYTHING, 0
         while True:
             page = await self.range(
-                wire.Range(key, EVERYTHING, PAGE, revision, serializable),
+                wire.Range(key, EVERYTHING, PAGE, revision),
                 deadline_s=30.0 if revision else CALL_S,
             )
             revision = revision or page.header.revision

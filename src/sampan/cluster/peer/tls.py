@@ -111,15 +111,13 @@ class Tls:
         return context
 
 
-def trusting(
-    roots: str, cluster_id: str | None, role: NodeRole | None = "manager"
-) -> ClientContext:
-    """A context of somebody without a certificate, who knows the roots."""
+def trusting(roots: str, cluster_id: str | None) -> ClientContext:
+    """A context of somebody without a certificate, who knows the roots and wants a manager."""
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.load_verify_locations(cadata=roots)
     _tighten(context)
-    context.cluster_id, context.role, context.node_id = cluster_id, role, ""
+    context.cluster_id, context.role, context.node_id = cluster_id, "manager", ""
     return context
 
 

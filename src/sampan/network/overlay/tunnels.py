@@ -261,12 +261,6 @@ class Tunnels:
         names = (tunnel_name(self._config, network_id), bridge_name(self._config, network_id))
         tunnel.send(link, [netlink.delete_link(name) for name in names], accept=(errno.ENODEV,))
 
-    def remove_tunnel(self, link: Netlink, network_id: str) -> None:
-        """The way to other hosts; containers here still reach one another. Idempotent."""
-        self._known.pop(network_id, None)
-        gone = netlink.delete_link(tunnel_name(self._config, network_id))
-        tunnel.send(link, [gone], accept=(errno.ENODEV,))
-
     def names(self, network_ids: Mapping[str, object] | set[str]) -> set[str]:
         """The interfaces of these networks."""
         return {

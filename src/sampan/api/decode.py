@@ -6,6 +6,7 @@ against a server in Go, and some rely on both.
 
 from __future__ import annotations
 
+import re
 import types
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -19,6 +20,13 @@ from sampan.errors import InvalidArgument
 T = TypeVar("T", bound=msgspec.Struct)
 
 _RAW = msgspec.json.Decoder(dict[str, Any])
+_BAD_WORD = re.compile(r"Invalid enum value ['\"](.*)['\"] - at `\$\.?(?:.*\.)?(\w*)`", re.DOTALL)
+_SENTENCES = {
+    "FailureAction": "unrecognized update failure action {}",
+    "Mode": 'invalid resolution mode: "{}"',
+    "Order": "unrecognized update order {}",
+}
+"""Docker's own for a word that a field does not know; of other fields it says ``invalid NAME``."""
 
 
 async def body(call: Call, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
@@ -39,7 +47,15 @@ def read(raw: dict[str, Any], kind: type[T], *, needs: tuple[str, ...] = ()) -> 
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
-        raise InvalidArgument(f"invalid JSON: {error}") from error
+        raise InvalidArgument(_in_dockers_words(str(error))) from error
+
+
+def _in_dockers_words(said: str) -> str:
+    found = _BAD_WORD.fullmatch(said)
+    if found is None:
+        return f"invalid JSON: {said}"
+    word, field = found.groups()
+    return _SENTENCES.get(field, f'invalid {field}: "{{}}"').format(word)
 
 
 def _spelled(value: Any, kind: Any) -> Any:

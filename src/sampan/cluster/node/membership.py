@@ -14,7 +14,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -39,7 +39,8 @@ from sampan.cluster.node.contract import (
 )
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
-from sampan.cluster.node.members import FORGET_PATH, LEAVE_PATH
+from sampan.cluster.node.members import LEAVE_PATH
+from sampan.cluster.node.undoing import take_back, undo_join
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument, SampanError, Unavailable
@@ -326,7 +327,7 @@ class HostMembership:
             await in_thread(self._home.write, record)
             member = self._make(record)
             await member.start()
-            undo.push_async_callback(self._undo_join, record)
+            undo.push_async_callback(self._undo_join)
             self._record, self._member = record, member
             try:
                 async with asyncio.timeout(ACTIVE_WITHIN_S):
@@ -360,39 +361,17 @@ class HostMembership:
                 log.warning("%s: asking once more", error)
                 await self._become_worker()
 
-    async def _undo_join(self, record: NodeRecord) -> None:
+    async def _undo_join(self) -> None:
         """Whatever the managers know of this node goes, then what runs here."""
         member, self._member, self._record = self._member, None, None
-        if member is None:
-            return
-        try:
-            await member.tell(FORGET_PATH)
-        except SampanError as error:
-            log.warning("the managers could not be told that joining failed: %s", error)
-        with suppress(SampanError, OSError):
-            await member.leave()
-        await member.close()
+        if member is not None:
+            await undo_join(member)
 
     async def _take_back(self, record: NodeRecord) -> None:
-        """A join that a killed daemon has begun: the managers forget nodes that never come, and
-        are told if they can be."""
+        """A join that a killed daemon has begun."""
         log.warning("joining a swarm was cut short: taking it back")
         if record.node_id and record.managers:
-            member = self._make(replace(record, role="worker"))
-            try:
-                await member.start()
-                try:
-                    async with asyncio.timeout(5.0):
-                        await member.tell(FORGET_PATH)
-                except (SampanError, TimeoutError) as error:
-                    log.warning("the managers could not be told that joining failed: %s", error)
-                # It may have had a session, and tasks by it.
-                await member.leave()
-            except (SampanError, OSError) as error:
-                log.warning("what joining has begun cannot all be taken back: %s", error)
-                await self._host.overlay.leave()
-            finally:
-                await member.close()
+            await take_back(self._make(replace(record, role="worker")), self._host.overlay)
         await in_thread(self._home.clear)
 
     # -- role
@@ -489,9 +468,11 @@ class HostMembership:
             member = self._member
             if member is not None:
                 if record.role == "manager":
-                    with suppress(SampanError, TimeoutError):
+                    try:
                         async with asyncio.timeout(5.0):
                             await member.tell(LEAVE_PATH)
+                    except (SampanError, TimeoutError) as error:
+                        log.warning("the managers could not be told that one leaves: %s", error)
                 await member.leave()
                 await member.close()
             else:

@@ -20,7 +20,7 @@ from sampan.cluster.contract import (
     StoreLagged,
 )
 from sampan.cluster.leader import STANDARD
-from sampan.cluster.loop import PATIENCE, Loop, Term, backoff_s
+from sampan.cluster.loop import PATIENCE, Loop, Term
 from sampan.cluster.model import Change
 from sampan.cluster.pace import grace_s, heartbeat_s
 from sampan.cluster.records import Node
@@ -207,10 +207,12 @@ async def test_a_loop_that_lagged_starts_over_with_everything() -> None:
         await tasks.close()
 
 
-def test_backoff_and_pace() -> None:
-    assert [backoff_s(n) for n in (1, 2, 3, 100)] == [0.1, 0.2, 0.4, 5.0]
+def test_pace() -> None:
     assert [heartbeat_s(n) for n in (1, 20, 60, 100, 5000)] == [1.0, 1.0, 3.0, 5.0, 5.0]
     assert heartbeat_s(3, 7_000_000_000) == 7.0
     assert grace_s(1.0) == 3.0
+
+
+def test_what_a_leader_runs() -> None:
     assert len(STANDARD) == 5
     assert issubclass(NoQuorum, Unavailable)

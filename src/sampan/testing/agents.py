@@ -19,7 +19,7 @@ import msgspec
 
 from sampan.cluster.agent.agent import Agent
 from sampan.cluster.agent.attachments import Attachments
-from sampan.cluster.agent.files import MemoryFiles
+from sampan.cluster.agent.files import Memory
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
 from sampan.cluster.peer.contract import Identity, NodeRole
@@ -34,6 +34,22 @@ from sampan.testing.peers import PeerHub, PeerNode
 O = TypeVar("O", bound=Object)  # noqa: E741
 
 CLUSTER_ID = "c"
+
+
+class MemoryFiles:
+    """``AgentFiles`` of an agent whose memory need not outlive the process."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    async def load(self) -> Memory:
+        return self.memory
+
+    async def save(self, memory: Memory) -> None:
+        self.memory = memory
+
+    async def forget(self) -> None:
+        self.memory = Memory()
 
 
 class PlainSealing:

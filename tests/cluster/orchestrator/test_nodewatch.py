@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sampan.cluster.orchestrator.reaper import ORPHANED_AFTER_S
 from sampan.cluster.records import ManagerPart, Node, NodeStatus, Service, Task, TaskStatus
 from sampan.cluster.states import TaskState as S
 from sampan.testing.loops import LoopWorld, ready_node
-
-replace = msgspec.structs.replace
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sampan.cluster.records import Node, NodeDescription, NodeStatus, Plugin, Task, TaskStatus
 from sampan.cluster.scheduler.constraints import fulfils
@@ -34,8 +34,6 @@ from sampan.cluster.spec import (
 from sampan.cluster.states import TaskState as S
 from sampan.testing.loops import ready_node
 from sampan.testing.schedules import measure
-
-replace = msgspec.structs.replace
 
 
 def pending(id: str, service: str = "s", **fields: Any) -> Task:

@@ -59,19 +59,3 @@ class DiskFiles:
             # Written by another version, or by hand. The managers know it all.
             log.error("%s cannot be read, its managers will tell again: %s", self._path, error)
             return Memory()
-
-
-class MemoryFiles:
-    """``AgentFiles`` of an agent whose memory need not outlive the process (simulations)."""
-
-    def __init__(self) -> None:
-        self.memory = Memory()
-
-    async def load(self) -> Memory:
-        return self.memory
-
-    async def save(self, memory: Memory) -> None:
-        self.memory = memory
-
-    async def forget(self) -> None:
-        self.memory = Memory()

@@ -14,34 +14,6 @@ SAME = [*ONE, HostAddress("eth0", "10.1.0.6")]
 OTHER = [*ONE, HostAddress("eth1", "10.2.0.5")]
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("10.0.0.1", ("10.0.0.1", 2377)),
-        ("10.0.0.1:99", ("10.0.0.1", 99)),
-        ("host2:2377", ("host2", 2377)),
-        ("[fd00::1]:99", ("fd00::1", 99)),
-        ("[fd00::1]", ("fd00::1", 2377)),
-        ("fd00::1", ("fd00::1", 2377)),
-    ],
-)
-def test_ports_are_split_off(text: str, found: tuple[str, int]) -> None:
-    assert addresses.split_port(text) == found
-
-
-@pytest.mark.parametrize(
-    "text", ["10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:65536", "[::1]:"[:-1] + ":z"]
-)
-def test_a_bad_port_is_named(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="invalid port"):
-        addresses.split_port(text)
-
-
-def test_joined_and_split_again() -> None:
-    for host in ("10.0.0.1", "fd00::1", "name"):
-        assert addresses.split_port(addresses.join_port(host, 7)) == (host, 7)
-
-
 def test_the_store_listens_on_the_next_port() -> None:
     assert addresses.etcd_url("10.0.0.1:2377") == "https://10.0.0.1:2378"
     assert addresses.etcd_url("10.0.0.1:65535") == "https://10.0.0.1:65534"

@@ -13,6 +13,7 @@ import msgspec
 from sampan.aio import Clock
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.dispatcher.messages import Hello
+from sampan.cluster.peer.address import host_of
 from sampan.cluster.records import Node, NodeDescription, NodeStatus
 
 
@@ -78,8 +79,3 @@ class NodeBook:
             d.put(msgspec.structs.replace(node, status=status))
 
         await self._store.update(draft)
-
-
-def host_of(address: str) -> str:
-    """``10.0.0.1`` of ``10.0.0.1:2377``, ``::1`` of ``[::1]:2377``."""
-    return address.rpartition(":")[0].strip("[]")

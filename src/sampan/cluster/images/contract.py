@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sampan.cluster.peer.address import host_of
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -19,7 +21,7 @@ class Source:
 
     @property
     def shown(self) -> str:
-        return self.name or self.address.rpartition(":")[0] or self.node_id
+        return self.name or host_of(self.address) or self.node_id
 
 
 class TaskImages(Protocol):

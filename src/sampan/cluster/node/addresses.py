@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sampan.cluster.peer.contract import DEFAULT_PORT
+from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.errors import InvalidArgument
 from sampan.kernel.netlink import Netlink
 
@@ -37,29 +37,6 @@ class Listen:
 
 class NoAddress(InvalidArgument):
     """None, or too many, to choose from."""
-
-
-def join_port(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def split_port(text: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
-    """``ADDRESS``, ``ADDRESS:PORT`` or ``[V6]:PORT`` -> (address or name, port).
-
-    Raises:
-        InvalidArgument: the port is not one.
-    """
-    host, port = text, str(default)
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or port
-    elif text.count(":") == 1:
-        host, _, port = text.partition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise InvalidArgument(
-            f"invalid port in address {text!r}: a number from 1 to 65535 it must be"
-        )
-    return host, int(port)
 
 
 def of_this_host(of_containers: Callable[[str], bool]) -> list[HostAddress]:
@@ -113,7 +90,7 @@ def data_path(wanted: str, advertise: str, known: Sequence[HostAddress]) -> str:
     """``--data-path-addr`` -> the address that tunnels end at."""
     if wanted:
         return _resolve(wanted, known, "--data-path-addr", "use as data path")
-    return split_port(advertise)[0]
+    return host_of(advertise)
 
 
 def towards(manager: str) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from sampan.cluster.ca.contract import IssueRequest
 from sampan.cluster.contract import ClusterStore, Draft, NoQuorum
-from sampan.cluster.node.addresses import join_port, split_port
-from sampan.cluster.peer.contract import NodeRole
+from sampan.cluster.peer.address import join_port, split_port
+from sampan.cluster.peer.contract import DEFAULT_PORT, NodeRole
 from sampan.cluster.records import Cluster, Node, NodeStatus
 from sampan.cluster.spec import NodeSpec
 from sampan.errors import InvalidArgument
@@ -67,7 +67,7 @@ def availability_of(text: str) -> Literal["active", "pause", "drain"]:
 
 def reachable(said: str, remote: str) -> str:
     """What a node says of its address; where it left the host open, the one it calls from."""
-    host, port = split_port(said) if said else ("", 2377)
+    host, port = split_port(said) if said else ("", DEFAULT_PORT)
     try:
         open_host = not host or ipaddress.ip_address(host).is_unspecified
     except ValueError:

@@ -30,12 +30,13 @@ from sampan.cluster.etcd.store import EtcdStore
 from sampan.cluster.etcd.upkeep import Upkeep
 from sampan.cluster.leader import STANDARD, Leader
 from sampan.cluster.loop import Term
-from sampan.cluster.node.addresses import etcd_port, join_port, split_port
+from sampan.cluster.node.addresses import etcd_port
 from sampan.cluster.node.authority import StoreAuthority
 from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteMember
 from sampan.cluster.node.roles import RoleKeeper, RootKeeper
+from sampan.cluster.peer.address import host_of, join_port
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import Exhausted, SampanError, Unavailable
 from sampan.store.events import EventBus
@@ -89,7 +90,7 @@ class Manager:
         """
         box: SecretBox = await in_thread(load_box, self._home.key)
         record, files = self._record, self._files.etcd
-        listen = split_port(record.listen)[0]
+        listen = host_of(record.listen)
         settings = EtcdSettings(
             directory=self._home.etcd,
             name=record.node_id,

@@ -25,12 +25,13 @@ from sampan.cluster.contract import Draft
 from sampan.cluster.dispatcher.messages import Session
 from sampan.cluster.etcd.process import EtcdRemoved
 from sampan.cluster.images.contract import Source
-from sampan.cluster.node.addresses import ANY, split_port
+from sampan.cluster.node.addresses import ANY
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.manager import Manager
 from sampan.cluster.node.members import Nothing
 from sampan.cluster.node.standing import Standing
+from sampan.cluster.peer.address import host_of, split_port
 from sampan.cluster.peer.client import PeerClient
 from sampan.cluster.peer.contract import NodeRole, NotMember
 from sampan.cluster.peer.server import PeerServer
@@ -268,7 +269,7 @@ class Member:
         addresses = [address for address in self.agent.managers if address != own]
         if self.record.role == "manager":
             addresses.insert(0, own)
-        etcd = (split_port(self.record.advertise)[0],) if self.record.role == "manager" else ()
+        etcd = (host_of(self.record.advertise),) if self.record.role == "manager" else ()
         return await self.certificates.renew(addresses, etcd_addresses=etcd)
 
     def renew_soon(self) -> None:

@@ -23,7 +23,6 @@ from sampan.aio import Tasks, in_thread, shielded
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
-from sampan.cluster.node import addresses
 from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import (
     AlreadyMember,
@@ -41,6 +40,7 @@ from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
 from sampan.cluster.node.members import LEAVE_PATH
 from sampan.cluster.node.undoing import take_back, undo_join
+from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument, SampanError, Unavailable
@@ -167,7 +167,7 @@ class HostMembership:
         found = MembershipInfo(
             state=self._state,
             node_id=record.node_id,
-            node_address=addresses.split_port(record.advertise)[0] if record.advertise else "",
+            node_address=host_of(record.advertise) if record.advertise else "",
             error=self._error,
             remote_managers=tuple(RemoteManager(node_id=i, address=a) for i, a in managers),
         )
@@ -226,7 +226,7 @@ class HostMembership:
                 files,
                 cluster,
                 node_id=record.node_id,
-                etcd_address=addresses.split_port(record.advertise)[0],
+                etcd_address=host_of(record.advertise),
                 now=self._host.clock.now(),
             )
             ingress = make_ingress()
@@ -308,8 +308,8 @@ class HostMembership:
         from sampan.cluster.ca.join import join as get_certificate
         from sampan.cluster.node.planning import plan_join
 
-        host, port = addresses.split_port(remote)
-        manager = addresses.join_port(host, port)
+        host, port = split_port(remote)
+        manager = join_port(host, port)
         record = await in_thread(plan_join, request, manager, self._host.of_containers)
         files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         async with AsyncExitStack() as undo:

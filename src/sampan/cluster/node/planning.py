@@ -14,6 +14,7 @@ from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import InitRequest, JoinRequest
 from sampan.cluster.node.home import NodeRecord
 from sampan.cluster.node.pools import check_pools
+from sampan.cluster.peer.address import host_of, join_port
 from sampan.cluster.records import Cluster, ManagerPart, Node, NodeStatus, new_id
 from sampan.cluster.spec import NodeSpec
 from sampan.errors import InvalidArgument, Unsupported
@@ -66,7 +67,7 @@ def plan_init(
         manager=ManagerPart(address=told, etcd_url=record.etcd_url),
         address=told,
         data_path_address=data_path,
-        status=NodeStatus(address=addresses.split_port(told)[0]),
+        status=NodeStatus(address=host_of(told)),
     )
     return record, cluster, node
 
@@ -84,7 +85,7 @@ def plan_join(
     where = addresses.parse_listen(request.listen_addr, known)
     advertise = request.advertise_addr
     if not advertise and where.address == addresses.ANY:
-        advertise = addresses.join_port(addresses.towards(manager), where.port)
+        advertise = join_port(addresses.towards(manager), where.port)
     told = addresses.advertised(advertise, where, known)
     return NodeRecord(
         listen=str(where),

@@ -10,6 +10,7 @@ from sampan.cluster.node import addresses
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.member import Member
 from sampan.cluster.node.members import JOIN_PATH, JoinedMember, JoinMember
+from sampan.cluster.peer.address import host_of
 from sampan.errors import SampanError, Unavailable
 
 JOIN_S = 30.0
@@ -25,7 +26,7 @@ async def ask_to_manage(member: Member, record: NodeRecord, home: Home) -> NodeR
     """
     url = addresses.etcd_url(record.advertise)
     managers = [address for _, address in member.managers] or list(record.managers)
-    host = addresses.split_port(record.advertise)[0]
+    host = host_of(record.advertise)
     # The certificate first: who asks for the key and for membership must be a manager by it.
     member.tls.reload(await member.certificates.renew(managers, etcd_addresses=(host,)))
     refused: SampanError = Unavailable("no manager is known")

@@ -28,6 +28,7 @@ pytestmark = [
 def lab() -> Iterator[Lab]:
     with Lab(3) as lab:
         build_nginx(lab.hosts[0], "1", "2")
+        assert all(host.docker("images", "-q").stdout == "" for host in lab.hosts[1:])
         swarm.form(lab)
         yield lab
         swarm.leave(lab)
@@ -36,8 +37,6 @@ def lab() -> Iterator[Lab]:
 
 def test_nginx(lab: Lab) -> None:
     one = lab.hosts[0]
-    for host in lab.hosts[1:]:
-        assert host.docker("images", "-q").stdout == ""
     one.docker(
         "service", "create", "-dq", "--replicas", "3", "-p", "80:80", "--name", "nginx", "nginx:1"
     )

@@ -78,6 +78,15 @@ async def test_a_network_that_is_here_for_a_task_is_not_everybodys(world: World)
     assert world.cluster.held == {}
 
 
+async def test_what_is_left_here_of_a_network_is_not_taken_for_it(
+    world: World, net: Network
+) -> None:
+    await world.engine.network_create(net)
+    del world.cluster.networks[net.id]
+    with pytest.raises(InvalidArgument, match="network net not found"):
+        await world.create("forever", network_mode="net")
+
+
 async def test_a_wish(world: World, net: Network) -> None:
     boat = await world.run(
         "forever", network_mode="net", networks={"net": wants(ipv4_wanted="10.9.1.77")}

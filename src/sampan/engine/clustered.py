@@ -108,8 +108,9 @@ async def find_anywhere(
         if given:
             raise
         return await cluster.resolve(ref)
-    if network.scope == SCOPE and not (network.attachable or given):
-        raise NotAttachable(network.name)
+    if network.scope == SCOPE and not given:
+        # What is here under that name may be the rest of one that the cluster has not any more.
+        return await cluster.resolve(ref)
     return network
 
 

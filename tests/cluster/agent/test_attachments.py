@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
 
 from sampan.aio import Tasks
-from sampan.cluster.agent.contract import Presence
+from sampan.cluster.agent.contract import Presence, Supplies
+from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.control import networks as control
 from sampan.cluster.control.errors import Precondition
 from sampan.cluster.leader import Leader
 from sampan.cluster.node.contract import ManagerParts
-from sampan.cluster.records import ClusterNetwork, Node, Task, TaskStatus
+from sampan.cluster.records import Attachment, ClusterNetwork, Node, Task, TaskStatus
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState
 from sampan.engine.clustered import ClusterNetworks, Joining
@@ -23,6 +25,7 @@ from sampan.network.overlay.contract import Member
 from sampan.store.records import EndpointSettings, Network
 from sampan.testing.agents import AgentWorld
 from sampan.testing.contracts.cluster_networks import SUBNET, ClusterNetworksContract
+from sampan.testing.world import World as EngineWorld
 
 T = TypeVar("T")
 
@@ -239,3 +242,28 @@ async def test_a_wish_that_another_nodes_container_has(world: World) -> None:
     with pytest.raises(Conflict, match=f"Address already in use: {address}"):
         await world.attach("w2", "ship", address)
     await world.until(lambda: len(world.by_hand) == 1)
+
+
+async def test_a_network_that_was_made_again_under_its_name(tmp_path: Path) -> None:
+    world = EngineWorld(tmp_path)
+    engine = await world.boot()
+    here = NodeNetworks(engine)
+    spec = NetworkSpec(name="net", attachable=True)
+    old, new = (
+        ClusterNetwork(id=f"{id:0<25}", spec=spec, vni=4097, subnet=f"10.9.{n}.0/24")
+        for n, id in enumerate(("old", "new"))
+    )
+    place = {n.id: (Attachment(network_id=n.id, ipv4="10.9.0.9", prefix=24),) for n in (old, new)}
+    await here.ensure(place[old.id], Supplies(networks={old.id: old}))
+    endpoint = EndpointSettings(
+        network_id="", network_name="", ipv4_wanted="10.9.0.9", cluster="given"
+    )
+    boat = await world.run("forever", network_mode=old.id, networks={old.id: endpoint})
+    with pytest.raises(Unavailable, match="called net before is still in use"):
+        await here.ensure(place[new.id], Supplies(networks={new.id: new}))
+    await engine.remove(boat.id, force=True)
+    await world.still()
+    await here.ensure(place[new.id], Supplies(networks={new.id: new}))
+    assert [n.id for n in engine.networks() if n.name == "net"] == [new.id]
+    await world.stop()
+    await world.runs.close()

@@ -49,6 +49,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 WITHIN_S = 4.8
 """A person waits: by then he has an address, or knows why not."""
+LOOK_AGAIN_S = 0.1
 MEND_AFTER_S = 2.0
 """A manager that is a moment behind may not know a task yet that another has just made."""
 MEND_AGAIN_S = 30.0
@@ -82,6 +83,8 @@ class Held:
     attached: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """The manager of our session has told of the task."""
+    why: str = ""
+    """What it waits for."""
     mending: asyncio.Task[None] | None = None
 
     @property
@@ -124,10 +127,8 @@ class Attachments:
             try:
                 await within(self._clock, WITHIN_S, self._attach(held))
             except TimeoutError as error:
-                raise Unavailable(
-                    f"network {name}: this node has lost its managers, or they are too slow: try "
-                    "again in a moment"
-                ) from error
+                why = held.why or "this node has lost its managers, or they are too slow"
+                raise Unavailable(f"network {name}: {why}: try again in a moment") from error
         except BaseException:
             self._forget(held)
             raise
@@ -137,9 +138,15 @@ class Attachments:
         given = await self._demand(held, held.joining.endpoint.ipv4_wanted)
         # Its network's tunnels are told before the task, on the session.
         await held.arrived.wait()
-        if self._link is None:
-            raise Unavailable("this node has just left its swarm")
-        await self._link.ensure(self._tasks[held.task_id].attachments)
+        while True:
+            if self._link is None or held.task_id not in self._tasks:
+                raise Unavailable("this node has just lost its place in the swarm: try again")
+            try:
+                await self._link.ensure(self._tasks[held.task_id].attachments)
+                break
+            except Unavailable as error:
+                held.why = str(error)
+                await self._clock.sleep(LOOK_AGAIN_S)
         held.address, held.attached = given, True
         self._say(held.task_id, TaskState.RUNNING)
 

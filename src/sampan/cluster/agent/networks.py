@@ -35,6 +35,7 @@ class NodeNetworks:
                 record = supplies.networks.get(attachment.network_id)
                 if record is None or not record.vni:
                     raise Unavailable(f"network {attachment.network_id} is not known here yet")
+                await self._make_way(record, supplies)
                 try:
                     await self._engine.network_create(network_of(record))
                 except Conflict as error:
@@ -43,6 +44,27 @@ class NodeNetworks:
                             f"{error}: this host has a network of its own of that name; remove it, "
                             "or give the cluster's network another name"
                         ) from error
+
+    async def _make_way(self, record: ClusterNetwork, supplies: Supplies) -> None:
+        """A network was removed and made again under its name: what is here of the first one goes,
+        as soon as its last container has ended.
+
+        Raises:
+            Unavailable: not yet.
+        """
+        if not self._was(record):
+            return
+        await self.tidy(supplies)
+        if self._was(record):
+            raise Unavailable(
+                f"the network that was called {record.name} before is still in use on this host"
+            )
+
+    def _was(self, record: ClusterNetwork) -> bool:
+        return any(
+            network.name == record.name and network.scope == "swarm" and network.id != record.id
+            for network in self._engine.networks()
+        )
 
     async def tidy(self, supplies: Supplies) -> None:
         """Remove what no task here needs and no container is on."""

@@ -163,6 +163,8 @@ class Members:
         known = node.manager.member_id if node is not None and node.manager is not None else ""
         for member in await self._etcd.members():
             if f"{member.ID:x}" == known or member.name == node_id:
+                if node is not None:
+                    await self._take_leadership(member.ID, node)
                 await self._members.remove(member.ID, present=frozenset(self._store.state.present))
 
         def draft(draft: Draft) -> None:

@@ -233,21 +233,9 @@ class BridgeDriver:
         options = Options.of(network)
         veth = self._config.instance.veth(endpoint.endpoint_id)
         host = self._worker.netlink
-        target = os.open(sandbox, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            host.do(
-                netlink.add_veth(
-                    veth,
-                    peer=endpoint.interface,
-                    peer_mac=endpoint.mac,
-                    peer_netns=target,
-                    mtu=options.mtu,
-                    group=self._group,
-                    master=index_of(network.bridge),
-                )
-            )
-        finally:
-            os.close(target)
+        add_port(
+            host, veth, sandbox, endpoint, bridge=network.bridge, mtu=options.mtu, group=self._group
+        )
         try:
             if not options.icc:
                 host.do(netlink.isolate_port(veth))
@@ -255,6 +243,34 @@ class BridgeDriver:
         except BaseException:
             host.request(netlink.delete_link(veth))
             raise
+
+
+def add_port(
+    host: Netlink,
+    veth: str,
+    sandbox: Path,
+    endpoint: EndpointSettings,
+    *,
+    bridge: str,
+    mtu: int,
+    group: int,
+) -> None:
+    """A pair of interfaces: ``veth`` on the bridge, ``endpoint.interface`` in the sandbox."""
+    target = os.open(sandbox, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        host.do(
+            netlink.add_veth(
+                veth,
+                peer=endpoint.interface,
+                peer_mac=endpoint.mac,
+                peer_netns=target,
+                mtu=mtu,
+                group=group,
+                master=index_of(bridge),
+            )
+        )
+    finally:
+        os.close(target)
 
 
 def configure(endpoint: EndpointSettings, *, default_route: bool) -> None:

@@ -6,7 +6,6 @@ here is what a container's attachment needs on this host, whichever of the two c
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from msgspec.structs import replace
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink, netns
-from sampan.kernel.netlink import index_of
-from sampan.network.drivers.bridge import Options, configure
+from sampan.network.drivers.bridge import Options, add_port, configure
 from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
 from sampan.network.overlay.tunnels import LAST_RESORT_MTU, OVERHEAD, bridge_name
@@ -74,21 +72,15 @@ class OverlayDriver:
         veth = self._config.instance.veth(endpoint.endpoint_id)
         host = self._worker.netlink
         mtu = Options.of(network).mtu or self._overlay.tunnels.mtu(network.id)
-        target = os.open(sandbox, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            host.do(
-                netlink.add_veth(
-                    veth,
-                    peer=endpoint.interface,
-                    peer_mac=endpoint.mac,
-                    peer_netns=target,
-                    mtu=mtu or LAST_RESORT_MTU - OVERHEAD,
-                    group=self._group,
-                    master=index_of(network.bridge),
-                )
-            )
-        finally:
-            os.close(target)
+        add_port(
+            host,
+            veth,
+            sandbox,
+            endpoint,
+            bridge=network.bridge,
+            mtu=mtu or LAST_RESORT_MTU - OVERHEAD,
+            group=self._group,
+        )
         try:
             self._overlay.tunnels.welcome(host, network.id, endpoint.ipv4, veth)
             netns.run_inside(sandbox, lambda: configure(endpoint, default_route=False))

@@ -97,7 +97,7 @@ def _unlock(console: Console, args: Args) -> int:
 
 
 def _ca(console: Console, args: Args) -> int:
-    from sampan.cli.swarm import change_spec, read_pem
+    from sampan.cli.swarm_spec import change_spec, read_pem
 
     if not args.on("rotate"):
         for name in ("ca-cert", "ca-key", "cert-expiry", "external-ca"):

@@ -81,6 +81,22 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def in_task(work: Coroutine[Any, Any, T], *, name: str) -> T:
+    """Await ``work`` in a task of its own, so that the caller's cancellation cannot get lost in it.
+
+    A TaskGroup whose tasks fail in the moment of its cancellation raises their errors and nothing
+    else: a loop that handles these around the group would go on for ever.
+    """
+    task = asyncio.create_task(work, name=name)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    return task.result()
+
+
 class KeyedLocks:
     """One lock a key, kept only while someone holds or awaits it."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from sampan.aio import Clock, shielded
+from sampan.aio import Clock, in_task, shielded
 from sampan.cluster.allocator.allocator import Allocator
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import ClusterStore, Leadership, LeadershipLost
@@ -79,7 +79,7 @@ class Leader:
                 continue
             began = self._clock.monotonic()
             try:
-                died = await self._lead(leadership)
+                died = await in_task(self._lead(leadership), name="leader/term")
             finally:
                 self._leading = False
                 await self._resign(leadership)

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from sampan.aio import Clock
+from sampan.aio import Clock, in_task
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import (
     ClusterStore,
@@ -165,14 +165,17 @@ class Loop(ABC):
             with self.term.store.feed(*self.kinds) as feed:
                 self.mark(self.everything())
                 try:
-                    async with asyncio.TaskGroup() as group:
-                        self._group = group
-                        group.create_task(self._listen(feed), name=f"{self.name}/listen")
-                        group.create_task(self._work(), name=f"{self.name}/work")
+                    await in_task(self._follow(feed), name=f"{self.name}/follow")
                 except* StoreLagged:
                     log.warning("%s could not follow the store's changes: starting over", self.name)
                     self._alarms.clear()
                     lagged = True
+
+    async def _follow(self, feed: Feed) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._listen(feed), name=f"{self.name}/listen")
+            group.create_task(self._work(), name=f"{self.name}/work")
 
     async def _listen(self, feed: Feed) -> None:
         async for batch in feed:

@@ -76,6 +76,7 @@ class HostMembership:
         self._state: LocalState = "inactive"
         self._changing = asyncio.Lock()
         self._role: asyncio.Task[None] | None = None
+        self._wanted: NodeRole = "worker"
         self._tasks = Tasks()
 
     # -- life of the daemon
@@ -378,21 +379,26 @@ class HostMembership:
 
     def _follow_role(self, role: NodeRole) -> None:
         """The managers want another role for this node."""
+        self._wanted = role
         if self._role is None or self._role.done():
-            self._role = self._tasks.spawn(self._change_role(role), name="node/role")
+            self._role = self._tasks.spawn(self._change_role(), name="node/role")
 
-    async def _change_role(self, role: NodeRole) -> None:
+    async def _change_role(self) -> None:
         while True:
+            role = self._wanted
             try:
                 async with self._changing:
                     record = self._record
-                    if record is None or record.phase != "active" or record.role == role:
+                    if record is None or record.phase != "active":
                         return
-                    if role == "manager":
-                        await self._become_manager()
-                    else:
-                        await self._become_worker()
+                    if record.role != role:
+                        await (
+                            self._become_manager() if role == "manager" else self._become_worker()
+                        )
+                # What is said while this goes on is not said again.
+                if self._wanted == role:
                     return
+                continue
             except (SampanError, OSError, TimeoutError) as error:
                 log.warning("this node cannot become a %s yet: %s", role, error)
             await self._host.clock.sleep(_RETRY_S)

@@ -20,7 +20,7 @@ from sampan.aio import Clock, shielded
 from sampan.cluster.etcd import wire
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.failures import MemberNotReady, NoSuchMember, QuorumAtRisk
-from sampan.errors import Conflict, Unavailable
+from sampan.errors import Conflict, Internal, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ class Members:
             for other in others:
                 try:
                     return await self._client.move_leader(other.ID)
-                except Unavailable as error:
+                except (Unavailable, Internal) as error:  # gone, or no voter any more
                     log.debug("leadership could not go to %x: %s", other.ID, error)
         except Unavailable as error:
             log.info("leadership of the store was not handed on: %s", error)

@@ -234,7 +234,11 @@ class Manager:
 
     async def close(self) -> None:
         """Stop serving and leading; the store's process ends."""
-        if self._parts is not None and not self.process.removed.is_set():
-            await self._store_members.step_aside()
-        self._parts = None
-        await self._stack.aclose()
+        try:
+            if self._parts is not None and not self.process.removed.is_set():
+                await self._store_members.step_aside()
+        except SampanError as error:  # its etcd may be on its way out already
+            log.info("leadership of the store was not handed on: %s", error)
+        finally:
+            self._parts = None
+            await self._stack.aclose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sampan.network import gateway
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess
 from sampan.testing.dockerd import DockerDaemon
@@ -22,14 +20,9 @@ from sampan.testing.place import Inside, InsideProcess, wait_until
 
 NETWORK = "198.51.100"
 DOCKER_BRIDGES = ("docker0", "docker_gwbridge")
-"""Docker keeps both, the second one since it was first in a cluster, as sampan keeps its own."""
+"""Docker keeps both, the second one since it was first in a cluster."""
 CLIENT = 100
 """The last number of the client's address; host 1 has 1, and so on."""
-
-
-def _gateway(suffix: str) -> str:
-    """The id of the network that is an overlay's containers' way out."""
-    return hashlib.sha256(f"{gateway.NAME} {suffix}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +203,6 @@ class LabHost:
         daemon = self.daemon
         found = daemon.leftovers()
         known = {"lo", daemon.instance.default_bridge, *DOCKER_BRIDGES, *self._devices()}
-        known.add(daemon.instance.bridge(_gateway(daemon.instance.suffix)))
         if devices := [i for i in self.place.interfaces() if i not in known]:
             found["interfaces"] = devices
         listed = self.place.run("nft", "list", "tables").splitlines()

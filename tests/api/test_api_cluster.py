@@ -145,7 +145,7 @@ async def test_versions(manager: Any) -> None:
     index = shown["Version"]["Index"]
     path = "/services/web/update?version="
     await manager.ask("POST", f"{path}{index}", shown["Spec"], status=200)
-    stale = await manager.ask("POST", f"{path}{index}", shown["Spec"], status=400)
+    stale = await manager.ask("POST", f"{path}{index}", shown["Spec"], status=500)
     assert "update out of sequence" in stale["message"]
     await manager.ask("POST", "/services/web/update", shown["Spec"], status=400)
     index = (await manager.ask("GET", "/services/web"))["Version"]["Index"]

@@ -12,6 +12,7 @@ import logging
 import msgspec
 
 from sampan import errors
+from sampan.cluster.contract import OutOfSequence
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ STATUS: dict[type[BaseException], int] = {
     errors.Unavailable: 503,
     errors.Cancelled: 503,
     errors.Internal: 500,
+    # dockerd passes on what its store says without having understood it
+    OutOfSequence: 500,
 }
 _MOST_CODES = {507: 500}
 """Clients know no 507; dockerd reports a full disk or a used-up pool as 500."""

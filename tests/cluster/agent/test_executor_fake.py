@@ -11,6 +11,7 @@ from sampan.cluster.agent.contract import Executor
 from sampan.cluster.agent.executor import EngineExecutor
 from sampan.cluster.images.contract import Source
 from sampan.image.contract import Images
+from sampan.runtime.contract import CommandNotFound
 from sampan.testing.clock import FakeClock
 from sampan.testing.contracts.executor import ExecutorContract
 from sampan.testing.executor import FakeExecutor
@@ -49,6 +50,8 @@ class TestEngineExecutor(ExecutorContract):
                 return ("sh", "-c", f"exit {code}")
             case ["sleep", seconds]:
                 return ("sleep", seconds)
+            case ["missing"]:
+                return ("no-such-command",)
         return ("forever",)
 
     @pytest.fixture
@@ -61,3 +64,9 @@ class TestEngineExecutor(ExecutorContract):
             await executor.remove(task_id)
         await world.stop()
         await world.runs.close()
+
+    async def test_what_does_not_start_says_so(self, executor: Executor) -> None:
+        task = self.task("missing")
+        await self.made(executor, task)
+        with pytest.raises(CommandNotFound, match=r"^starting container failed: .*no-such-command"):
+            await executor.start(task)

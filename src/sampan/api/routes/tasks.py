@@ -15,7 +15,7 @@ from sampan.api.translate import cluster as out
 from sampan.cluster.control.errors import Ambiguous
 from sampan.cluster.control.find import find, find_node, find_task
 from sampan.cluster.control.services import up_to_date
-from sampan.cluster.control.tasks import matching
+from sampan.cluster.control.tasks import matching, wanted_state
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Object, Service, Task
@@ -44,7 +44,7 @@ def _question(state: State, filters: Filters) -> Callable[[Task], bool]:
     def wants(task: Task) -> bool:
         if task.spec.network_attachment_spec is not None:
             return False  # stands for a container that is nobody's task
-        if desired and task.desired not in desired:
+        if desired and wanted_state(task) not in desired:
             return False
         if fresh is not None and fresh != _fresh(state, task):
             return False

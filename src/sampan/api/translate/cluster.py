@@ -13,6 +13,7 @@ from sampan.api.translate import specs
 from sampan.api.types import cluster as wire
 from sampan.cluster.control.find import node_name
 from sampan.cluster.control.services import Counts
+from sampan.cluster.control.tasks import wanted_state
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import MembershipInfo
 from sampan.cluster.records import (
@@ -237,7 +238,7 @@ class TaskPages:
                 else UNSET,
                 port_status=wire.PortStatusBody(ports=specs.each(status.ports) or UNSET),
             ),
-            desired_state=record.desired.word,
+            desired_state=wanted_state(record).word,
             networks_attachments=list(self._attachments(record)) or UNSET,
             job_iteration=wire.ObjectVersion(index=record.job_iteration)
             if record.job_iteration is not None

@@ -115,8 +115,13 @@ class EngineExecutor:
         async with self._locks.hold(task.id), self._room:
             container = self._get(task.id)
             if container.run is None or container.run.phase is Phase.CREATED:
-                with suppress(AlreadyStarted):  # by hand, meanwhile
+                try:
                     await self._engine.start(container.id)
+                except AlreadyStarted:
+                    pass  # by hand, meanwhile
+                except SampanError as error:
+                    error.args = (f"starting container failed: {error}",)
+                    raise
             return _place(self._get(task.id))
 
     async def ready(self, task: Assignment) -> None:

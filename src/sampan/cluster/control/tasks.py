@@ -6,6 +6,15 @@ from collections.abc import Callable, Iterable
 
 from sampan.cluster.model import State
 from sampan.cluster.records import Task
+from sampan.cluster.states import TaskState
+
+
+def wanted_state(task: Task) -> TaskState:
+    """What users are told that is desired. Of a job's task it is its completion: that it keeps the
+    desire to run tells the orchestrators a completion from a stop."""
+    if task.job_iteration is not None and task.desired is TaskState.RUNNING:
+        return TaskState.COMPLETE
+    return task.desired
 
 
 def matching(

@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 from dataclasses import replace
 
 import msgspec
@@ -183,8 +184,10 @@ class EtcdProcess:
         settings = self.settings
         # etcd of this version does not take over a socket that a killed one has left.
         settings.socket.unlink(missing_ok=True)
-        ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        os.set_blocking(theirs, True)
+        # No pipe: uvloop closes the number of a pipe's descriptor twice, and by the second time it
+        # may be another thread's file (uvloop issue 763).
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         try:
             child = process.spawn(
                 [
@@ -193,16 +196,16 @@ class EtcdProcess:
                     find_etcd(),
                     *settings.arguments(),
                 ],
-                fds={1: theirs, 2: theirs},
+                fds={1: theirs.fileno(), 2: theirs.fileno()},
                 # Half of Go's usual garbage: it costs CPU that nobody misses at this load.
                 env={"PATH": os.environ.get("PATH", os.defpath), "GOGC": "50"},
                 new_session=True,
             )
         except BaseException:
-            os.close(ours)
+            ours.close()
             raise
         finally:
-            os.close(theirs)
+            theirs.close()
         self._child = child
         self.starts += 1
         started = process.start_time(child.pid) or 0
@@ -249,17 +252,13 @@ class EtcdProcess:
 
     # -- its log
 
-    async def _read_log(self, fd: int) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=1 << 20)
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", buffering=0)
-        )
+    async def _read_log(self, ours: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
         try:
             while line := await reader.readline():
                 self._heard(line)
         finally:
-            transport.close()
+            writer.close()
 
     def _heard(self, line: bytes) -> None:
         try:

@@ -355,3 +355,13 @@ def test_listing_services_imports_nothing_heavy() -> None:
         check=False,
     )
     assert (done.stderr.strip(), done.returncode) == ("", 0)
+
+
+def test_info_tells_of_the_swarm(ours: Any, docker: Any) -> None:
+    docker.api.adopt(ours.api)
+    mine, theirs = ours.run("info").out, docker.run("info").out
+    begin, end = "Swarm: active", "  192.0.2.1:2377"
+    told = {line.strip() for line in theirs[theirs.index(begin) :].splitlines()}
+    shown = mine[mine.index(begin) : mine.index(end) + len(end)].splitlines()
+    assert len(shown) > 8
+    assert {line.strip() for line in shown} <= told

@@ -85,6 +85,29 @@ _INFO_LINES = (
 )  # fmt: skip
 
 
+def _show_swarm(console: Console, swarm: dict[str, Any]) -> None:
+    console.out(f"Swarm: {swarm.get('LocalNodeState') or 'inactive'}")
+    if error := swarm.get("Error"):
+        console.out(f" Error: {error}")
+    if not swarm.get("NodeID"):
+        return
+    manager = bool(swarm.get("ControlAvailable"))
+    console.out(f" NodeID: {swarm['NodeID']}")
+    console.out(f" Is Manager: {str(manager).lower()}")
+    cluster = swarm.get("Cluster") or {}
+    if manager and not error:
+        console.out(f" ClusterID: {cluster.get('ID', '')}")
+        console.out(f" Managers: {swarm.get('Managers', 0)}")
+        console.out(f" Nodes: {swarm.get('Nodes', 0)}")
+        console.out(f" Default Address Pool: {' '.join(cluster.get('DefaultAddrPool') or ())}")
+        console.out(f" SubnetSize: {cluster.get('SubnetSize', 0)}")
+        console.out(f" Data Path Port: {cluster.get('DataPathPort', 0)}")
+    console.out(f" Node Address: {swarm.get('NodeAddr', '')}")
+    console.out(" Manager Addresses:")
+    for address in sorted(each["Addr"] for each in swarm.get("RemoteManagers") or ()):
+        console.out(f"  {address}")
+
+
 def _info(console: Console, args: Args) -> int:
     found = events.info(console.client)
     form = args.text("format")
@@ -105,6 +128,7 @@ def _info(console: Console, args: Args) -> int:
         if key == "Driver":
             for name, detail in found.get("DriverStatus") or ():
                 console.out(f" {name}: {detail}")
+    _show_swarm(console, found.get("Swarm") or {})
     plugins = found.get("Plugins") or {}
     console.out("Plugins:")
     for kind in ("Volume", "Network", "Log"):

@@ -336,8 +336,23 @@ class ClusterApi(Members):
 
     def _info(self, request: Sent) -> Told:
         node = next(iter(self.nodes), "")
-        swarm = {"NodeID": node, "LocalNodeState": "active", "ControlAvailable": True}
-        return Told({"Swarm": swarm, "Name": "host1", "OSType": "linux"})
+        swarm = {
+            "NodeID": node,
+            "NodeAddr": "192.0.2.1",
+            "LocalNodeState": "active",
+            "ControlAvailable": True,
+            "Managers": 1,
+            "Nodes": len(self.nodes),
+            "RemoteManagers": [{"NodeID": node, "Addr": "192.0.2.1:2377"}],
+            "Cluster": {
+                "ID": "cluster",
+                "DefaultAddrPool": ["10.0.0.0/8"],
+                "SubnetSize": 24,
+                "DataPathPort": 4789,
+            },
+        }
+        counted = {"Containers": 0, "Images": 0}
+        return Told({"Swarm": swarm, "Name": "host1", "OSType": "linux", **counted})
 
     def _distribution(self, request: Sent, ref: str) -> Told:
         if ref not in self.images:

@@ -124,6 +124,11 @@ def test_tokens(lab3: Lab) -> None:
         or "Timeout was reached" in nobody
         or "could not be reached" in nobody
     )
+    # its own address is none of this host
+    there = ("--listen-addr", "192.0.2.9:2377")
+    assert "cannot assign requested address" in refused(
+        two, "swarm", "join", "--token", token(one), *there, at
+    )
     # half-way is nowhere: no node, nothing here
     assert set(nodes(one)) == {"host1"}
     assert wait_until(lambda: local_state(two) == "inactive", 20)

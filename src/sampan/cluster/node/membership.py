@@ -23,6 +23,7 @@ from sampan.aio import Tasks, in_thread, shielded
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
+from sampan.cluster.node.addresses import ANY
 from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import (
     AlreadyMember,
@@ -308,10 +309,14 @@ class HostMembership:
         from sampan.cluster.ca.files import CertificateFiles
         from sampan.cluster.ca.join import join as get_certificate
         from sampan.cluster.node.planning import plan_join
+        from sampan.cluster.peer.sockets import listener
 
         host, port = split_port(remote)
         manager = join_port(host, port)
         record = await in_thread(plan_join, request, manager, self._host.of_containers)
+        # While nobody knows of this node: with a certificate it would be one of the cluster.
+        address, port = split_port(record.listen)
+        listener(address or ANY, port).close()
         files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         async with AsyncExitStack() as undo:
             undo.push_async_callback(in_thread, self._home.clear)

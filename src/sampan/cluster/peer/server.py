@@ -28,15 +28,14 @@ from sampan.cluster.peer.contract import (
 )
 from sampan.cluster.peer.limits import Gate, Limits
 from sampan.cluster.peer.routes import RoleOf, Route, Routes
-from sampan.cluster.peer.sockets import HttpSocket, keep_alive
+from sampan.cluster.peer.sockets import HttpSocket, keep_alive, listener
 from sampan.cluster.peer.tls import Tls, identity_of
 from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, load, to_header
-from sampan.errors import Conflict, InvalidArgument, SampanError, Unavailable
+from sampan.errors import InvalidArgument, SampanError, Unavailable
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 256 * 1024
-_BACKLOG = 512
 _STOP_S = 2.0
 _TELL_EVERY_S = 5.0
 
@@ -93,16 +92,7 @@ class PeerServer(Routes):
         Raises:
             Conflict: the address is taken or not this host's.
         """
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind((host, port))
-            listener.listen(_BACKLOG)
-        except OSError as error:
-            listener.close()
-            raise Conflict(f"cannot listen on {host}:{port} for other nodes: {error}") from error
+        made = listener(host, port)
         self._http = _Http(
             self._answer,
             self,
@@ -116,8 +106,8 @@ class PeerServer(Routes):
             auto_decompress=False,
             access_log=None,
         )
-        self._listener = listener
-        self._tasks.spawn(self._accept(listener), name=f"peers/{self.port}")
+        self._listener = made
+        self._tasks.spawn(self._accept(made), name=f"peers/{self.port}")
 
     async def stop(self) -> None:
         """Close the port and every connection. Sockets end at once; answers on their way have

@@ -9,7 +9,9 @@ import aiohttp
 from aiohttp import web
 
 from sampan.cluster.peer.contract import SocketClosed
+from sampan.errors import Conflict
 
+_BACKLOG = 512
 _NORMAL, _FAILED = 1000, 4000
 _REASON_LIMIT = 120
 """Bytes that a close frame has room for."""
@@ -71,4 +73,23 @@ def dialler(info: tuple[Any, ...]) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     made.setblocking(False)
     keep_alive(made)
+    return made
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A socket for the connections of other nodes.
+
+    Raises:
+        Conflict: the address is taken or not this host's.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setblocking(False)
+        made.bind((host, port))
+        made.listen(_BACKLOG)
+    except OSError as error:
+        made.close()
+        why = (error.strerror or str(error)).lower()
+        raise Conflict(f"cannot listen on {host}:{port} for other nodes: {why}") from error
     return made

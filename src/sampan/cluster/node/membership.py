@@ -357,15 +357,18 @@ class HostMembership:
         from sampan.cluster.etcd.process import EtcdRemoved
 
         while True:
-            await self._become_manager()
-            assert self._member is not None
             try:
+                await self._become_manager()
+                assert self._member is not None
                 return await self._member.until_serving()
             except EtcdRemoved as error:
                 # A manager that is just starting tells its members as they once were: a store that
                 # asks it then who it is itself takes the name of an earlier one, which is removed.
                 log.warning("%s: asking once more", error)
                 await self._become_worker()
+            except Unavailable as error:
+                log.info("%s: asking again", error)  # the caller's deadline ends this
+                await self._host.clock.sleep(_RETRY_S)
 
     async def _undo_join(self) -> None:
         """Whatever the managers know of this node goes, then what runs here."""

@@ -57,6 +57,7 @@ class State:
         self._names: dict[tuple[str, str], str] = {}
         self._by_service: dict[str, dict[str, Task]] = {}
         self._by_node: dict[str, dict[str, Task]] = {}
+        self._spec_since: dict[tuple[str, str], int] = {}
 
     # -- objects
 
@@ -113,6 +114,11 @@ class State:
         """By id, dead ones and all."""
         return self._by_node.get(node_id, _NONE)
 
+    def spec_since(self, record: Object) -> int:
+        """The revision from which on this object has the specification that it has now, as far as
+        this copy saw it change; a client that read it at that revision or later knows it."""
+        return self._spec_since.get((record.kind, record.id), record.version)
+
     # -- the store's side
 
     def apply(self, changes: Iterable[Change], revision: int) -> None:
@@ -139,7 +145,10 @@ class State:
                 _leave(self._by_service, old.service_id, id)
                 _leave(self._by_node, old.node_id, id)
         if record is None:
+            self._spec_since.pop((kind, id), None)
             return
+        if kind != "task" and (old is None or _spec(old) != _spec(record)):
+            self._spec_since[kind, id] = record.version
         table[id] = record
         if record.name:
             self._names[kind, record.name] = id
@@ -148,6 +157,10 @@ class State:
                 self._by_service.setdefault(record.service_id, {})[id] = record
             if record.node_id:
                 self._by_node.setdefault(record.node_id, {})[id] = record
+
+
+def _spec(record: Object) -> object:
+    return getattr(record, "spec", None)
 
 
 def _leave(index: dict[str, dict[str, Task]], key: str, id: str) -> None:

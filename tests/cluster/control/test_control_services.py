@@ -375,3 +375,27 @@ async def test_what_is_to_be_encrypted_is_never_sent_in_clear(parts: ManagerPart
         with pytest.raises(NotDone, match="encryption"):
             await networks.create(parts, s.NetworkSpec(name="n", options={"encrypted": value}))
     await networks.create(parts, s.NetworkSpec(name="n", options={"encrypted": "false"}))
+
+
+async def test_the_clusters_own_writes_put_nobody_out_of_sequence(
+    two: tuple[ManagerParts, ManagerParts],
+) -> None:
+    for parts in two:
+        name = f"n{two.index(parts)}"
+        id = (await services.create(parts, spec(Name=name), now=NOW)).id
+        service = parts.store.state.services[id]
+
+        def allocated(draft: Draft, id: str = id) -> None:
+            found = draft.get(Service, id)
+            assert found is not None
+            draft.put(msgspec.structs.replace(found, allocated_spec_version=7))
+
+        await parts.store.update(allocated)
+        assert parts.store.state.services[id].version > service.version
+        await services.update(
+            parts, id, service.version, spec(Name=name, Labels={"a": "b"}), now=NOW
+        )
+        newest = parts.store.state.services[id].version
+        for version in (service.version, newest + 1):
+            with pytest.raises(OutOfSequence):
+                await services.update(parts, id, version, spec(Name=name), now=NOW)

@@ -99,7 +99,7 @@ async def update(
 
     def draft(draft: Draft) -> Cluster:
         cluster = the_cluster(draft.state)
-        at_version(cluster, version)
+        at_version(draft.state, cluster, version)
         if spec.ca_config.force_rotate < cluster.spec.ca_config.force_rotate:
             raise Refused("ForceRotate of the CA's configuration cannot go back")
         cluster = structs.replace(

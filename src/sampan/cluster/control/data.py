@@ -82,7 +82,7 @@ async def update_secret(parts: ManagerParts, ref: str, version: int, spec: Secre
 
     def draft(draft: Draft) -> None:
         secret = find(draft.state, Secret, ref)
-        at_version(secret, version)
+        at_version(draft.state, secret, version)
         same_data = not spec.data or hmac.compare_digest(
             _decoded("secret", spec.data, SECRET_LIMIT),
             parts.sealing.unseal(secret.sealed, about=secret.id),
@@ -103,7 +103,7 @@ async def update_config(parts: ManagerParts, ref: str, version: int, spec: Confi
 
     def draft(draft: Draft) -> None:
         config = find(draft.state, Config, ref)
-        at_version(config, version)
+        at_version(draft.state, config, version)
         same_data = not spec.data or (
             _decoded("config", spec.data, CONFIG_LIMIT) == _decode(config.spec.data)
         )

@@ -55,13 +55,16 @@ def node_name(node: Node) -> str:
     return node.spec.name or node.description.hostname
 
 
-def at_version(record: Object, version: int) -> None:
-    """What the client changed must be what is there now.
+def at_version(state: State, record: Object, version: int) -> None:
+    """The specification that the client changed must be the one that is there now.
+
+    Not the version of the whole object: the cluster writes into it as well (addresses, the state
+    of an update), and who changes a service twice in a row would be refused for no fault of theirs.
 
     Raises:
         OutOfSequence.
     """
-    if record.version != version:
+    if not state.spec_since(record) <= version <= record.version:
         raise OutOfSequence
 
 

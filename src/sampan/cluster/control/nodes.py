@@ -25,7 +25,7 @@ async def update(parts: ManagerParts, ref: str, version: int, spec: NodeSpec) ->
 
     def draft(draft: Draft) -> None:
         node = find_node(draft.state, ref, parts.node_id)
-        at_version(node, version)
+        at_version(draft.state, node, version)
         if any(not key for key in spec.labels):
             raise Refused("invalid label: its key is empty")
         if node.spec.role == "manager" and spec.role == "worker":

@@ -88,7 +88,7 @@ async def update(
 
     def draft(draft: Draft) -> None:
         service = find(draft.state, Service, ref)
-        at_version(service, version)
+        at_version(draft.state, service, version)
         if spec.name != service.name:
             raise NotDone("renaming services is not supported")
         if mode_name(spec.mode) != mode_name(service.spec.mode):
@@ -122,7 +122,7 @@ async def rollback(
 
     def draft(draft: Draft) -> None:
         service = find(draft.state, Service, ref)
-        at_version(service, version)
+        at_version(draft.state, service, version)
         if service.spec.mode.is_job:
             raise NotDone("a job cannot be rolled back: what has run has run")
         previous = service.previous_spec

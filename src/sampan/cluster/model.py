@@ -115,8 +115,8 @@ class State:
         return self._by_node.get(node_id, _NONE)
 
     def spec_since(self, record: Object) -> int:
-        """The revision from which on this object has the specification that it has now, as far as
-        this copy saw it change; a client that read it at that revision or later knows it."""
+        """The revision of the last change that a user (or a rollback) made to this object, as far
+        as this copy saw it; a client that read it at that revision or later knows it."""
         return self._spec_since.get((record.kind, record.id), record.version)
 
     # -- the store's side
@@ -159,8 +159,8 @@ class State:
                 self._by_node.setdefault(record.node_id, {})[id] = record
 
 
-def _spec(record: Object) -> object:
-    return getattr(record, "spec", None)
+def _spec(record: Object) -> tuple[int, object]:
+    return record.edits, getattr(record, "spec", None)
 
 
 def _leave(index: dict[str, dict[str, Task]], key: str, id: str) -> None:

@@ -55,6 +55,8 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """0: not stored yet."""
     created_at: float = 0.0
     updated_at: float = 0.0
+    edits: int = 0
+    """How often a user has changed it; tells their changes from the cluster's own."""
 
     @property
     def name(self) -> str:

@@ -104,6 +104,7 @@ async def update(
             raise Refused("ForceRotate of the CA's configuration cannot go back")
         cluster = structs.replace(
             cluster,
+            edits=cluster.edits + 1,
             spec=normal(spec, cluster.spec),
             worker_secret=worker if rotate_worker_token else cluster.worker_secret,
             manager_secret=manager if rotate_manager_token else cluster.manager_secret,

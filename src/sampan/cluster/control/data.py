@@ -89,7 +89,8 @@ async def update_secret(parts: ManagerParts, ref: str, version: int, spec: Secre
         )
         if spec.name != secret.name or not same_data or spec.templating != secret.spec.templating:
             raise Refused("only updates to Labels are allowed")
-        draft.put(structs.replace(secret, spec=structs.replace(secret.spec, labels=spec.labels)))
+        relabelled = structs.replace(secret.spec, labels=spec.labels)
+        draft.put(structs.replace(secret, spec=relabelled, edits=secret.edits + 1))
 
     await parts.store.update(draft)
 
@@ -109,7 +110,8 @@ async def update_config(parts: ManagerParts, ref: str, version: int, spec: Confi
         )
         if spec.name != config.name or not same_data or spec.templating != config.spec.templating:
             raise Refused("only updates to Labels are allowed")
-        draft.put(structs.replace(config, spec=structs.replace(config.spec, labels=spec.labels)))
+        relabelled = structs.replace(config.spec, labels=spec.labels)
+        draft.put(structs.replace(config, spec=relabelled, edits=config.edits + 1))
 
     await parts.store.update(draft)
 

@@ -31,7 +31,7 @@ async def update(parts: ManagerParts, ref: str, version: int, spec: NodeSpec) ->
         if node.spec.role == "manager" and spec.role == "worker":
             draft.serialize(MANAGERS)
             check_demotion(draft.state, node)
-        draft.put(structs.replace(node, spec=spec))
+        draft.put(structs.replace(node, spec=spec, edits=node.edits + 1))
 
     await parts.store.update(draft)
 

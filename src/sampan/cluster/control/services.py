@@ -101,6 +101,7 @@ async def update(
                 service,
                 spec=resolved,
                 spec_version=service.spec_version + 1,
+                edits=service.edits + 1,
                 previous_spec=service.spec,
                 update_status=None,
                 job_status=_next_run(service, resolved, now),
@@ -140,6 +141,7 @@ async def rollback(
                 service,
                 spec=resolved,
                 spec_version=service.spec_version + 1,
+                edits=service.edits + 1,
                 previous_spec=service.spec,
                 update_status=status,
             )

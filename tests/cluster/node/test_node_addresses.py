@@ -24,7 +24,7 @@ def test_one_address_needs_no_choice() -> None:
     listen = addresses.parse_listen("", ONE)
     assert listen == Listen("0.0.0.0", 2377)
     assert addresses.advertised("", listen, ONE) == "10.1.0.5:2377"
-    assert addresses.data_path("", "10.1.0.5:2377", ONE) == "10.1.0.5"
+    assert addresses.data_path("", "10.1.0.5:2377", ONE, "127.0.0.1:1") == "10.1.0.5"
 
 
 def test_several_addresses_are_listed() -> None:
@@ -43,7 +43,18 @@ def test_a_chosen_address_or_interface_is_taken() -> None:
     assert addresses.advertised("", listen, OTHER) == "10.2.0.5:4000"
     assert addresses.advertised("eth0", listen, OTHER) == "10.1.0.5:4000"
     assert addresses.advertised("192.0.2.9", listen, OTHER) == "192.0.2.9:4000"
-    assert addresses.data_path("eth1", "10.1.0.5:2377", OTHER) == "10.2.0.5"
+    assert addresses.data_path("eth1", "10.1.0.5:2377", OTHER, "127.0.0.1:1") == "10.2.0.5"
+
+
+def test_tunnels_end_at_an_address_of_the_host_itself() -> None:
+    # behind NAT: what the others know is not here, the way to them is
+    assert addresses.data_path("", "192.0.2.9:2377", ONE, "127.0.0.1:1") == "127.0.0.1"
+
+
+def test_the_host_reaches_itself_where_it_listens() -> None:
+    assert addresses.reached_from_here("0.0.0.0:2377") == "127.0.0.1:2377"
+    assert addresses.reached_from_here("[::]:4000") == "[::1]:4000"
+    assert addresses.reached_from_here("10.1.0.5:2377") == "10.1.0.5:2377"
 
 
 def test_an_interface_without_one_address_is_no_answer() -> None:

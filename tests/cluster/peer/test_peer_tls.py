@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,8 +49,8 @@ class Net:
         self._servers.append(server)
         return server
 
-    def client(self, tls: Tls) -> PeerClient:
-        self._clients.append(PeerClient(tls))
+    def client(self, tls: Tls, **how: Any) -> PeerClient:
+        self._clients.append(PeerClient(tls, **how))
         return self._clients[-1]
 
     async def close(self) -> None:
@@ -379,3 +380,15 @@ async def test_stopping_ends_sockets(net: Net, issuer: Issuer) -> None:
     await asyncio.wait_for(server.stop(), WAIT_S)
     await asyncio.wait_for(ended.wait(), WAIT_S)
     await channel.close()
+
+
+async def test_an_address_that_only_others_can_use_is_dialled_elsewhere(
+    net: Net, issuer: Issuer
+) -> None:
+    net.roles["m1"] = "manager"
+    tls = Tls(issuer.credentials("m1", "manager"))
+    server = await net.serve(tls)
+    client = net.client(tls, instead={"192.0.2.9:2377": at(server)})
+    assert await client.call("192.0.2.9:2377", "/echo", Ask("hi"), Told) == Told("hi", "m1")
+    socket = await client.socket("192.0.2.9:2377", "/socket")
+    await socket.close()

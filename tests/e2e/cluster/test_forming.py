@@ -188,6 +188,31 @@ def test_several_addresses_and_none_chosen(own_lab3: Lab) -> None:
     )
 
 
+def test_an_address_that_only_the_others_can_use(own_lab3: Lab) -> None:
+    one, two, _ = own_lab3.hosts
+    # as behind NAT: the router's address leads to the host, which does not have it
+    one.docker("swarm", "init", "--advertise-addr", "192.0.2.9")
+    assert "192.0.2.9:2377" in one.docker("swarm", "join-token", "worker").stdout
+    one.run("nft", "add table ip outside")
+    one.run("nft", "add chain ip outside in { type nat hook prerouting priority -100; }")
+    one.run("nft", f"add rule ip outside in ip daddr 192.0.2.9 dnat to {one.address}")
+    two.run("ip", "route", "add", "192.0.2.9", "via", one.address)
+    two.docker("swarm", "join", "--token", token(one), "192.0.2.9:2377")
+    swarm.wait_ready(one, 2)
+    assert one.docker("node", "inspect", "-f", "{{.Status.Addr}}", "self").stdout == "192.0.2.9\n"
+    # tunnels end at the address that the host has; logs come from both
+    one.docker("network", "create", "-d", "overlay", "net")
+    one.docker(
+        "service", "create", "--name", "pair", "--mode", "global", "--network", "net",
+        "--hostname", "{{.Node.Hostname}}", "busybox", "sh", "-c", "echo up; sleep 1000",
+    )  # fmt: skip
+    for host in (one, two):
+        container = host.docker("ps", "-q").stdout.strip()
+        for _ in range(4):
+            host.docker("exec", container, "ping", "-c1", "-W5", "tasks.pair")
+    assert one.docker("service", "logs", "pair").stdout.count("up") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -86,11 +86,33 @@ def advertised(wanted: str, listen: Listen, known: Sequence[HostAddress]) -> str
     return join_port(only_one(known), listen.port)
 
 
-def data_path(wanted: str, advertise: str, known: Sequence[HostAddress]) -> str:
-    """``--data-path-addr`` -> the address that tunnels end at."""
+def data_path(wanted: str, advertise: str, known: Sequence[HostAddress], way_to: str) -> str:
+    """``--data-path-addr`` -> the address that tunnels end at. A tunnel needs one that the host
+    has: behind NAT the advertised one is not, and the one on the way out is taken.
+
+    Args:
+        way_to: ADDRESS:PORT of somebody outside.
+
+    Raises:
+        NoAddress: it has to be chosen, and was not.
+    """
     if wanted:
         return _resolve(wanted, known, "--data-path-addr", "use as data path")
-    return host_of(advertise)
+    told = host_of(advertise)
+    if any(a.address == told for a in known):
+        return told
+    try:
+        return towards(way_to)
+    except NoAddress:
+        return only_one(known, "use as data path", "--data-path-addr")
+
+
+def reached_from_here(listen: str) -> str:
+    """Where this host itself reaches what listens at ``listen`` (ADDRESS:PORT)."""
+    host, port = split_port(listen)
+    if not ipaddress.ip_address(host or ANY).is_unspecified:
+        return listen
+    return join_port("::1" if ":" in host else "127.0.0.1", port)
 
 
 def towards(manager: str) -> str:
@@ -109,7 +131,9 @@ def towards(manager: str) -> str:
         raise NoAddress(f"there is no way from this host to {manager}: {error}") from error
 
 
-def only_one(known: Sequence[HostAddress]) -> str:
+def only_one(
+    known: Sequence[HostAddress], purpose: str = "advertise", option: str = "--advertise-addr"
+) -> str:
     """The host's address, when there is no doubt.
 
     Raises:
@@ -118,23 +142,20 @@ def only_one(known: Sequence[HostAddress]) -> str:
     version4 = [a for a in known if ":" not in a.address]
     candidates = version4 or list(known)
     if not candidates:
-        raise NoAddress(
-            "could not find the system's IP address - specify one with --advertise-addr"
-        )
+        raise NoAddress(f"could not find the system's IP address - specify one with {option}")
     if len(candidates) == 1:
         return candidates[0].address
     interfaces = {a.interface for a in candidates}
+    several = f"could not choose an IP address to {purpose} since this system has multiple"
     if len(interfaces) == 1:
         listed = " and ".join(a.address for a in candidates)
         raise NoAddress(
-            "could not choose an IP address to advertise since this system has multiple addresses "
-            f"on interface {candidates[0].interface} ({listed}) - specify one with "
-            "--advertise-addr"
+            f"{several} addresses on interface {candidates[0].interface} ({listed}) - specify one "
+            f"with {option}"
         )
     listed = " and ".join(f"{a.address} on {a.interface}" for a in candidates)
     raise NoAddress(
-        "could not choose an IP address to advertise since this system has multiple addresses on "
-        f"different interfaces ({listed}) - specify one with --advertise-addr"
+        f"{several} addresses on different interfaces ({listed}) - specify one with {option}"
     )
 
 

@@ -25,7 +25,7 @@ from sampan.cluster.contract import Draft
 from sampan.cluster.dispatcher.messages import Session
 from sampan.cluster.etcd.process import EtcdRemoved
 from sampan.cluster.images.contract import Source
-from sampan.cluster.node.addresses import ANY
+from sampan.cluster.node.addresses import ANY, reached_from_here
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.manager import Manager
@@ -98,7 +98,9 @@ class Member:
         self.tls = Tls(credentials)
         self.standing = Standing(self._tasks)
         self.server = PeerServer(self.tls, self.standing.role_of, clock=clock)
-        self.client = PeerClient(self.tls)
+        self.client = PeerClient(
+            self.tls, instead={record.advertise: reached_from_here(record.listen)}
+        )
         self._stack.push_async_callback(self._tasks.close)
         self._stack.push_async_callback(self.client.close)
         if record.role == "manager":

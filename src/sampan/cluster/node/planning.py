@@ -41,7 +41,7 @@ def plan_init(
     known = addresses.of_this_host(of_containers)
     where = addresses.parse_listen(request.listen_addr, known)
     told = addresses.advertised(request.advertise_addr, where, known)
-    data_path = addresses.data_path(request.data_path_addr, told, known)
+    data_path = addresses.data_path(request.data_path_addr, told, known, told)
     record = NodeRecord(
         node_id=new_id(),
         cluster_id=new_id(),
@@ -90,7 +90,7 @@ def plan_join(
     return NodeRecord(
         listen=str(where),
         advertise=told,
-        data_path=addresses.data_path(request.data_path_addr, told, known),
+        data_path=addresses.data_path(request.data_path_addr, told, known, manager),
         managers=(manager,),
     )
 

@@ -61,12 +61,22 @@ class PeerClient:
 
     ``anonymous`` instead of ``tls``: somebody who has no certificate yet, and a context that says
     whom to believe (``trusting``, ``blind``).
+
+    ``instead`` tells which addresses are dialled elsewhere: what the others call this host may be
+    an address that only they can use, as behind NAT.
     """
 
-    def __init__(self, tls: Tls | None = None, *, anonymous: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        tls: Tls | None = None,
+        *,
+        anonymous: ssl.SSLContext | None = None,
+        instead: Mapping[str, str] | None = None,
+    ) -> None:
         assert (tls is None) != (anonymous is None)
         self._tls = tls
         self._anonymous = anonymous
+        self._instead = dict(instead or {})
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -142,7 +152,7 @@ class PeerClient:
                 async with asyncio.timeout(timeout_s):
                     response = await self._http.request(
                         method,
-                        _url(address, path, query),
+                        _url(self._instead.get(address, address), path, query),
                         headers=dict(headers or {}),
                         data=body,
                         ssl=self._context(role, node_id),
@@ -176,7 +186,7 @@ class PeerClient:
         try:
             async with asyncio.timeout(timeout_s):
                 ws = await self._http.ws_connect(
-                    _url(address, path, None),
+                    _url(self._instead.get(address, address), path, None),
                     ssl=self._context(role, node_id),
                     max_msg_size=MESSAGE_LIMIT,
                     compress=0,

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from sampan.cluster.contract import LeadershipLost, NoQuorum, Presence
+from sampan.cluster.contract import PRESENCE_TTL_S, LeadershipLost, NoQuorum, Presence
 from sampan.cluster.etcd.replicated import ReplicatedStore
 from sampan.cluster.records import Service
 from sampan.testing.clock import FakeClock
@@ -189,3 +189,14 @@ async def test_thousands_of_changes_take_no_time(hub: MemoryCluster, clock: Fake
         await manager.barrier()
         assert len(manager.state.services) == 1000
     assert clock.monotonic() == 0
+
+
+async def test_a_manager_knows_soon_that_the_quorum_is_lost_and_that_it_is_back(
+    hub: MemoryCluster, clock: FakeClock
+) -> None:
+    one = await hub.store()
+    await one.announce(Presence(node_id="n1", address="192.0.2.1:2377"))
+    hub.lose_quorum()
+    assert await _time(clock, lambda: not one.has_quorum) <= PRESENCE_TTL_S
+    hub.regain_quorum()
+    assert await _time(clock, lambda: one.has_quorum) < 1

@@ -182,3 +182,9 @@ class ClusterStore(Protocol):
     async def announce(self, presence: Presence) -> None:
         """Show that this manager lives, for as long as the store is open."""
         ...
+
+    @property
+    def has_quorum(self) -> bool:
+        """Whether what was announced could be kept up until now: known without asking anybody, and
+        at most ``PRESENCE_TTL_S`` late."""
+        ...

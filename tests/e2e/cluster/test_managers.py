@@ -96,11 +96,17 @@ def test_two_of_three_are_lost_and_one_is_brought_back_alone(own_managers3: Lab)
         assert done.returncode != 0
         assert "The swarm does not have a leader" in done.stderr
         assert time.monotonic() - begin < 8  # the promise is 5; the machine may be busy
+    begin = time.monotonic()
+    told = one.docker("info").stdout
+    assert time.monotonic() - begin < 4  # it is known, not asked for
+    assert "Error: rpc error: code = Unknown desc = The swarm does not have a leader." in told
+    assert "Managers:" not in told
     assert one.docker("ps", "-q").stdout.split() == before
     # healed: all goes on
     two.revive()
     assert wait_until(lambda: leader(one, two), 20)
     wait_running(one, "web", 3)
+    assert "Managers: 3" in one.docker("info").stdout
     three.revive()
     swarm.wait_ready(one, 3)
     # lost for good

@@ -266,6 +266,12 @@ class ReplicatedStore:
         if first:
             self._tasks.spawn(self._stay_present(lease), name="store/presence")
 
+    @property
+    def has_quorum(self) -> bool:
+        """See ``ClusterStore.has_quorum``."""
+        lease = self._lease
+        return self._presence is not None and lease is not None and not lease.ended.is_set()
+
     async def _show(self, presence: Presence, lease: Lease) -> None:
         key = present_key(presence.node_id)
         outcome = await self._backend.commit(

@@ -11,7 +11,6 @@ library for them.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,12 +33,12 @@ from sampan.cluster.node.contract import (
     MembershipInfo,
     NotInSwarm,
     NotManager,
-    RemoteManager,
     WorkerOnly,
 )
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
 from sampan.cluster.node.members import LEAVE_PATH
+from sampan.cluster.node.telling import tell
 from sampan.cluster.node.undoing import take_back, undo_join
 from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.cluster.peer.contract import NodeRole
@@ -162,32 +161,7 @@ class HostMembership:
         return self._member
 
     def info(self) -> MembershipInfo:
-        record, member = self._record, self._member
-        if record is None:
-            return MembershipInfo(state=self._state, error=self._error)
-        managers = member.managers if member is not None else ()
-        found = MembershipInfo(
-            state=self._state,
-            node_id=record.node_id,
-            node_address=host_of(record.advertise) if record.advertise else "",
-            error=self._error,
-            remote_managers=tuple(RemoteManager(node_id=i, address=a) for i, a in managers),
-        )
-        if member is None or member.manager is None:
-            return found
-        error = self._error or member.manager.error
-        store = member.standing.store
-        if store is None:
-            return dataclasses.replace(found, control_available=True, error=error)
-        nodes = store.state.nodes.values()
-        return dataclasses.replace(
-            found,
-            control_available=True,
-            error=error,
-            nodes=len(nodes),
-            managers=sum(node.role == "manager" for node in nodes),
-            cluster=store.state.cluster,
-        )
+        return tell(self._record, self._member, self._state, self._error)
 
     async def unlock_key(self) -> str:
         """Managers are never locked."""

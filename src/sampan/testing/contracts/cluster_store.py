@@ -402,6 +402,15 @@ class ClusterStoreContract:
             ("presence", "n1", None),
         ]
 
+    async def test_who_was_announced_has_a_quorum(self, stores: Stores) -> None:
+        one = await stores.store()
+        told = [one.has_quorum]  # nothing has shown it yet
+        await one.announce(Presence(node_id="n1", address="192.0.2.1:2377"))
+        told.append(one.has_quorum)
+        await one.close()
+        told.append(one.has_quorum)
+        assert told == [False, True, False]
+
 
 async def _value(task: asyncio.Future[T]) -> T:
     return await task

@@ -39,15 +39,23 @@ def refused(done: subprocess.CompletedProcess[str], why: str) -> None:
 
 
 def gone(host: LabHost, network: str) -> bool:
-    return wait_until(
-        lambda: host.docker("network", "rm", network, ok=False).returncode == 0, 15
-    )
+    return wait_until(lambda: host.docker("network", "rm", network, ok=False).returncode == 0, 15)
 
 
 def test_containers_and_tasks_find_each_other(swarm3: Lab) -> None:
     one, two, three = swarm3.hosts
     one.docker("network", "create", "-d", "overlay", "--attachable", "net")
-    create(one, "web", "--network", "net", "--constraint", "node.hostname==host1", "busybox", "sleep", "1000")
+    create(
+        one,
+        "web",
+        "--network",
+        "net",
+        "--constraint",
+        "node.hostname==host1",
+        "busybox",
+        "sleep",
+        "1000",
+    )
     wait_running(one, "web", 1)
     assert "net" not in networks(two)
     boat = start(two, "boat", "--network", "net", "--network-alias", "vessel")
@@ -112,7 +120,9 @@ def test_what_is_refused(swarm3: Lab) -> None:
         "not manually attachable"
     )
     for host in (one, two):
-        refused(host.docker("run", "--rm", "--network", "shut", "busybox", "true", ok=False), sentence)
+        refused(
+            host.docker("run", "--rm", "--network", "shut", "busybox", "true", ok=False), sentence
+        )
         refused(
             host.docker("run", "--rm", "--network", "nope", "busybox", "true", ok=False),
             "network nope not found",
@@ -138,7 +148,11 @@ def test_without_managers(swarm3: Lab) -> None:
     finally:
         one.heal()
     assert wait_until(
-        lambda: two.docker("run", "--rm", "--network", "net", "busybox", "true", ok=False).returncode == 0, 20
+        lambda: (
+            two.docker("run", "--rm", "--network", "net", "busybox", "true", ok=False).returncode
+            == 0
+        ),
+        20,
     )
     assert gone(one, "net")
 

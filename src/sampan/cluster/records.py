@@ -156,6 +156,9 @@ class Node(Object, frozen=True, kw_only=True, omit_defaults=True):
     """Its end of the VXLAN tunnels."""
     ingress_ipv4: str = ""
     """Its own address on the ingress network; the allocator's."""
+    joining: bool = False
+    """It was let in, and has not said yet that joining has succeeded there: it may take it back,
+    and not be able to say so."""
 
 
 # ---------------------------------------------------------------- services

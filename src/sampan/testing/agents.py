@@ -158,10 +158,13 @@ class AgentWorld:
         peer.start()
         return manager
 
-    async def node(self, id: str, delays: Delays | None = None) -> FakeNode:
-        """A worker that has joined, with its agent running."""
+    async def node(
+        self, id: str, delays: Delays | None = None, *, joining: bool = False
+    ) -> FakeNode:
+        """A worker that has joined (or is at it), with its agent running."""
         address = f"10.0.1.{len(self.nodes) + 1}:2377"
-        await self.put(Node(id=id, address=address, data_path_address=address.partition(":")[0]))
+        data_path = address.partition(":")[0]
+        await self.put(Node(id=id, address=address, data_path_address=data_path, joining=joining))
         host = FakeHost(id)
         executor = FakeExecutor(self.clock, host, delays)
         overlay, files = FakeOverlay(), MemoryFiles()
@@ -170,7 +173,7 @@ class AgentWorld:
         roots: list[str] = []
         attachments = Attachments(self.clock)
         agent = self._agent(
-            id, address, peer, executor, overlay, files, removed, roots, attachments
+            id, address, peer, executor, overlay, files, removed, roots, attachments, joining
         )
         node = self.nodes[id] = FakeNode(
             id, address, host, executor, overlay, files, peer, agent, attachments, removed, roots
@@ -192,6 +195,7 @@ class AgentWorld:
         removed: list[str],
         roots: list[str],
         attachments: Attachments,
+        joining: bool = False,
     ) -> Agent:
         async def on_removed(why: str) -> None:
             removed.append(why)
@@ -214,6 +218,7 @@ class AgentWorld:
             on_roots=on_roots,
             rng=random.Random(self._rng.random()),
             attachments=attachments,
+            joining=joining,
         )
 
     # -- accidents

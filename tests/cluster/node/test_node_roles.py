@@ -85,7 +85,22 @@ async def test_a_learner_that_was_never_written_down_goes() -> None:
 
 async def test_a_node_that_never_came_is_forgotten() -> None:
     async with keeping() as (world, _):
-        await world.put(replace(ready_node("n1"), status=NodeStatus(message="joining")))
+        fresh = replace(ready_node("n1"), status=NodeStatus(message="joining"), joining=True)
+        await world.put(fresh)
         await world.clock.advance(JOIN_WITHIN_S - 5)
         assert "n1" in world.store.state.nodes
         await world.until(lambda: "n1" not in world.store.state.nodes, limit_s=10)
+
+
+async def test_a_node_that_came_and_took_joining_back_is_forgotten() -> None:
+    async with keeping("aa") as (world, members):
+        went = replace(learner("n1", "down", world.clock.now()), joining=True)
+        await world.put(went, replace(ready_node("n2"), joining=True))
+        await world.put(replace(ready_node("n3"), status=NodeStatus(state="down", session="s")))
+        await world.until(
+            lambda: "n1" not in world.store.state.nodes, limit_s=JOIN_WITHIN_S + LEARNER_AWAY_S
+        )
+        assert not members.there
+        await world.clock.advance(JOIN_WITHIN_S)
+        # one is there and at it still, the other has joined long ago
+        assert set(world.store.state.nodes) >= {"n2", "n3"}

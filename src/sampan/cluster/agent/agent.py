@@ -2,7 +2,7 @@
 
     Agent(node_id=, address=, data_path_address=, client=, executor=, overlay=, files=, clock=,
           managers=(addresses), server=None, prefer="", on_session=, on_roots=, on_removed=,
-          attachments=)
+          attachments=, joining=False)
         with a ``server`` it registers the route of its tasks' logs there at once (else the owner
         routes it: ``agent.logs``, see ``agent/logs.py``)
     async with agent: ...    runs; on the way out says goodbye, containers run on
@@ -83,7 +83,9 @@ class Agent:
         on_removed: Callable[[str], Awaitable[None]] = _nothing,
         rng: random.Random | None = None,
         attachments: Attachments | None = None,
+        joining: bool = False,
     ) -> None:
+        self._joining = joining
         self._address, self._data_path_address = address, data_path_address
         self._executor, self._clock = executor, clock
         self._seeds = tuple(managers)
@@ -197,6 +199,7 @@ class Agent:
             address=self._address,
             data_path_address=self._data_path_address,
             tasks=self._worker.count,
+            joining=self._joining,
         )
 
     async def _keep_session(self) -> None:
@@ -230,6 +233,11 @@ class Agent:
             await listener(what)
         except Exception:
             log.exception("what the manager said could not be followed")
+
+    async def joined(self) -> None:
+        """Joining, of which it was told at the start, has succeeded."""
+        self._joining = False
+        await self._sessions.joined()
 
     # -- containers that are nobody's task
 

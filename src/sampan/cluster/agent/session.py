@@ -26,6 +26,7 @@ from sampan.cluster.dispatcher.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Joined,
     Kick,
     decode_down,
     encode,
@@ -176,6 +177,14 @@ class Sessions:
                 await self._socket.send(encode(DescriptionChanged(description=description)))
             except SocketClosed as error:
                 log.info("the description waits for the next session: %s", error)
+
+    async def joined(self) -> None:
+        """Tell the manager, if there is one; a new session's Hello says it anyway."""
+        if self._socket is not None:
+            try:
+                await self._socket.send(encode(Joined()))
+            except SocketClosed as error:
+                log.info("the next session says that this node has joined: %s", error)
 
     async def goodbye(self, *, leaving: bool) -> None:
         """The last word of a session. Nobody listening is no failure."""

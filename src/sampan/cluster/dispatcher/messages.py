@@ -67,12 +67,18 @@ class Hello(Message, frozen=True, kw_only=True, omit_defaults=True, tag="hello")
     data_path_address: str = ""
     tasks: int = 0
     """How many tasks the agent has, for the manager's log."""
+    joining: bool = False
+    """Joining may still be taken back there; at its end ``Joined`` follows."""
 
 
 class StatusUpdates(Message, frozen=True, kw_only=True, omit_defaults=True, tag="status"):
     """Task id -> the newest of it."""
 
     statuses: dict[str, TaskStatus] = {}
+
+
+class Joined(Message, frozen=True, kw_only=True, omit_defaults=True, tag="joined"):
+    """The node has succeeded in joining: it will not take it back."""
 
 
 class DescriptionChanged(Message, frozen=True, kw_only=True, omit_defaults=True, tag="described"):
@@ -252,7 +258,7 @@ class Attached(Part, frozen=True, kw_only=True, omit_defaults=True):
     """IPv4, as in ``Attachment``."""
 
 
-Up = Hello | StatusUpdates | DescriptionChanged | Heartbeat | Goodbye
+Up = Hello | StatusUpdates | Joined | DescriptionChanged | Heartbeat | Goodbye
 Down = Session | Nodes | Assignments | ViewChange | RootsChanged | Kick | Pong
 
 _encoder = msgspec.msgpack.Encoder()

@@ -46,11 +46,26 @@ class NodeBook:
                         session=session_id,
                         manager=self._manager_id,
                     ),
+                    joining=node.joining and hello.joining,
                 )
             )
             return True
 
         return await self._store.update(draft)
+
+    async def joined(self, node_id: str) -> None:
+        """Joining has succeeded.
+
+        Raises:
+            NoQuorum
+        """
+
+        def draft(d: Draft) -> None:
+            node = d.get(Node, node_id)
+            if node is not None and node.joining:
+                d.put(msgspec.structs.replace(node, joining=False))
+
+        await self._store.update(draft)
 
     async def describe(self, node_id: str, description: NodeDescription) -> None:
         def draft(d: Draft) -> None:

@@ -14,6 +14,7 @@ from sampan.cluster.dispatcher.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Joined,
     Kick,
     Pong,
     RootsChanged,
@@ -152,6 +153,12 @@ class AgentSession:
             case Heartbeat():
                 self._urgent.append(_PONG)
                 self._wake.set()
+            case Joined():
+                try:
+                    await self._nodes.joined(self.node_id)
+                except Unavailable as error:
+                    # The next session says it again.
+                    self.end(f"it cannot be written down that the node has joined: {error}")
             case DescriptionChanged(description=description):
                 try:
                     await self._nodes.describe(self.node_id, description)

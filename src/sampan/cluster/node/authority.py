@@ -50,6 +50,7 @@ class StoreAuthority:
                     spec=NodeSpec(role=role, availability=availability),
                     address=address,
                     status=NodeStatus(message="joining"),
+                    joining=True,
                 )
             )
 

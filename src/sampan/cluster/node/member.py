@@ -142,6 +142,7 @@ class Member:
             on_roots=self._other_roots,
             on_removed=self._gone,
             attachments=self._host.attachments,
+            joining=record.phase == "joining",
         )
         address, port = split_port(record.listen)
         self._stack.push_async_callback(self.server.stop)

@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 ACTIVE_WITHIN_S = 30.0
 """From a certificate to the first session, and to serving as a manager."""
+SILENT_S = 10.0
+"""Without a session, which ends a few seconds after the last word of its manager."""
 _RETRY_S = 1.0
 
 
@@ -310,21 +312,39 @@ class HostMembership:
             undo.push_async_callback(self._undo_join)
             self._record, self._member = record, member
             try:
-                async with asyncio.timeout(ACTIVE_WITHIN_S):
-                    await member.session.wait()
-                    if identity.role == "manager":
-                        await self._serve_as_manager()
+                async with asyncio.timeout(ACTIVE_WITHIN_S) as limit:
+                    watching = self._tasks.spawn(self._give_up(limit), name="node/joining")
+                    try:
+                        await member.session.wait()
+                        if identity.role == "manager":
+                            await self._serve_as_manager()
+                    finally:
+                        watching.cancel()
             except TimeoutError as error:
                 raise Unavailable(
-                    f"this node could not join within {ACTIVE_WITHIN_S:g} s: look whether more "
-                    "than half of the managers are up, then try again"
+                    f"this node could not join: no manager took it in within {ACTIVE_WITHIN_S:g} "
+                    f"s, or none was heard of for {SILENT_S:g} s. Look whether {host} can be "
+                    "reached and more than half of the managers are up, then try again"
                 ) from error
             assert self._record is not None
             self._record = replace(self._record, phase="active")
             await in_thread(self._home.write, self._record)
             undo.pop_all()
+        # After it is on disk: from here on the managers do not forget a node that goes away.
+        assert self._member is not None
+        await self._member.agent.joined()
         self._state = "active"
         log.info("this host is node %s of swarm %s", record.node_id, record.cluster_id)
+
+    async def _give_up(self, limit: asyncio.Timeout) -> None:
+        """End a join that no manager is heard of during, long before its time is over."""
+        clock = self._host.clock
+        heard = clock.monotonic()
+        while clock.monotonic() - heard < SILENT_S:
+            await clock.sleep(_RETRY_S / 2)
+            if self._member is not None and self._member.agent.manager:
+                heard = clock.monotonic()
+        limit.reschedule(asyncio.get_running_loop().time())
 
     async def _serve_as_manager(self) -> None:
         """Become a manager and wait until it serves."""

@@ -24,7 +24,8 @@ from sampan.cluster.records import Cluster, Node
 log = logging.getLogger(__name__)
 
 JOIN_WITHIN_S = 90.0
-"""A node that was admitted and has never been heard of after this time has failed to join."""
+"""A node that was admitted, has not said that joining has succeeded and is away for so long has
+taken it back and could not say so, or never came."""
 LEARNER_AWAY_S = 30.0
 """A learner whose node is away for so long loses its place in the store: there is only one such
 place, and whoever wants to be a manager next waits for it. Once back, it asks again."""
@@ -79,18 +80,17 @@ class RoleKeeper(Loop):
             log.warning("node %s was to be a manager and went away: its place is free", node_id)
             await self._members.dismiss(node_id)
             return None
-        unheard = node.status.state == "unknown" and not node.status.session
-        if not unheard or node.role == "manager":
+        if not node.joining or node.status.state == "ready":
             return None
-        left = node.created_at + JOIN_WITHIN_S - self.term.clock.now()
+        left = max(node.created_at, node.status.since) + JOIN_WITHIN_S - self.term.clock.now()
         if left > 0:
             return left
-        log.warning("node %s was admitted and never came: forgetting it", node_id)
+        log.warning("node %s has not come to the end of joining: forgetting it", node_id)
         await self._members.dismiss(node_id)
 
         def draft(draft: Draft) -> None:
             found = draft.get(Node, node_id)
-            if found is not None and not found.status.session:
+            if found is not None and found.joining and found.status.state != "ready":
                 draft.delete(found)
 
         await self.term.update(draft)

@@ -86,6 +86,21 @@ async def test_a_node_is_ready_and_described(world: AgentWorld) -> None:
     assert node.data_path_address == "10.0.1.1"
 
 
+async def test_a_node_says_when_it_has_joined(world: AgentWorld) -> None:
+    nodes = world.store.state.nodes
+    node = await world.node("w1", joining=True)
+    await world.until(lambda: nodes["w1"].status.state == "ready")
+    assert nodes["w1"].joining
+    await node.agent.joined()
+    await world.until(lambda: not nodes["w1"].joining)
+    # one that was killed before it could say so says it when it is back
+    await world.node("w2", joining=True)
+    await world.until(lambda: nodes["w2"].status.state == "ready")
+    await world.kill("w2")
+    await world.restart("w2")
+    await world.until(lambda: not nodes["w2"].joining)
+
+
 async def test_a_task_runs_ends_and_goes(world: AgentWorld) -> None:
     node = await world.node("w1")
     await world.put(task("t1"), task("t2", "w1", "exit", "3"), task("t3", "w1", "exit", "0"))
@@ -345,6 +360,19 @@ async def test_a_killed_daemon_finds_its_tasks(world: AgentWorld) -> None:
     assert world.state_of("t2") is S.RUNNING
     await world.clock.advance(30)
     await world.until(lambda: world.state_of("t2") is S.COMPLETE)
+
+
+async def test_a_task_runs_since_it_began_whoever_watches_it(world: AgentWorld) -> None:
+    await world.node("w1")
+    await world.put(task("t1"))
+    await world.until(lambda: world.state_of("t1") is S.RUNNING)
+    since = world.task("t1").status
+    await world.clock.advance(30)
+    await world.kill("w1")
+    await world.restart("w1")
+    await world.clock.advance(30)
+    assert world.store.state.nodes["w1"].status.state == "ready"
+    assert world.task("t1").status == since
 
 
 async def test_without_managers_everything_runs_on(world: AgentWorld) -> None:

@@ -1,4 +1,5 @@
-"""What an agent remembers across restarts: its managers, its tasks and how they ended.
+"""What an agent remembers across restarts: its managers, its tasks, since when they run and how
+they ended.
 
 No secret, no config and no password is in it: what needs them waits for a manager. Losing the
 newest change is harmless (containers tell what became of their tasks), a torn file is not: it is

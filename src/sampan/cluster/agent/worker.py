@@ -205,7 +205,7 @@ class Worker:
 
     def _report(self, task_id: str, status: TaskStatus) -> None:
         self._reports.put(task_id, status)
-        if status.state.ended:
+        if status.state >= TaskState.RUNNING:
             self._dirty.set()
 
     # -- sweeping
@@ -239,7 +239,7 @@ class Worker:
                 statuses={
                     id: runner.status
                     for id, runner in self._runners.items()
-                    if runner.status.state.ended and not runner.released
+                    if runner.status.state >= TaskState.RUNNING and not runner.released
                 },
                 networks=tuple(self.supplies.networks.values()),
             )

@@ -66,35 +66,57 @@ class MemoryServer(Routes):
 
 
 class _MemoryIncoming:
-    def __init__(self, address: str, link: Link, clock: Clock, reply: Reply) -> None:
+    def __init__(self, address: str, link: Link, clock: Clock, reply: Reply, tasks: Tasks) -> None:
         self._address = address
         self._link = link
         self._clock = clock
         self._body = reply.body
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(0)
+        self._whole = False
+        self._sending: asyncio.Task[None] | None = None
+        if not isinstance(reply.body, bytes):
+            # The sender's own: it ends with its process.
+            self._sending = tasks.spawn(self._send(reply.body), name="stream")
         self.status = reply.status
         self.headers: Mapping[str, str] = {k.lower(): v for k, v in reply.headers.items()}
+
+    async def _send(self, body: AsyncIterable[bytes]) -> None:
+        try:
+            await self._room.acquire()
+            async for chunk in body:
+                self._chunks.put_nowait(chunk)
+                await self._room.acquire()
+            self._whole = True
+        except Exception as error:
+            log.info("the sender of a stream failed", exc_info=error)
+        finally:
+            self._chunks.put_nowait(None)
+            if (close := getattr(body, "aclose", None)) is not None:
+                await close()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         if isinstance(self._body, bytes):
             if self._body:
                 yield self._body
             return
-        try:
-            async for chunk in self._body:
-                await self._link.passage(self._clock.monotonic())
-                yield chunk
-        except GeneratorExit:
-            raise
-        except Exception as error:
-            log.info("the sender of a stream failed", exc_info=error)
-            raise Unreachable(self._address, "the connection broke") from error
+        while True:
+            self._room.release()
+            chunk = await self._chunks.get()
+            if chunk is None:
+                break
+            await self._link.passage(self._clock.monotonic())
+            yield chunk
+        if not self._whole:
+            raise Unreachable(self._address, "the connection broke")
 
     async def read(self, limit: int = BODY_LIMIT) -> bytes:
         return await gather(self.chunks(), limit)
 
     async def close(self) -> None:
-        if (close := getattr(self._body, "aclose", None)) is not None:
-            await close()
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
 
 
 class MemoryClient:
@@ -246,7 +268,7 @@ class MemoryClient:
             raise _carried(error) from error
         finally:
             await link.passage(self._hub.clock.monotonic())
-        return _MemoryIncoming(address, link, self._hub.clock, reply)
+        return _MemoryIncoming(address, link, self._hub.clock, reply, found.tasks)
 
     async def _open(
         self, address: str, path: str, role: NodeRole | None, node_id: str

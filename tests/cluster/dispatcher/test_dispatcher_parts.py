@@ -206,3 +206,35 @@ async def test_following_ends_with_the_service(logging: Logging) -> None:
     for id in ("t1", "t2"):
         await world.change(Task, id, desired=S.REMOVE)
     await world.until(reading.done)
+
+
+async def test_following_goes_on_after_a_daemon_has_started_again(logging: Logging) -> None:
+    world = logging.world
+    await world.put(Service(id="s"))
+    found: list[bytes] = []
+
+    async def read() -> None:
+        request = LogRequest(follow=True)
+        async for batch in logging.reader.read(["t1", "t2"], request, service_id="s"):
+            found.extend(entry.line for entry in batch)
+
+    reading = world.hub.tasks.spawn(read(), name="read")
+    await world.clock.advance(1)
+    logging.say(0, "t1", "one", -0.01)
+    logging.say(0, "t1", "of the same time", -0.01)
+    await world.until(lambda: len(found) == 2)
+    await world.kill("w1")
+    logging.say(0, "t1", "meanwhile", 0)
+    await world.restart("w1")
+    await world.until(lambda: found[2:] == [b"meanwhile\n"])
+    logging.say(0, "t1", "two", 0)
+    await world.until(lambda: found[3:] == [b"two\n"])
+    # one that stays away is told of, once
+    await world.kill("w1")
+    await world.clock.advance(30)
+    assert [line for line in found[4:] if b"could not be retrieved" in line] == found[4:]
+    assert len(found) == 5
+    await world.restart("w1")
+    logging.say(0, "t1", "three", 0)
+    await world.until(lambda: found[5:] == [b"three\n"])
+    reading.cancel()

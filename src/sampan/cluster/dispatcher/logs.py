@@ -8,7 +8,8 @@ here. So the two are asked for one after the other, split at one moment, and the
 through a short window in which late lines find their place.
 
 A node that does not answer costs its part, and a notice instead (an entry without a task): the
-others' logs are worth having.
+others' logs are worth having. While following it is asked again and again for what comes after the
+last line that was read: daemons start again, and tasks outlive them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,12 +27,13 @@ import msgspec
 
 from sampan.aio import Clock, Tasks
 from sampan.cluster.agent.logs import entries, query_of
+from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.peer.contract import Client
 from sampan.cluster.records import Task
 from sampan.cluster.states import TaskState
 from sampan.engine.contract import LogRequest
-from sampan.errors import NotFound, SampanError
+from sampan.errors import NotFound, SampanError, Unavailable
 from sampan.runtime.contract import LogEntry, Stream
 
 log = logging.getLogger(__name__)
@@ -39,6 +42,10 @@ WINDOW_S = 0.1
 QUEUE = 16
 """Batches of one task that wait to be merged: then its node is held back."""
 BATCH = 512
+AGAIN_S = 0.25
+LONGEST_AGAIN_S = 4.0
+TOLD_AFTER_S = 4.0
+"""A daemon that only starts again is back before the user is told of it."""
 
 
 class TaskLog(msgspec.Struct, frozen=True, gc=False):
@@ -184,21 +191,76 @@ class ServiceLogs:
 
     async def _pump(self, task: Task, request: LogRequest, window: _Window) -> None:
         try:
-            async for batch in self._one(task, request):
-                await window.put(batch)
+            async with aclosing(self._to_its_end(task.id, request)) as batches:
+                async for batch in batches:
+                    await window.put(batch)
         finally:
             window.done()
 
     # -- one task
 
+    async def _to_its_end(
+        self, task_id: str, request: LogRequest
+    ) -> AsyncGenerator[list[TaskLog], None]:
+        """A task's log for as long as it runs: also past the end of a daemon that it outlives, and
+        of a node that is away for a while."""
+        place = _Place(request.since_ns)
+        failures = 0
+        away: float | None = None
+        """Since when its node does not answer; infinity: and the user knows."""
+        while True:
+            # Before it is asked for: of a task that has ended by now, what comes is all.
+            task = self._store.state.tasks.get(task_id)
+            over = task is None or task.status.state.ended
+            why = ""
+            try:
+                if task is not None:
+                    wanted = replace(request, since_ns=place.begin())
+                    async for batch in self._asked(task, wanted):
+                        failures, away = 0, None
+                        if news := place.news(batch):
+                            yield news
+                away = None
+            except NotFound:
+                # No container yet, or none any more; or a daemon that is just taking its tasks up.
+                log.debug("task %s has no log yet", task_id)
+            except (SampanError, msgspec.DecodeError) as error:
+                why = str(error)
+            if over or (request.until_ns and request.until_ns <= self._clock.now() * 1e9):
+                if task is not None and why and away is not None and away < math.inf:
+                    yield [self._notice(task, why)]
+                return
+            if task is not None and why:
+                now = self._clock.monotonic()
+                away = now if away is None else away
+                if now - away >= TOLD_AFTER_S:
+                    away = math.inf
+                    yield [self._notice(task, why)]
+            failures += 1
+            await self._clock.sleep(backoff_s(failures, AGAIN_S, LONGEST_AGAIN_S))
+
     async def _one(self, task: Task, request: LogRequest) -> AsyncIterator[list[TaskLog]]:
-        """A task's log from its node; a notice in its place if that does not answer."""
-        node = self._store.state.nodes.get(task.node_id)
+        """A task's log as far as it goes now; a notice in its place if its node does not answer."""
+        try:
+            async for batch in self._asked(task, request):
+                yield batch
+        except NotFound:
+            # It never had a container, or that is gone: nothing was said, or nothing is left.
+            log.debug("task %s has no log on node %s", task.id, task.node_id)
+        except (SampanError, msgspec.DecodeError) as error:
+            yield [self._notice(task, str(error))]
+
+    async def _asked(self, task: Task, request: LogRequest) -> AsyncIterator[list[TaskLog]]:
+        """A task's log, from its node.
+
+        Raises:
+            SampanError, msgspec.DecodeError: what has come is not all.
+        """
         if not task.node_id:
             return
+        node = self._store.state.nodes.get(task.node_id)
         if node is None or not node.address:
-            yield [self._notice(task, f"node {task.node_id} is not in the swarm any more")]
-            return
+            raise Unavailable(f"node {task.node_id} is not in the swarm any more")
         try:
             async with self._client.stream(
                 node.address,
@@ -211,11 +273,8 @@ class ServiceLogs:
                 async for batch in entries(reply.chunks()):
                     if batch:
                         yield [_said(task, entry) for entry in batch]
-        except NotFound:
-            # It never had a container, or that is gone: nothing was said, or nothing is left.
-            log.debug("task %s has no log on node %s", task.id, node.id)
-        except (SampanError, msgspec.DecodeError) as error:
-            yield [self._notice(task, f"{node.description.hostname or node.id}: {error}")]
+        except Unavailable as error:
+            raise Unavailable(f"{node.description.hostname or node.id}: {error}") from error
 
     def _notice(self, task: Task, why: str) -> TaskLog:
         text = f"warning: incomplete log stream. some logs could not be retrieved: {why}\n"
@@ -226,6 +285,37 @@ class ServiceLogs:
             stream="stderr",
             line=text.encode(),
         )
+
+
+class _Place:
+    """How far a task's log has been read, so that it can be read on from there."""
+
+    def __init__(self, since_ns: int) -> None:
+        self.since_ns = since_ns
+        """The time of what was read last: others of the same time may follow."""
+        self._read = 0
+        """How many of that time were read."""
+        self._known = 0
+        """How many of those will come again."""
+
+    def begin(self) -> int:
+        """Since when to ask (once more)."""
+        self._known = self._read
+        return self.since_ns
+
+    def news(self, batch: list[TaskLog]) -> list[TaskLog]:
+        """Those that have not been read before, of what came next."""
+        found = []
+        for entry in batch:
+            if entry.time_ns == self.since_ns:
+                if self._known:
+                    self._known -= 1
+                    continue
+                self._read += 1
+            elif entry.time_ns > self.since_ns:
+                self.since_ns, self._read, self._known = entry.time_ns, 1, 0
+            found.append(entry)
+        return found
 
 
 class _Source:

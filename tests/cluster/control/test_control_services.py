@@ -105,6 +105,19 @@ def parts(two: tuple[ManagerParts, ManagerParts]) -> ManagerParts:
             {"ContainerSpec": {"Healthcheck": {"Interval": 5}}},
             "Interval in HealthConfig cannot be less than 1ms",
         ),
+        (
+            {"ContainerSpec": {"Hostname": "{{.Bad"}},
+            "expanding hostname failed: template: expansion:1: unclosed action",
+        ),
+        (
+            {"ContainerSpec": {"Hostname": "{{.Bad}}-{{.Task.Slot}}"}},
+            "expanding hostname failed: template: expansion:1: {{.Bad}} stands for nothing",
+        ),
+        ({"ContainerSpec": {"Env": ["A={{env"]}}, "expanding env failed: template"),
+        (
+            {"ContainerSpec": {"Mounts": [{"Type": "volume", "Source": "{{.X}}", "Target": "/a"}]}},
+            "expanding mounts failed: template",
+        ),
         ({"ContainerSpec": {"Hosts": ["name 10.0.0.1"]}}, "invalid host"),
         (
             {

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from sampan.cluster import spec as wanted
-from sampan.cluster.agent.templates import Names, expand
 from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.records import NodeDescription
+from sampan.cluster.templates import Names, expand
 from sampan.engine.contract import CreateRequest
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network.contract import PREDEFINED

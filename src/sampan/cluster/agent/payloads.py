@@ -17,9 +17,9 @@ from pathlib import Path
 
 from sampan.cluster.agent.container import PayloadFile, container_of
 from sampan.cluster.agent.contract import Supplies
-from sampan.cluster.agent.templates import Names, TemplateError, expand
 from sampan.cluster.dispatcher.messages import Assignment, Payload
 from sampan.cluster.spec import FileTarget
+from sampan.cluster.templates import Names, TemplateError, expand
 from sampan.errors import InvalidArgument
 from sampan.kernel import mount
 

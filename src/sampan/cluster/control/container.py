@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from sampan.cluster import templates
 from sampan.cluster.control.errors import NotDone, Refused
 from sampan.cluster.spec import (
     ConfigReference,
@@ -50,8 +51,26 @@ def check_container(container: ContainerSpec) -> None:
                 f"must not be above hard limit {ulimit.hard}"
             )
     check_mounts(container.mounts)
+    _check_templates(container)
     check_health(container.healthcheck)
     check_targets(container.secrets, container.configs)
+
+
+def _check_templates(container: ContainerSpec) -> None:
+    """Now, and not when every task of the service is rejected for it."""
+    texts = [("hostname", container.hostname), *(("env", entry) for entry in container.env)]
+    for mount in container.mounts:
+        texts.append(("mounts", mount.source))
+        volume = mount.volume_options
+        if volume is not None:
+            texts += [("mounts", text) for text in volume.labels.values()]
+            options = volume.driver_config.options if volume.driver_config is not None else {}
+            texts += [("mounts", text) for text in options.values()]
+    for what, text in texts:
+        try:
+            templates.check(text)
+        except templates.TemplateError as error:
+            raise Refused(f"expanding {what} failed: {error}") from error
 
 
 def _check_host(line: str) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sampan.cluster.agent.templates import Names, TemplateError, expand
 from sampan.cluster.dispatcher.tables import NetworkTable
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
 from sampan.cluster.states import TaskState
+from sampan.cluster.templates import Names, TemplateError, expand
 from sampan.network.overlay.contract import (
     IngressNode,
     Member,

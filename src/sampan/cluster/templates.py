@@ -87,9 +87,28 @@ def expand(text: str, names: Names, functions: Mapping[str, Function] | None = N
         call = _CALL.fullmatch(action)
         if call and functions and call[1] in functions:
             return functions[call[1]](call[2])
-        raise TemplateError(
-            f"expanding {text!r} failed: {{{{{action}}}}} stands for nothing; there are .Service "
-            "(ID, Name, Labels), .Node (ID, Hostname, Platform) and .Task (ID, Name, Slot)"
-        )
+        raise TemplateError(f"expanding {text!r} failed: {_nothing(action)}")
 
     return _ACTION.sub(replace, text)
+
+
+def check(text: str) -> None:
+    """Whether ``text`` can be expanded once there is a task to expand it for.
+
+    Raises:
+        TemplateError: why not, in the words of Go's templates where there are some.
+    """
+    if "{{" not in text:
+        return
+    for match in _ACTION.finditer(text):
+        if Names().value(match[1]) is None and not _INDEX.fullmatch(match[1]):
+            raise TemplateError(f"template: expansion:1: {_nothing(match[1])}")
+    if "{{" in _ACTION.sub("", text):
+        raise TemplateError("template: expansion:1: unclosed action: each {{ needs its }}")
+
+
+def _nothing(action: str) -> str:
+    return (
+        f"{{{{{action}}}}} stands for nothing; there are .Service (ID, Name, Labels), .Node (ID, "
+        "Hostname, Platform) and .Task (ID, Name, Slot)"
+    )

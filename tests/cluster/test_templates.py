@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.cluster.agent.templates import Names, TemplateError, expand
+from sampan.cluster.templates import Names, TemplateError, check, expand
 
 NAMES = Names(
     service_id="s1",
@@ -46,3 +46,24 @@ def test_what_stands_for_nothing_is_said(text: str) -> None:
 def test_functions() -> None:
     functions = {"env": lambda name: f"<{name}>"}
     assert expand('a={{env "HOME"}}', NAMES, functions) == "a=<HOME>"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain }}", "{{.Task.Slot}}-{{.Node.ID}}", '{{index .Service.Labels "a"}}']
+)
+def test_what_can_be_expanded_later(text: str) -> None:
+    check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{{.Bad", "unclosed action"),
+        ("{{.Task.Slot}}{{", "unclosed action"),
+        ("{{.Bad}}", "stands for nothing"),
+        ('{{env "HOME"}}', "stands for nothing"),
+    ],
+)
+def test_what_never_can_be_is_known_before(text: str, why: str) -> None:
+    with pytest.raises(TemplateError, match=why):
+        check(text)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from sampan.cluster.model import Change, State
 from sampan.cluster.node.contract import InitRequest, JoinRequest
-from sampan.cluster.node.planning import plan_init, plan_join, what_leaving_costs
+from sampan.cluster.node.leaving import is_demoted, what_leaving_costs
+from sampan.cluster.node.planning import plan_init, plan_join
 from sampan.cluster.node.pools import check_pools
 from sampan.cluster.records import Node, Object
 from sampan.cluster.spec import CaConfig, NodeSpec, SwarmSpec
@@ -47,8 +49,6 @@ def test_a_cluster_is_planned_from_what_was_asked() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(request_: InitRequest, said: str) -> None:
-    from msgspec.structs import replace
-
     with pytest.raises(InvalidArgument, match=said):
         plan_init(replace(request_, advertise_addr="10.9.0.1"), no_container)
 
@@ -104,3 +104,13 @@ def test_leaving_says_what_it_costs() -> None:
     assert "quorum" not in what_leaving_costs(state_of(3, 3))
     assert "lost consensus" in what_leaving_costs(state_of(3, 3, leader=""))
     assert "lost consensus" in what_leaving_costs(None)
+
+
+def test_who_is_demoted_takes_nothing_along() -> None:
+    state = state_of(2, 2)
+    assert not is_demoted(state, "m1")
+    before = state.nodes["m1"]
+    # by its specification: the leader takes it out of the store a moment later
+    after = replace(before, spec=NodeSpec(role="worker"))
+    state.apply([Change("node", "m1", before, after)], 2)
+    assert is_demoted(state, "m1")

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.cluster import check_spec
-from sampan.cluster.model import State
 from sampan.cluster.node import addresses
 from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import InitRequest, JoinRequest
@@ -106,28 +105,3 @@ def only_manager(draft: Draft, own: str) -> None:
             # Their members are out of the store; let back in they are workers.
             worker = replace(node.spec, role="worker")
             draft.put(replace(node, role="worker", manager=None, spec=worker))
-
-
-def what_leaving_costs(state: State | None) -> str:
-    """Why a manager does not leave without being forced. None: its store does not answer."""
-    text = "You are attempting to leave the swarm on a node that is participating as a manager. "
-    if state is None or not state.leader:
-        return text + (
-            "The only way to restore a swarm that has lost consensus is to reinitialize it with "
-            "`--force-new-cluster`. Use `--force` to suppress this message."
-        )
-    managers = [node for node in state.nodes.values() if node.role == "manager"]
-    if len(managers) == 1:
-        return text + (
-            "Removing the last manager erases all current state of the swarm. Use `--force` to "
-            "ignore this message."
-        )
-    alive = [node for node in managers if node.id in state.present]
-    if len(alive) - 1 <= len(managers) // 2:
-        return text + (
-            f"Removing this node leaves {len(alive) - 1} managers out of {len(managers)}. Without "
-            "a Raft quorum your swarm will be inaccessible. The only way to restore a swarm that "
-            "has lost consensus is to reinitialize it with `--force-new-cluster`. Use `--force` "
-            "to suppress this message."
-        )
-    return text + "Use `--force` to ignore this message."

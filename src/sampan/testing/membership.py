@@ -37,6 +37,7 @@ from sampan.cluster.records import (
 )
 from sampan.cluster.spec import NodeSpec, Platform, Resources
 from sampan.errors import Unavailable, Unsupported
+from sampan.network.overlay.contract import DataPlaneView
 
 ROOT = "-----BEGIN CERTIFICATE-----\nbm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----\n"
 
@@ -72,6 +73,10 @@ class FakeMembership:
         return ManagerParts(
             node_id=self.node_id, store=self.store, sealing=self.box, logs=self.logs
         )
+
+    @property
+    def view(self) -> DataPlaneView:
+        return DataPlaneView()
 
     def info(self) -> MembershipInfo:
         if self.role == "none":

@@ -122,6 +122,8 @@ async def inspect(call: Call) -> web.Response:
     if local is None:
         raise NotFound(f"network {ref} not found")
     body = _body(call, local, with_containers=True)
+    if local.scope == "swarm" and call.services.cluster is not None:
+        body.peers = cluster_network.peers_seen(call.services.cluster.view, local.id) or UNSET
     if scope == "swarm" and local.name in PREDEFINED and state is not None:
         # Every node has it under this name: a service may use it, and clients ask for it so.
         body.scope = "swarm"

@@ -14,6 +14,7 @@ from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Service, Task
 from sampan.cluster.spec import VNI_OPTION, IpamConfig, NetworkSpec
 from sampan.errors import InvalidArgument
+from sampan.network.overlay.contract import DataPlaneView
 
 
 def network_out(record: ClusterNetwork) -> wire.NetworkBody:
@@ -62,6 +63,17 @@ def peers(state: State, record: ClusterNetwork) -> list[wire.Peer]:
             address = node.data_path_address or node.status.address
             found[node.id] = wire.Peer(name=node.id[:12], ip=address)
     return [found[id] for id in sorted(found)]
+
+
+def peers_seen(view: DataPlaneView, network_id: str) -> list[wire.Peer]:
+    """The same, as far as a node knows it that is no manager."""
+    found: dict[str, str] = {}
+    for network in view.networks:
+        if network.id == network_id:
+            found.update((one.node_id, one.node_address) for one in network.members)
+            if network.ingress:
+                found.update((one.node_id, one.node_address) for one in view.ingress_nodes)
+    return [wire.Peer(name=id[:12], ip=found[id]) for id in sorted(found)]
 
 
 def services(state: State, record: ClusterNetwork) -> dict[str, wire.NetworkService]:

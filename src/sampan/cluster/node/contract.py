@@ -12,6 +12,7 @@ from sampan.cluster.control.logs import TaskLogs
 from sampan.cluster.records import Cluster
 from sampan.cluster.spec import SwarmSpec, wire_name
 from sampan.errors import Unavailable
+from sampan.network.overlay.contract import DataPlaneView
 
 LocalState = Literal["inactive", "pending", "active", "error", "locked"]
 
@@ -120,6 +121,11 @@ class Membership(Protocol):
         ...
 
     def info(self) -> MembershipInfo: ...
+
+    @property
+    def view(self) -> DataPlaneView:
+        """What this node was last told of networks that it has a part of; empty: of none."""
+        ...
 
     async def init(self, request: InitRequest) -> str:
         """Make a cluster of this host alone; returns the node's id. On failure nothing is left.

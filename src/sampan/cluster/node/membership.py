@@ -44,6 +44,7 @@ from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
 from sampan.errors import InvalidArgument, SampanError, Unavailable
+from sampan.network.overlay.contract import DataPlaneView
 
 if TYPE_CHECKING:
     from sampan.cluster.node.member import Member
@@ -164,6 +165,11 @@ class HostMembership:
 
     def info(self) -> MembershipInfo:
         return tell(self._record, self._member, self._state, self._error)
+
+    @property
+    def view(self) -> DataPlaneView:
+        """See the contract."""
+        return self._member.agent.view if self._member is not None else DataPlaneView()
 
     async def unlock_key(self) -> str:
         """Managers are never locked."""
@@ -468,10 +474,9 @@ class HostMembership:
         if record is None:
             raise NotInSwarm
         if record.role == "manager" and not force:
-            from sampan.cluster.node.planning import what_leaving_costs
+            from sampan.cluster.node.leaving import check_leaving
 
-            store = self._member.standing.store if self._member is not None else None
-            raise Unavailable(what_leaving_costs(store.state if store is not None else None))
+            check_leaving(record, self._member)
         async with self._changing:
             member = self._member
             if member is not None:

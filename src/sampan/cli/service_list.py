@@ -69,9 +69,7 @@ def replicas(item: Mapping[str, Any]) -> str:
     done = status.get("CompletedTasks", 0)
     if "ReplicatedJob" in mode:
         job = mode["ReplicatedJob"] or {}
-        atonce, total = job.get("MaxConcurrent") or 1, job.get("TotalCompletions") or 1
-        atonce = wanted or min(atonce, max(total - done, 0))
-        return f"{running}/{atonce} ({done}/{total} completed)"
+        return f"{running}/{wanted} ({done}/{job.get('TotalCompletions') or 1} completed)"
     if "GlobalJob" in mode:
         return f"{running}/{wanted} ({done}/{wanted + done} completed)"
     limit = (spec["TaskTemplate"].get("Placement") or {}).get("MaxReplicas")

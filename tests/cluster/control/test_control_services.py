@@ -23,8 +23,10 @@ from sampan.cluster.control.errors import (
 )
 from sampan.cluster.control.references import HostNetwork, no_local_networks
 from sampan.cluster.control.validate import check_service
+from sampan.cluster.control.why import explain
 from sampan.cluster.node.contract import InitRequest, ManagerParts
-from sampan.cluster.records import Service
+from sampan.cluster.records import Service, Task, TaskStatus
+from sampan.cluster.states import TaskState
 from sampan.errors import Conflict
 from sampan.testing.clock import FakeClock
 from sampan.testing.cluster_store import MemoryCluster
@@ -412,3 +414,18 @@ async def test_the_clusters_own_writes_put_nobody_out_of_sequence(
         for version in (service.version, newest + 1):
             with pytest.raises(OutOfSequence):
                 await services.update(parts, id, version, spec(Name=name), now=NOW)
+
+
+async def test_a_job_that_is_done_still_says_how_many_run_at_once(parts: ManagerParts) -> None:
+    job = {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}}
+    made = await services.create(parts, spec(Mode=job), now=NOW)
+
+    def draft(draft: Draft) -> None:
+        for slot in range(5):
+            done = TaskStatus(state=TaskState.COMPLETE)
+            draft.put(Task(id=f"t{slot}", service_id=made.id, slot=slot, status=done))
+
+    await parts.store.update(draft)
+    assert services.counts(parts.store.state, made) == services.Counts(0, 2, 5)
+    why = explain(parts.store.state, made, now=NOW)
+    assert (why.desired, why.completed) == (0, 5)

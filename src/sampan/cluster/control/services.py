@@ -179,10 +179,9 @@ def counts(state: State, service: Service) -> Counts:
     ]
     completed = [task for task in tasks if task.status.state == TaskState.COMPLETE]
     if mode.replicated_job is not None:
-        total = mode.replicated_job.total_completions or 0
+        # Not what is left of it: clients show "so many at once" also when all is done.
         at_once = mode.replicated_job.max_concurrent or 0
-        desired = max(0, min(at_once, total - len(completed)))
-        return Counts(len(running), desired, len(completed))
+        return Counts(len(running), at_once, len(completed))
     if mode.global_job is not None:
         wanted = [t for t in tasks if t.desired <= TaskState.COMPLETE]
         return Counts(len(running), len(wanted) - len(completed), len(completed))

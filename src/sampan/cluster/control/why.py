@@ -83,6 +83,9 @@ class ServiceWhy(msgspec.Struct, frozen=True, kw_only=True):
 def explain(state: State, service: Service, *, now: float) -> ServiceWhy:
     """See above. ``now`` is in seconds since the epoch."""
     counts = services.counts(state, service)
+    desired, job = counts.desired, service.spec.mode.replicated_job
+    if job is not None:
+        desired = max(0, min(desired, (job.total_completions or 0) - counts.completed))
     tasks = tuple(_places(state, service, now))
     rollout = _rollout(state, service, now)
     busy = rollout is not None and rollout.state in ("updating", "rollback_started")
@@ -93,7 +96,7 @@ def explain(state: State, service: Service, *, now: float) -> ServiceWhy:
         name=service.name,
         mode=mode_name(service.spec.mode),
         running=counts.running,
-        desired=counts.desired,
+        desired=desired,
         completed=counts.completed,
         converged=converged,
         summary=_summary(state, service, waiting, rollout, len(tasks)),

@@ -392,3 +392,12 @@ async def test_an_address_that_only_others_can_use_is_dialled_elsewhere(
     assert await client.call("192.0.2.9:2377", "/echo", Ask("hi"), Told) == Told("hi", "m1")
     socket = await client.socket("192.0.2.9:2377", "/socket")
     await socket.close()
+
+
+async def test_who_is_refused_learns_what_to_look_at(net: Net, issuer: Issuer) -> None:
+    client = net.client(Tls(issuer.credentials("w1")))
+    with pytest.raises(Unreachable) as caught:
+        # port 9 (discard): nobody listens there
+        await client.call("127.0.0.1:9", "/echo", Ask("hi"), Told)
+    assert "at 127.0.0.1:9: connection refused: look whether" in str(caught.value)
+    assert "Connect call" not in str(caught.value)

@@ -119,6 +119,8 @@ def test_tokens(lab3: Lab) -> None:
     )
     # nobody is there
     nobody = refused(two, "swarm", "join", "--token", token(one), "198.51.100.77:2377")
+    closed = refused(two, "swarm", "join", "--token", token(one), f"{three.address}:99")
+    assert f"{three.address}:99: connection refused: look whether" in closed
     assert (
         "198.51.100.77" in nobody
         or "Timeout was reached" in nobody
@@ -163,6 +165,15 @@ def test_the_second_manager_may_not_leave_unasked(lab3: Lab) -> None:
     two.docker("swarm", "leave", "--force")
     assert wait_until(lambda: nodes(one)["host2"][0] == "Down", 15)
     three.docker("swarm", "leave", "--force")
+
+
+def test_a_manager_that_was_just_demoted_leaves_unforced(lab3: Lab) -> None:
+    one, two, _ = lab3.hosts
+    swarm.form(lab3, managers=2)
+    one.docker("node", "demote", "host2")
+    assert "Node left the swarm." in two.docker("swarm", "leave").stdout
+    assert wait_until(lambda: nodes(one)["host2"] == ("Down", ""), 15)
+    one.docker("node", "rm", "host2")
 
 
 def test_several_addresses_and_none_chosen(own_lab3: Lab) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import hmac
+import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -241,9 +243,23 @@ def explain(address: str, error: BaseException) -> SampanError:
             )
         cause = cause.__cause__
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = error.os_error.strerror or str(error.os_error)
-        return Unreachable(address, why or "it closed the connection during the handshake")
+        return Unreachable(address, _why_no_connection(error.os_error))
     return Unreachable(address, str(error) or type(error).__name__)
+
+
+def _why_no_connection(error: OSError) -> str:
+    """asyncio's own text names its functions; the number says what happened."""
+    if error.errno == errno.ECONNREFUSED:
+        return (
+            "connection refused: look whether the daemon runs there, is a manager of a swarm, and "
+            "listens on this port"
+        )
+    if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT):
+        why = os.strerror(error.errno).lower()
+        return f"{why}: look whether the address is right and no firewall is in between"
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error) or "it closed the connection during the handshake"
 
 
 def _inner(error: BaseException) -> BaseException | None:

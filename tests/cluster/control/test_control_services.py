@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sampan.cluster import spec as s
 from sampan.cluster.contract import Draft, NoSuchObject, OutOfSequence
@@ -423,9 +424,22 @@ async def test_a_job_that_is_done_still_says_how_many_run_at_once(parts: Manager
     def draft(draft: Draft) -> None:
         for slot in range(5):
             done = TaskStatus(state=TaskState.COMPLETE)
-            draft.put(Task(id=f"t{slot}", service_id=made.id, slot=slot, status=done))
+            run = Task(id=f"t{slot}", service_id=made.id, slot=slot, status=done, node_id="n")
+            draft.put(replace(run, desired=TaskState.RUNNING, job_iteration=0))
 
     await parts.store.update(draft)
     assert services.counts(parts.store.state, made) == services.Counts(0, 2, 5)
     why = explain(parts.store.state, made, now=NOW)
     assert (why.desired, why.completed) == (0, 5)
+    assert [task.reason for task in why.tasks] == ["done"] * 5
+
+
+async def test_a_job_that_has_begun_waits_for_the_rest(parts: ManagerParts) -> None:
+    job = {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}}
+    made = await services.create(parts, spec(Mode=job), now=NOW)
+    status = TaskStatus(state=TaskState.COMPLETE)
+    first = Task(id="t0", service_id=made.id, slot=0, status=status, job_iteration=0)
+    await parts.store.update(lambda d: d.put(replace(first, desired=TaskState.RUNNING)))
+    why = explain(parts.store.state, made, now=NOW)
+    assert [task.slot for task in why.tasks] == [0, 1, 2]
+    assert (why.desired, why.completed) == (2, 1)

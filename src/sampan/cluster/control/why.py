@@ -7,6 +7,7 @@ are for people, the words in ``waits_for`` for programs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Literal
 
@@ -14,6 +15,7 @@ import msgspec
 
 from sampan.cluster.control import services
 from sampan.cluster.control.find import node_name
+from sampan.cluster.control.tasks import wanted_state
 from sampan.cluster.control.validate import mode_name
 from sampan.cluster.model import State
 from sampan.cluster.records import Service, Task, UpdateStatus
@@ -83,9 +85,6 @@ class ServiceWhy(msgspec.Struct, frozen=True, kw_only=True):
 def explain(state: State, service: Service, *, now: float) -> ServiceWhy:
     """See above. ``now`` is in seconds since the epoch."""
     counts = services.counts(state, service)
-    desired, job = counts.desired, service.spec.mode.replicated_job
-    if job is not None:
-        desired = max(0, min(desired, (job.total_completions or 0) - counts.completed))
     tasks = tuple(_places(state, service, now))
     rollout = _rollout(state, service, now)
     busy = rollout is not None and rollout.state in ("updating", "rollback_started")
@@ -96,7 +95,7 @@ def explain(state: State, service: Service, *, now: float) -> ServiceWhy:
         name=service.name,
         mode=mode_name(service.spec.mode),
         running=counts.running,
-        desired=desired,
+        desired=_at_once(service, counts),
         completed=counts.completed,
         converged=converged,
         summary=_summary(state, service, waiting, rollout, len(tasks)),
@@ -134,11 +133,13 @@ def _summary(
 def _places(state: State, service: Service, now: float) -> Iterable[TaskWhy]:
     by_place: dict[int | str, list[Task]] = {}
     jobs = service.job_status
+    mode = service.spec.mode
+    counted = mode.replicated_job is not None  # its slots begin with 0
     for task in state.tasks_of(service.id).values():
         if jobs is not None and (task.job_iteration or 0) != jobs.iteration:
             continue
-        by_place.setdefault(task.slot or task.node_id, []).append(task)
-    mode = service.spec.mode
+        place = task.slot if counted else task.slot or task.node_id
+        by_place.setdefault(place, []).append(task)
     for place in sorted(by_place, key=lambda place: (isinstance(place, str), place)):
         tasks = sorted(by_place[place], key=lambda task: (task.created_at, task.id))
         wanted = [task for task in tasks if task.desired <= TaskState.COMPLETE]
@@ -149,11 +150,10 @@ def _places(state: State, service: Service, now: float) -> Iterable[TaskWhy]:
     replicas = mode.replicated.replicas if mode.replicated is not None else 0
     if mode.replicated_job is not None:
         # Those that are done keep their places; as many more are due as may run at once.
-        replicas = services.counts(state, service).desired + sum(
-            1 for tasks in by_place.values() if tasks[-1].status.state == TaskState.COMPLETE
-        )
+        counts = services.counts(state, service)
+        replicas = _at_once(service, counts) + counts.completed
     taken = {place for place in by_place if isinstance(place, int)}
-    for slot in _missing(taken, replicas or 0):
+    for slot in _missing(taken, replicas or 0, first=0 if counted else 1):
         yield TaskWhy(
             name=f"{service.name}.{slot}",
             slot=slot,
@@ -162,14 +162,18 @@ def _places(state: State, service: Service, now: float) -> Iterable[TaskWhy]:
         )
 
 
-def _missing(taken: set[int], replicas: int) -> Iterable[int]:
+def _at_once(service: Service, counts: services.Counts) -> int:
+    """How many tasks should run now; of a job no more than are left."""
+    job = service.spec.mode.replicated_job
+    if job is None:
+        return counts.desired
+    return max(0, min(counts.desired, (job.total_completions or 0) - counts.completed))
+
+
+def _missing(taken: set[int], replicas: int, *, first: int) -> Iterable[int]:
     """The lowest free slots that are still to be filled."""
-    slot, left = 0, replicas - len(taken)
-    while left > 0:
-        slot += 1
-        if slot not in taken:
-            left -= 1
-            yield slot
+    free = (slot for slot in itertools.count(first) if slot not in taken)
+    return itertools.islice(free, max(0, replicas - len(taken)))
 
 
 def _still_wanted(service: Service, place: int | str) -> bool:
@@ -225,7 +229,7 @@ def _row(
         node_id=task.node_id,
         node=host,
         state=task.status.state.word,
-        desired=task.desired.word,
+        desired=wanted_state(task).word,
         since_s=round(max(0.0, now - since), 3),
         ok=not waits_for,
         waits_for=waits_for,
@@ -238,7 +242,7 @@ def _row(
 def _waits(state: State, service: Service, task: Task, now: float) -> tuple[WaitsFor, str]:
     """Who has to move next, and what keeps them."""
     observed, said = task.status.state, task.status.message
-    if observed == TaskState.COMPLETE and task.desired == TaskState.COMPLETE:
+    if observed == TaskState.COMPLETE and wanted_state(task) == TaskState.COMPLETE:
         return "", "done"
     if observed.ended:
         return "orchestrator", _no_leader(state) or "it has ended and is about to be replaced"

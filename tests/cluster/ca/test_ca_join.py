@@ -161,7 +161,7 @@ async def test_joining_by_a_worker_says_so(
 
 
 async def test_nobody_there(manager: Manager, files: CertificateFiles) -> None:
-    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9: Connect"):
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9: connection refused: "):
         await join("127.0.0.1:9", join_token(manager.cluster, "worker"), files)
 
 

@@ -56,7 +56,7 @@ def test_every_kind_of_fault_once(managers3: Lab) -> None:
         faults.crash(lab.hosts[0], 0.0)
         lab.each(lambda host: faults.kill(host, 0.5), lab.hosts[1:])
     chaos.check(lab, users)
-    assert users[0].acknowledged > 5
+    assert users[0].acknowledged > 0
     assert not users[0].bare
     chaos.clear(lab)
     assert not chaos.tracebacks(lab)

@@ -23,6 +23,18 @@ ALLOWED: dict[str, set[str]] = {
     "compose": {"client"},
     "cli": {"client", "compose"},
 }
+FLOORS: dict[str, tuple[set[str], ...]] = {
+    "compose": (
+        {"errors", "units"},
+        {"file"},
+        {"model"},
+        {"plan", "stack"},
+        {"run"},
+        {"commands"},
+        {"cli"},
+    ),
+}
+"""Package -> its floors, the ground first: each names rooms, which are sub-packages and modules."""
 SYSCALL_DOORS = {"ctypes", "cffi"}
 
 
@@ -55,6 +67,24 @@ def test_imports_point_downwards(path: Path) -> None:
         assert inner <= FOUNDATION, f"{path.name} is foundation and may import foundation only"
     else:
         assert inner <= ALLOWED[package] | FOUNDATION | {package}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_rooms_import_from_the_floors_below_them_only(package: str) -> None:
+    floor_of = {room: at for at, rooms in enumerate(FLOORS[package]) for room in rooms}
+    upward: list[str] = []
+    for path in modules():
+        inside = path.relative_to(SOURCE).with_suffix("").parts
+        if inside[0] != package or inside[1] == "__init__":
+            continue
+        assert inside[1] in floor_of, f"{'.'.join(inside)} stands on no floor: draw it in FLOORS"
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[:2] != ["sampan", package] or len(parts) < 3 or parts[2] not in floor_of:
+                continue
+            if parts[2] != inside[1] and floor_of[parts[2]] >= floor_of[inside[1]]:
+                upward.append(f"{'.'.join(inside)} imports {name}")
+    assert not upward
 
 
 def test_the_command_and_the_daemon_meet_only_over_the_api() -> None:

@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sampan.compose.load import Loaded, Request
-    from sampan.compose.stack_model import Stack
+    from sampan.compose.file.load import Loaded, Request
+    from sampan.compose.stack.model import Stack
 
 _RESOLVE = ("always", "changed", "never")
 _PATIENCE_S = 30.0
@@ -31,8 +31,8 @@ def _deploy(console: Console, args: Args) -> int:
     if not args.given("compose-file"):
         raise CliError("Please specify a Compose file (with --compose-file)")
     from sampan.compose.errors import UsageError
-    from sampan.compose.stack_deploy import Deployment, observe, pins
-    from sampan.compose.stack_plan import plan_deploy
+    from sampan.compose.stack.deploy import Deployment, observe, pins
+    from sampan.compose.stack.plan import plan_deploy
 
     try:
         stack = _read(console, args, name)
@@ -73,7 +73,7 @@ def _no_auth(_image: str) -> str | None:
 
 def _to_resolve(stack: Stack, known: object, resolve: str) -> list[str]:
     """Images whose digest a registry is to be asked for."""
-    from sampan.compose.stack_model import IMAGE
+    from sampan.compose.stack.model import IMAGE
 
     if resolve == "never":
         return []
@@ -100,7 +100,7 @@ def stack_name(text: str) -> str:
 def _request(args: Args) -> Request:
     import os
 
-    from sampan.compose.load import Request
+    from sampan.compose.file.load import Request
 
     files = [part for item in args.many("compose-file") for part in item.split(",")]
     # The stack's own name counts; a project's is not asked for, and must not fail.
@@ -108,8 +108,8 @@ def _request(args: Args) -> Request:
 
 
 def _load(console: Console, args: Args, *, interpolated: bool = True) -> Loaded:
-    from sampan.compose.load import load
-    from sampan.compose.stack_schema import STACK_TOP
+    from sampan.compose.file.load import load
+    from sampan.compose.stack.schema import STACK_TOP
 
     loaded = load(_request(args), console.environ, STACK_TOP, interpolated=interpolated)
     for warning in loaded.warnings:
@@ -118,7 +118,7 @@ def _load(console: Console, args: Args, *, interpolated: bool = True) -> Loaded:
 
 
 def _read(console: Console, args: Args, name: str) -> Stack:
-    from sampan.compose.stack_read import read_stack
+    from sampan.compose.stack.read import read_stack
 
     profiles = tuple(p for p in console.environ.get("COMPOSE_PROFILES", "").split(",") if p)
     stack = read_stack(name, _load(console, args), profiles)
@@ -134,8 +134,8 @@ def _config(console: Console, args: Args) -> int:
     if not args.given("compose-file"):
         raise CliError("Please specify a Compose file (with --compose-file)")
     from sampan.compose.errors import UsageError
-    from sampan.compose.source import plain_data
-    from sampan.compose.stack_read import read_stack
+    from sampan.compose.file.yaml_tree import plain_data
+    from sampan.compose.stack.read import read_stack
 
     skip = args.on("skip-interpolation")
     try:
@@ -155,8 +155,8 @@ def _config(console: Console, args: Args) -> int:
 def _rm(console: Console, args: Args) -> int:
     import time
 
-    from sampan.compose.stack_deploy import observe, remove_stack, tasks_left
-    from sampan.compose.stack_plan import plan_remove
+    from sampan.compose.stack.deploy import observe, remove_stack, tasks_left
+    from sampan.compose.stack.plan import plan_remove
 
     failures: list[str] = []
     for text in args.rest:

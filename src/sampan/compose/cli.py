@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: list[str], client_factory: Callable[[], Client]) -> int:
     """Run one command; answers the exit code. ``client_factory`` is called only when needed."""
-    from sampan.compose.app import App
+    from sampan.compose.commands.app import App
 
     try:
         args = _parser().parse_args(_global_flags_first(argv))
@@ -51,7 +51,7 @@ def _function(path: str) -> Callable[..., int]:
     from importlib import import_module
 
     module, _, name = path.partition(":")
-    found: Callable[..., int] = getattr(import_module(f"sampan.compose.{module}"), name)
+    found: Callable[..., int] = getattr(import_module(f"sampan.compose.commands.{module}"), name)
     return found
 
 
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up_and_down(command: _Sub) -> None:
     for name, help in (("up", "Create and start everything"), ("create", "Create, start nothing")):
-        sub = command(name, f"commands_up:{name}", help)
+        sub = command(name, f"up:{name}", help)
         flag = _flags(sub)
         flag("-d", "--detach")
         flag("--build")
@@ -125,26 +125,26 @@ def _up_and_down(command: _Sub) -> None:
         sub.add_argument("--exit-code-from", metavar="SERVICE")
         sub.add_argument("--pull", choices=("always", "missing", "never"), default="")
         _timeout(sub)
-    sub = command("down", "commands_down:down", "Stop and remove everything")
+    sub = command("down", "down:down", "Stop and remove everything")
     flag = _flags(sub)
     flag("-v", "--volumes")
     flag("--remove-orphans")
     sub.add_argument("--rmi", choices=("all", "local"))
     _timeout(sub)
-    sub = command("build", "commands_up:build", "Build images")
+    sub = command("build", "up:build", "Build images")
     flag = _flags(sub)
     flag("--no-cache")
     flag("--pull")
     flag("-q", "--quiet")
     sub.add_argument("--build-arg", action="append", default=[], metavar="K=V")
-    sub = command("pull", "commands_up:pull", "Pull images")
+    sub = command("pull", "up:pull", "Pull images")
     flag = _flags(sub)
     flag("-q", "--quiet")
     flag("--ignore-pull-failures")
 
 
 def _looking(command: _Sub) -> None:
-    sub = command("ps", "commands_look:ps", "List containers")
+    sub = command("ps", "ps:ps", "List containers")
     flag = _flags(sub)
     flag("-a", "--all")
     flag("-q", "--quiet")
@@ -163,7 +163,7 @@ def _looking(command: _Sub) -> None:
     sub.add_argument("-n", "--tail", default="all")
     sub.add_argument("--since")
     sub.add_argument("--until")
-    sub = command("config", "commands_look:config", "Print the whole configuration")
+    sub = command("config", "config:config", "Print the whole configuration")
     flag = _flags(sub)
     flag("--volumes")
     flag("--networks")
@@ -174,44 +174,44 @@ def _looking(command: _Sub) -> None:
     sub.add_argument("--services", dest="only_services", action="store_true")
     sub.add_argument("--hash", metavar="SERVICE|*")
     sub.add_argument("--format", choices=("yaml", "json"), default="yaml")
-    sub = command("images", "commands_look:images", "List the images in use")
+    sub = command("images", "images:images", "List the images in use")
     flag = _flags(sub)
     flag("-q", "--quiet")
     sub.add_argument("--format", choices=("table", "json"), default="table")
-    command("top", "commands_look:top", "Show running processes")
-    sub = command("port", "commands_look:port", "Print a published port", "")
+    command("top", "ps:top", "Show running processes")
+    sub = command("port", "ps:port", "Print a published port", "")
     sub.add_argument("service")
     sub.add_argument("port")
     sub.add_argument("--protocol", default="tcp")
     sub.add_argument("--index", type=int, default=1)
-    sub = command("ls", "commands_look:ls", "List projects", "")
+    sub = command("ls", "projects:ls", "List projects", "")
     flag = _flags(sub)
     flag("-a", "--all")
     flag("-q", "--quiet")
     sub.add_argument("--format", choices=("table", "json"), default="table")
-    sub = command("version", "commands_look:version", "Print the version", "")
+    sub = command("version", "projects:version", "Print the version", "")
     _flags(sub)("--short")
 
 
 def _living(command: _Sub) -> None:
-    command("start", "commands_down:start", "Start what is stopped")
-    _timeout(command("stop", "commands_down:stop", "Stop without removing"))
-    sub = command("restart", "commands_down:restart", "Stop and start")
+    command("start", "lifecycle:start", "Start what is stopped")
+    _timeout(command("stop", "lifecycle:stop", "Stop without removing"))
+    sub = command("restart", "lifecycle:restart", "Stop and start")
     _timeout(sub)
     _flags(sub)("--no-deps")
-    sub = command("rm", "commands_down:remove", "Remove stopped containers")
+    sub = command("rm", "lifecycle:remove", "Remove stopped containers")
     flag = _flags(sub)
     flag("-f", "--force")
     flag("-s", "--stop")
     flag("-v", "--volumes")
-    sub = command("kill", "commands_down:kill", "Send a signal")
+    sub = command("kill", "lifecycle:kill", "Send a signal")
     sub.add_argument("-s", "--signal", default="SIGKILL")
-    command("pause", "commands_down:pause", "Freeze")
-    command("unpause", "commands_down:unpause", "Thaw")
+    command("pause", "lifecycle:pause", "Freeze")
+    command("unpause", "lifecycle:unpause", "Thaw")
 
 
 def _running(command: _Sub) -> None:
-    sub = command("exec", "commands_run:exec_", "Run a command in a running container", "")
+    sub = command("exec", "run:exec_", "Run a command in a running container", "")
     flag = _flags(sub)
     flag("-d", "--detach")
     flag("-T", "--no-TTY")
@@ -222,7 +222,7 @@ def _running(command: _Sub) -> None:
     sub.add_argument("--index", type=int, default=0)
     sub.add_argument("service")
     sub.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND ...")
-    sub = command("run", "commands_run:run", "Run a one-off container", "")
+    sub = command("run", "run:run", "Run a one-off container", "")
     flag = _flags(sub)
     flag("--rm")
     flag("-d", "--detach")

@@ -1,0 +1,43 @@
+"""Aligned columns, as the docker command prints them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+
+def render(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns separated by at least three spaces; the last one is not padded."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "".join(
+        "   ".join([*(c.ljust(w) for c, w in zip(line[:-1], widths, strict=False)), line[-1]])
+        + "\n"
+        for line in lines
+    )
+
+
+def ago(seconds: float, now: float | None = None) -> str:
+    """``3 minutes ago`` for a time in seconds since the epoch."""
+    passed = max(0, int((time.time() if now is None else now) - seconds))
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if passed >= size:
+            count = passed // size
+            return f"{count} {word}{'s' if count > 1 else ''} ago"
+    return f"{passed} second{'' if passed == 1 else 's'} ago"
+
+
+def size(number: int) -> str:
+    """Decimal units: ``12.3MB``."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}TB"
+
+
+def print_lines(items: Iterable[object]) -> None:
+    """One item a line on the standard output."""
+    sys.stdout.write("".join(f"{item}\n" for item in items))

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sampan.compose.errors import ComposeFileError, ManyProblems
+from sampan.compose.file.load import Request, load
+from sampan.compose.model.canonical import project_data
+from sampan.compose.model.project import HEALTHY, STARTED, Mount, Port, Project
+from sampan.compose.model.schema import TOP
+from sampan.errors import InvalidArgument
+
+Reader = Callable[..., Project]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "services:\n  web:\n    imagee: x\n    image: y",
+            'compose.yaml:3: services.web.imagee: unknown key; did you mean "image"?',
+        ),
+        (
+            "services:\n  web:\n    image: x\n    ports: '80'",
+            "compose.yaml:4: services.web.ports must be a list, not a string",
+        ),
+        ("services:\n  web:\n    image: 5", "compose.yaml:3: services.web.image must be a string"),
+        ("services:\n  web: {}", 'compose.yaml:2: services.web: needs "image" or "build"'),
+        ("web:\n  image: x", 'compose.yaml:1: no "services:" at the top'),
+        ("services:\n  a: {image: x, ports: ['99999']}", "compose.yaml:2: services.a.ports[0]:"),
+        ("services:\n  a: {image: x, networks: [n]}", 'there is no network "n" in the top-level'),
+        ("services:\n  a: {image: x, volumes: ['v:/v']}", 'there is no volume "v"'),
+        ("services:\n  a: {image: x, depends_on: [b]}", 'there is no service "b"'),
+        (
+            "services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}",
+            "depends on itself: a -> b -> a",
+        ),
+        ("services:\n  a: {image: x, restart: sometimes}", '"sometimes" is not one of'),
+        ("services:\n  a: {image: x, mem_limit: lots}", 'must be a size, not "lots"'),
+        ("services: {a: {image: x}, a: {image: y}}", 'the key "a" is there twice'),
+        ("services:\n\ta: 1", "not valid YAML"),
+        ("services:\n  a: {image: '${T:?give a tag}'}", "services.a.image: required variable T"),
+    ],
+)
+def test_complaints_name_file_line_and_path(project: Reader, text: str, message: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        project(text)
+    assert message in str(caught.value)
+    assert "compose.yaml:" in str(caught.value)
+
+
+def test_all_shape_errors_come_at_once(project: Reader) -> None:
+    with pytest.raises(ManyProblems) as caught:
+        project("services:\n  a: {image: x, tty: [1]}\n  b: {image: x, nope: 1}")
+    assert [where.line for where, _ in caught.value.problems] == [2, 3]
+
+
+def test_valid_keys_without_effect_warn(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: x, gpus: all, x-mine: 1}}")
+    warnings = load(Request(cwd=str(tmp_path)), {}, TOP).warnings
+    assert len(warnings) == 1
+    assert "services.a.gpus is not supported" in warnings[0]
+
+
+def test_forms(project: Reader) -> None:
+    p = project(
+        """
+        services:
+          web:
+            build: ./web
+            command: sh -c "echo 'a b'"
+            environment: [A=1, OUT, GONE]
+            env_file: [extra.env, {path: missing.env, required: false}]
+            ports: ["8000-8001:80-81", "127.0.0.1:53:53/udp", 90, {target: 9, published: "99"}]
+            volumes: [data:/d, ./here:/h:ro, /anon, {type: tmpfs, target: /t, tmpfs: {size: 1m}}]
+            depends_on: {db: {condition: service_healthy}}
+            deploy: {replicas: 3, resources: {limits: {memory: 64m, cpus: "0.5"}}}
+            ulimits: {nofile: {soft: 10, hard: 20}, nproc: 5}
+            extra_hosts: ["a:1.2.3.4", "b=5.6.7.8"]
+            stop_grace_period: 1m30s
+          db:
+            image: db
+            healthcheck: {test: "true", interval: 1s}
+            networks: {back: {aliases: [store], ipv4_address: 10.9.0.5}}
+        networks: {back: {ipam: {config: [{subnet: 10.9.0.0/24}]}}}
+        volumes: {data: }
+        """,
+        env={"OUT": "out"},
+        extra__env="A=0\nB=2\n",
+    )
+    web, db = p.services["web"], p.services["db"]
+    assert web.command == ("sh", "-c", "echo 'a b'")
+    assert web.environment == {"A": "1", "B": "2", "OUT": "out"}
+    assert web.ports[:4] == (
+        Port(80, "8000"),
+        Port(81, "8001"),
+        Port(53, "53", "127.0.0.1", "udp"),
+        Port(90),
+    )
+    assert web.mounts[0] == Mount("volume", "/d", "data")
+    assert web.mounts[1].read_only
+    assert web.mounts[3].size == 1 << 20
+    assert web.scale == 3
+    assert web.settings["mem_limit"] == 64 << 20
+    assert web.settings["cpus"] == 0.5
+    assert web.ulimits == {"nofile": (10, 20), "nproc": (5, 5)}
+    assert web.extra_hosts == ("a:1.2.3.4", "b:5.6.7.8")
+    assert web.stop_grace_ns == 90 * 10**9
+    assert web.depends_on[0].condition == HEALTHY
+    assert db.healthcheck is not None
+    assert db.healthcheck.test == ("CMD-SHELL", "true")
+    assert db.attachments[0].ipv4 == "10.9.0.5"
+    assert p.networks["default"].name == "p_default"
+    assert p.volumes["data"].name == "p_data"
+    assert p.order() == ["db", "web"]
+
+
+def test_override_file_merges(project: Reader) -> None:
+    p = project(
+        """
+        services:
+          a:
+            image: one
+            command: first
+            environment: {A: "1", B: "1", C: "1"}
+            ports: ["80:80"]
+            volumes: ["/old:/x"]
+            labels: [l=1]
+        """,
+        compose__override__yaml="""
+        services:
+          a:
+            image: two
+            command: [second]
+            environment: [B=2]
+            ports: ["81:81", "80:80"]
+            volumes: ["/new:/x"]
+            labels: !reset {}
+        """,
+    )
+    a = p.services["a"]
+    assert (a.image, a.command) == ("two", ("second",))
+    assert a.environment == {"A": "1", "B": "2", "C": "1"}
+    assert [q.published for q in a.ports] == ["80", "81"]
+    assert [m.source for m in a.mounts] == ["/new"]
+    assert a.labels == {}
+
+
+def test_extends_include_anchors_and_profiles(project: Reader, tmp_path: Path) -> None:
+    p = project(
+        """
+        include: [more.yaml]
+        x-common: &common {restart: always}
+        services:
+          web:
+            <<: *common
+            extends: {service: base, file: base.yaml}
+            environment: {B: "2"}
+          api: {extends: web, depends_on: [other]}
+          debug: {image: d, profiles: [debug]}
+        """,
+        base__yaml="services: {base: {image: base, environment: {A: '1', B: '1'}, build: .}}",
+        more__yaml="services: {other: {image: o}}",
+    )
+    web = p.services["web"]
+    assert (web.image, web.restart) == ("base", "always")
+    assert web.environment == {"A": "1", "B": "2"}
+    assert web.build is not None
+    assert web.build.context == str(tmp_path)
+    assert p.services["api"].depends_on[0].condition == STARTED
+    assert set(p.services) == {"other", "web", "api"}
+    assert set(p.disabled) == {"debug"}
+
+
+def test_precedence_of_variables(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: '$A$B$C'}}")
+    (tmp_path / ".env").write_text("A=dot\nB=dot\nC=dot\n")
+    (tmp_path / "other.env").write_text("A=file\nB=file\n")
+    plain = load(Request(cwd=str(tmp_path)), {"A": "shell-"}, TOP)
+    assert (plain.variables["A"], plain.variables["B"]) == ("shell-", "dot")
+    named = load(Request(cwd=str(tmp_path), env_files=("other.env",)), {"A": "shell-"}, TOP)
+    assert (named.variables["A"], named.variables["B"]) == ("shell-", "file")
+    assert "C" not in named.variables
+
+
+def test_yaml_1_2_scalars(project: Reader) -> None:
+    p = project("services: {a: {image: x, environment: {A: yes, B: 22:22, C: 0777, D: 1.10}}}")
+    assert list(p.services["a"].environment.values()) == ["yes", "22:22", "0777", "1.10"]
+
+
+def test_config_can_be_read_again(project: Reader, tmp_path: Path) -> None:
+    text = """
+        services:
+          web:
+            image: w
+            ports: ["127.0.0.1:80:80"]
+            volumes: [data:/d, "/h:/h:ro"]
+            healthcheck: {test: [CMD, x], interval: 90s, retries: 2}
+            networks: {default: {aliases: [q]}}
+            command: []
+        volumes: {data: {}}
+        """
+    import json
+
+    once = project_data(project(text))
+    twice = project_data(project(json.dumps(once)))
+    assert once == twice
+
+
+def test_an_empty_file_says_what_to_write(project: Reader) -> None:
+    with pytest.raises(ComposeFileError, match="empty compose file"):
+        project("")

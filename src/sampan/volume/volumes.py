@@ -20,23 +20,17 @@ import msgspec
 
 from sampan.aio import Clock, KeyedLocks, in_thread
 from sampan.config import DaemonConfig
-from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.errors import Conflict, InvalidArgument
 from sampan.kernel import mount as kernel
 from sampan.store.contract import Store
 from sampan.store.records import Volume
-from sampan.volume.contract import NoSuchVolume
+from sampan.volume.contract import NoSuchDriver, NoSuchVolume
 from sampan.volume.options import MountOptions, parse_options
 from sampan.volume.seed import finish, seed
 
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-
-
-class NoSuchDriver(NotFound):
-    def __init__(self, driver: str) -> None:
-        super().__init__(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
-        self.driver = driver
 
 
 def check_name(name: str) -> None:

@@ -1,0 +1,72 @@
+"""What an OCI runtime is: a program with the command line that the field has agreed on, and what is
+known of this one beyond that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sampan.errors import InvalidArgument
+from sampan.runtime.files import RunFiles
+
+
+class UnknownRuntime(InvalidArgument):
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(f"unknown or invalid runtime name: {name}{hint}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeCapabilities:
+    """What a runtime does beyond the specification. Asked instead of its name."""
+
+    takes_bpf: bool = False
+    """It takes a compiled system call filter by crun's annotation, which spares it compiling."""
+
+
+class OciRuntime(Protocol):
+    """One runtime of this daemon."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> RuntimeCapabilities: ...
+
+    @property
+    def path(self) -> str:
+        """The program, for people to read; empty: it is not installed."""
+        ...
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Before every command: ``--root`` and what the configuration adds."""
+        ...
+
+    def executable(self) -> str:
+        """What to execute: the path, or this process's descriptor of a sealed copy.
+
+        Raises:
+            UnknownRuntime: it is not installed.
+        """
+        ...
+
+    async def start(self, files: RunFiles, command: str) -> None:
+        """Let a created run execute. ``command`` is its argv[0], for messages.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable, Internal.
+        """
+        ...
+
+    async def delete(self, files: RunFiles) -> None:
+        """Forget a dead run. Its cgroups and directories are the caller's to remove."""
+        ...
+
+    async def update(self, run_id: str, resources: bytes) -> str:
+        """Apply an OCI ``resources`` object to a live run; says what went wrong, or nothing."""
+        ...
+
+    def close(self) -> None:
+        """The daemon goes; runs stay."""
+        ...

@@ -347,6 +347,8 @@ class IpamPool(Record, frozen=True, kw_only=True, omit_defaults=True):
     gateway: str = ""
     ip_range: str = ""
     aux_addresses: dict[str, str] = {}
+    id: str = ""
+    """What the IPAM driver calls it; empty with the built-in one."""
 
 
 class Network(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -24,6 +24,17 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"client", "compose"},
 }
 FLOORS: dict[str, tuple[set[str], ...]] = {
+    "cluster": (
+        {"backoff", "base36", "errors", "pace", "peer", "spec", "states", "templates"},
+        {"records"},
+        {"images", "model", "placement", "protocol"},
+        {"contract"},
+        {"etcd", "find", "loop", "manager_parts"},
+        {"allocator", "ca", "orchestrator"},
+        {"scheduler"},
+        {"agent", "control", "dispatcher", "leader"},
+        {"node"},
+    ),
     "compose": (
         {"errors", "units"},
         {"file"},

@@ -17,7 +17,7 @@ from test_api_conformance import SPEC, Validator
 
 from sampan.aio import in_thread
 from sampan.cluster.control import networks
-from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Service
 from sampan.cluster.spec import NetworkSpec
 from sampan.engine.contract import LogRequest

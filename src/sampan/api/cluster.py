@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sampan.api.call import Call
 from sampan.cluster.control.references import HostNetwork, LocalNetworks
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts, Membership, NotManager
+from sampan.cluster.node.contract import Membership, NotManager
 from sampan.errors import InvalidArgument, SampanError
 from sampan.network.contract import PREDEFINED
 

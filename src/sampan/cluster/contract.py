@@ -28,6 +28,12 @@ from sampan.cluster.records import Object
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unavailable
 
 O = TypeVar("O", bound=Object)  # noqa: E741 - the word of the whole module
+
+REFERENCES = "references"
+"""What a draft serialises on that begins to use a network, secret or config, or removes one: else
+one could be removed in the very moment that a service begins to use it."""
+
+
 T = TypeVar("T")
 
 
@@ -117,7 +123,7 @@ class Draft(Protocol):
 
     def serialize(self, name: str) -> None:
         """Of two transactions that name the same ``name``, one sees the other's outcome. For rules
-        over several objects: "references" (who uses which secret, config, network), "ports"."""
+        over several objects: ``REFERENCES``, "ports"."""
         ...
 
 

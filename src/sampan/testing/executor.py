@@ -17,7 +17,7 @@ import msgspec
 
 from sampan.aio import Clock
 from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Presence, Supplies
-from sampan.cluster.dispatcher.messages import Assignment
+from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import Attachment, NodeDescription
 from sampan.cluster.spec import Platform, PortConfig, Resources
 from sampan.engine.contract import LogRequest

@@ -15,18 +15,18 @@ from sampan.aio import Clock
 from sampan.cluster.ca.secretbox import SecretBox, new_key
 from sampan.cluster.ca.tokens import role_by_token
 from sampan.cluster.contract import ClusterStore, Draft, Presence
-from sampan.cluster.control.logs import TaskLogs
 from sampan.cluster.control.networks import make_ingress
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.node.contract import (
     AlreadyMember,
     InitRequest,
     JoinRequest,
-    ManagerParts,
     MembershipInfo,
     NotManager,
     RemoteManager,
     WorkerOnly,
 )
+from sampan.cluster.protocol.task_logs import TaskLogs
 from sampan.cluster.records import (
     Cluster,
     ManagerPart,

@@ -13,7 +13,7 @@ from sampan.cluster.agent.listening import parse_sockets
 from sampan.cluster.agent.networks import network_of
 from sampan.cluster.agent.payloads import PayloadFiles
 from sampan.cluster.agent.runner import status_on_return
-from sampan.cluster.dispatcher.messages import Assignment, NodeAddress, Payload
+from sampan.cluster.protocol.messages import Assignment, NodeAddress, Payload
 from sampan.cluster.records import Attachment, ClusterNetwork, NodeDescription, TaskStatus
 from sampan.cluster.spec import (
     AppArmorOptions,

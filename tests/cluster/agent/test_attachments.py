@@ -13,9 +13,9 @@ from sampan.aio import Tasks
 from sampan.cluster.agent.contract import Presence, Supplies
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.control import networks as control
-from sampan.cluster.control.errors import Precondition
+from sampan.cluster.errors import Precondition
 from sampan.cluster.leader import Leader
-from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Attachment, ClusterNetwork, Node, Task, TaskStatus
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState

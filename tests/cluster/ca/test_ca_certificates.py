@@ -37,9 +37,10 @@ from sampan.cluster.ca.certificates import (
     signed_by,
     validity,
 )
-from sampan.cluster.ca.contract import ETCD_CN, LIFETIME_S, Issued
+from sampan.cluster.ca.contract import LIFETIME_S, Issued
 from sampan.cluster.ca.files import CertificateFiles, subject
 from sampan.cluster.ca.secretbox import CannotUnseal, SecretBox
+from sampan.cluster.etcd.settings import ETCD_CN
 from sampan.cluster.peer.contract import Identity, NodeRole
 from sampan.cluster.peer.tls import Tls
 from sampan.cluster.records import Cluster, Node, NodeDescription

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.cluster.control.errors import Refused
 from sampan.cluster.control.validate import MOST_TASKS, check_mode
+from sampan.cluster.errors import Refused
 from sampan.cluster.orchestrator.services import BIRTHS_AT_ONCE
 from sampan.cluster.spec import ReplicatedJobMode, ReplicatedMode, ServiceMode
 from sampan.testing.loops import LoopWorld

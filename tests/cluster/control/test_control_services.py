@@ -12,20 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sampan.cluster import placement
 from sampan.cluster import spec as s
 from sampan.cluster.contract import Draft, NoSuchObject, OutOfSequence
-from sampan.cluster.control import constraints, data, networks, nodes, normal, services
-from sampan.cluster.control.errors import (
-    Exists,
-    LocalNetwork,
-    NotDone,
-    Precondition,
-    Refused,
-)
+from sampan.cluster.control import data, networks, nodes, normal, services
 from sampan.cluster.control.references import HostNetwork, no_local_networks
 from sampan.cluster.control.validate import check_service
 from sampan.cluster.control.why import explain
-from sampan.cluster.node.contract import InitRequest, ManagerParts
+from sampan.cluster.errors import Exists, LocalNetwork, NotDone, Precondition, Refused
+from sampan.cluster.manager_parts import ManagerParts
+from sampan.cluster.node.contract import InitRequest
 from sampan.cluster.records import Service, Task, TaskStatus
 from sampan.cluster.states import TaskState
 from sampan.errors import Conflict
@@ -176,10 +172,10 @@ def test_an_empty_object_says_nothing() -> None:
 @given(st.text(max_size=20))
 def test_constraints_are_parsed_or_refused(text: str) -> None:
     try:
-        parsed = constraints.parse(text)
+        parsed = placement.parse(text)
     except Refused:
         return
-    assert constraints.parse(f"{parsed.key}{parsed.operator}{parsed.value}") == parsed
+    assert placement.parse(f"{parsed.key}{parsed.operator}{parsed.value}") == parsed
 
 
 async def test_create_resolves_names(parts: ManagerParts) -> None:

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from sampan.cluster.agent.logs import entries, frame
 from sampan.cluster.dispatcher import tables
 from sampan.cluster.dispatcher.logs import ServiceLogs
-from sampan.cluster.dispatcher.messages import ViewChange, merged_view
 from sampan.cluster.dispatcher.tables import NetworkTable
+from sampan.cluster.protocol.logs import entries, frame
+from sampan.cluster.protocol.messages import ViewChange, merged_view
 from sampan.cluster.records import Service, Task, TaskStatus
 from sampan.cluster.spec import ContainerSpec, TaskSpec
 from sampan.cluster.states import TaskState

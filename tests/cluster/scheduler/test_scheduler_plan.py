@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, NodeDescription, NodeStatus, Plugin, Task, TaskStatus
-from sampan.cluster.scheduler.constraints import fulfils
 from sampan.cluster.scheduler.plan import Placed, Unplaced, plan
 from sampan.cluster.scheduler.room import Room
 from sampan.cluster.spec import (

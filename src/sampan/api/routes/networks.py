@@ -16,9 +16,9 @@ from sampan.api.translate import cluster_network, create, network
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, PruneReport
 from sampan.cluster.control import networks as control
-from sampan.cluster.control.find import find
 from sampan.cluster.control.networks import tasks_on
 from sampan.cluster.control.references import users_of_network
+from sampan.cluster.find import find
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork
 from sampan.errors import Conflict, InvalidArgument, NotFound

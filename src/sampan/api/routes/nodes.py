@@ -10,7 +10,7 @@ from sampan.api.filters import Filters
 from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.cluster.control import nodes as control
-from sampan.cluster.control.find import find_node, node_name
+from sampan.cluster.find import find_node, node_name
 from sampan.cluster.spec import NodeSpec
 from sampan.errors import InvalidArgument
 

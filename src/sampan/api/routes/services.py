@@ -14,9 +14,9 @@ from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import services as control
-from sampan.cluster.control.find import find
 from sampan.cluster.control.validate import mode_name
 from sampan.cluster.control.why import explain
+from sampan.cluster.find import find
 from sampan.cluster.records import Service
 from sampan.cluster.spec import ServiceSpec
 from sampan.errors import InvalidArgument

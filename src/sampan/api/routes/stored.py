@@ -15,8 +15,8 @@ from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import data
-from sampan.cluster.control.find import find
-from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.find import find
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Config, Secret
 from sampan.cluster.spec import ConfigSpec, SecretSpec
 

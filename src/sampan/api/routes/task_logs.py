@@ -13,9 +13,9 @@ from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, frame, nano_stamp
 from sampan.api.router import Route
 from sampan.api.routes.attach import tail
-from sampan.cluster.control.find import find, find_task
-from sampan.cluster.control.logs import TaskLogEntry
-from sampan.cluster.node.contract import ManagerParts
+from sampan.cluster.find import find, find_task
+from sampan.cluster.manager_parts import ManagerParts
+from sampan.cluster.protocol.task_logs import TaskLogEntry
 from sampan.cluster.records import Service, Task
 from sampan.engine.contract import LogRequest
 from sampan.errors import InvalidArgument, SampanError, Unsupported

@@ -12,12 +12,12 @@ from sampan.api.call import Call
 from sampan.api.filters import Filters
 from sampan.api.router import Route
 from sampan.api.translate import cluster as out
-from sampan.cluster.control.errors import Ambiguous
-from sampan.cluster.control.find import find, find_node, find_task
 from sampan.cluster.control.services import up_to_date
 from sampan.cluster.control.tasks import matching, wanted_state
+from sampan.cluster.errors import Ambiguous
+from sampan.cluster.find import find, find_node, find_task
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Object, Service, Task
 from sampan.cluster.states import TaskState
 from sampan.errors import InvalidArgument, NotFound

@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 from sampan.api.moments import rfc3339
 from sampan.api.translate import specs
 from sampan.api.types import cluster as wire
-from sampan.cluster.control.find import node_name
 from sampan.cluster.control.services import Counts
 from sampan.cluster.control.tasks import wanted_state
+from sampan.cluster.find import node_name
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import MembershipInfo
 from sampan.cluster.records import (

@@ -8,8 +8,8 @@ from msgspec import UNSET
 
 from sampan.api.moments import rfc3339
 from sampan.api.types import networks as wire
-from sampan.cluster.control.find import node_name
 from sampan.cluster.control.networks import tasks_on
+from sampan.cluster.find import node_name
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Service, Task
 from sampan.cluster.spec import VNI_OPTION, IpamConfig, NetworkSpec

@@ -4,7 +4,7 @@
           managers=(addresses), server=None, prefer="", on_session=, on_roots=, on_removed=,
           attachments=, joining=False)
         with a ``server`` it registers the route of its tasks' logs there at once (else the owner
-        routes it: ``agent.logs``, see ``agent/logs.py``)
+        routes it: ``agent.logs``, see ``protocol/logs.py``)
     async with agent: ...    runs; on the way out says goodbye, containers run on
     await agent.leave()      tasks stop and go, networks too, managers are told; then ``close``
     agent.prefer = address   the manager on this host (promotion), "" for none (demotion)
@@ -34,7 +34,8 @@ from sampan.cluster.agent.plane import DataPlane
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.session import Removed, Sessions
 from sampan.cluster.agent.worker import Worker
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.peer.contract import Client, Server
+from sampan.cluster.protocol.messages import (
     Assignments,
     Down,
     Hello,
@@ -43,7 +44,6 @@ from sampan.cluster.dispatcher.messages import (
     Session,
     ViewChange,
 )
-from sampan.cluster.peer.contract import Client, Server
 from sampan.cluster.records import Attachment, NodeDescription
 from sampan.errors import SampanError, Unavailable
 from sampan.network.overlay.contract import DataPlaneView, Overlay

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from sampan.aio import Clock, Tasks, within
 from sampan.cluster.agent.contract import Presence
 from sampan.cluster.agent.networks import network_of
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.protocol.messages import (
     ATTACH_PATH,
     FIND_PATH,
     Assignment,

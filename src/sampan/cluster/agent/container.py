@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from sampan.cluster import spec as wanted
-from sampan.cluster.dispatcher.messages import Assignment
+from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import NodeDescription
 from sampan.cluster.templates import Names, expand
 from sampan.engine.contract import CreateRequest

@@ -17,8 +17,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from sampan.cluster.dispatcher.messages import Assignment, Payload
 from sampan.cluster.images.contract import Source
+from sampan.cluster.protocol.messages import Assignment, Payload
 from sampan.cluster.records import Attachment, ClusterNetwork, NodeDescription
 from sampan.cluster.spec import PortConfig
 from sampan.engine.contract import LogRequest

@@ -22,8 +22,8 @@ from sampan.cluster.agent.describe import describe
 from sampan.cluster.agent.listening import all_listening
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.agent.payloads import PayloadFiles
-from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.images.contract import TaskImages
+from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import Attachment, NodeDescription
 from sampan.cluster.spec import PortConfig
 from sampan.config import DaemonConfig

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from sampan.aio import in_thread
-from sampan.cluster.dispatcher.messages import Assignment, NodeAddress
+from sampan.cluster.protocol.messages import Assignment, NodeAddress
 from sampan.cluster.records import ClusterNetwork, TaskStatus
 from sampan.files import write_private
 

@@ -1,67 +1,20 @@
-"""A task's log, for the managers: a stream of frames, as the container's log file has it.
-
-    GET /tasks/{id}/logs?follow=1&tail=100&since=NS&until=NS&stdout=1&stderr=1
-
-Each frame is a length (4 bytes, big endian) and that many bytes of msgpack: a list of entries
-``[time_ns, stream, line, partial]``. An empty frame says that the stream is alive.
-"""
+"""Answers what a manager asks of a task's log (``protocol/logs.py``), from the log file."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-import msgspec
-
 from sampan.aio import Clock
 from sampan.cluster.agent.contract import Executor, NoSuchTask
-from sampan.cluster.dispatcher.messages import Assignment
 from sampan.cluster.peer.contract import Allow, Reply, Request, Server
+from sampan.cluster.protocol.logs import LOGS_PATH, frame, request_of
+from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import TaskStatus
 from sampan.engine.contract import LogRequest
-from sampan.errors import InvalidArgument
-from sampan.runtime.contract import LogEntry, Stream
+from sampan.runtime.contract import LogEntry
 
-LOGS_PATH = "/tasks/{id}/logs"
-_LENGTH = struct.Struct(">I")
 _LOOK_AGAIN_S = 0.1
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A log entry on the wire."""
-
-    time_ns: int
-    stream: Stream
-    line: bytes
-    partial: bool = False
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Entry])
-
-
-def frame(entries: list[LogEntry]) -> bytes:
-    body = _encoder.encode([Entry(e.time_ns, e.stream, e.line, e.partial) for e in entries])
-    return _LENGTH.pack(len(body)) + body
-
-
-async def entries(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[LogEntry]]:
-    """The reverse of ``frame``, from chunks that are cut anywhere.
-
-    Raises:
-        msgspec.DecodeError
-    """
-    buffer = bytearray()
-    async for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer)
-            if len(buffer) < _LENGTH.size + length:
-                break
-            body = bytes(buffer[_LENGTH.size : _LENGTH.size + length])
-            del buffer[: _LENGTH.size + length]
-            yield [LogEntry(e.time_ns, e.stream, e.line, e.partial) for e in _decoder.decode(body)]
 
 
 class Book(Protocol):
@@ -86,7 +39,7 @@ class LogRoute:
             NoSuchTask: it never was here, or it is gone.
         """
         task_id = request.match["id"]
-        wanted = _parse(request.query)
+        wanted = request_of(request.query)
         batches: AsyncIterator[list[LogEntry]] | None = None
         try:
             batches = self._executor.logs(task_id, wanted)
@@ -117,41 +70,3 @@ class LogRoute:
             # The reader has gone, as a rule: what watches the file must not wait for the collector.
             if (close := getattr(batches, "aclose", None)) is not None:
                 await close()
-
-
-def _parse(query: object) -> LogRequest:
-    try:
-        asked = msgspec.convert(query, _Query, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidArgument(f"logs: {error}") from error
-    return LogRequest(
-        follow=asked.follow,
-        tail=asked.tail,
-        since_ns=asked.since,
-        until_ns=asked.until,
-        stdout=asked.stdout,
-        stderr=asked.stderr,
-    )
-
-
-def query_of(request: LogRequest) -> dict[str, str]:
-    """``request`` as the query of ``LOGS_PATH``."""
-    query = {
-        "follow": str(int(request.follow)),
-        "since": str(request.since_ns),
-        "until": str(request.until_ns),
-        "stdout": str(int(request.stdout)),
-        "stderr": str(int(request.stderr)),
-    }
-    if request.tail is not None:
-        query["tail"] = str(request.tail)
-    return query
-
-
-class _Query(msgspec.Struct):
-    follow: bool = False
-    tail: int | None = None
-    since: int = 0
-    until: int = 0
-    stdout: bool = True
-    stderr: bool = True

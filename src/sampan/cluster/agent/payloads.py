@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sampan.cluster.agent.container import PayloadFile, container_of
 from sampan.cluster.agent.contract import Supplies
-from sampan.cluster.dispatcher.messages import Assignment, Payload
+from sampan.cluster.protocol.messages import Assignment, Payload
 from sampan.cluster.spec import FileTarget
 from sampan.cluster.templates import Names, TemplateError, expand
 from sampan.errors import InvalidArgument

@@ -7,7 +7,7 @@ import logging
 
 from sampan.aio import Clock
 from sampan.cluster.backoff import backoff_s
-from sampan.cluster.dispatcher.messages import ViewChange, merged_view
+from sampan.cluster.protocol.messages import ViewChange, merged_view
 from sampan.errors import SampanError
 from sampan.network.overlay.contract import DataPlaneView, Overlay
 

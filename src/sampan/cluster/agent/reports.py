@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from sampan.aio import Clock
-from sampan.cluster.dispatcher.messages import StatusUpdates, encode
 from sampan.cluster.peer.contract import Socket
+from sampan.cluster.protocol.messages import StatusUpdates, encode
 from sampan.cluster.records import TaskStatus
 
 PAUSE_S = 0.01

@@ -23,7 +23,7 @@ import msgspec
 from sampan.aio import Clock, Tasks
 from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
 from sampan.cluster.backoff import backoff_s
-from sampan.cluster.dispatcher.messages import Assignment
+from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import TaskStatus
 from sampan.cluster.states import TaskState
 from sampan.errors import SampanError, Unavailable

@@ -19,7 +19,8 @@ from sampan.aio import Clock, Tasks
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.worker import Worker
 from sampan.cluster.backoff import backoff_s
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.peer.contract import Client, NotMember, Socket, SocketClosed
+from sampan.cluster.protocol.messages import (
     SESSION_PATH,
     DescriptionChanged,
     Down,
@@ -31,7 +32,6 @@ from sampan.cluster.dispatcher.messages import (
     decode_down,
     encode,
 )
-from sampan.cluster.peer.contract import Client, NotMember, Socket, SocketClosed
 from sampan.cluster.records import NodeDescription
 from sampan.errors import SampanError
 

@@ -13,8 +13,8 @@ from sampan.cluster.agent.contract import Executor, Supplies
 from sampan.cluster.agent.files import AgentFiles, Memory
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.runner import Runner, status_on_return
-from sampan.cluster.dispatcher.messages import Assignment, Assignments, NodeAddress
 from sampan.cluster.images.contract import Source
+from sampan.cluster.protocol.messages import Assignment, Assignments, NodeAddress
 from sampan.cluster.records import TaskStatus
 from sampan.cluster.states import TaskState
 from sampan.errors import SampanError

@@ -28,7 +28,7 @@ from sampan.cluster.ca.certificates import (
 )
 from sampan.cluster.ca.contract import LIFETIME_S
 from sampan.cluster.ca.tokens import new_secret
-from sampan.cluster.node.contract import Sealing
+from sampan.cluster.manager_parts import Sealing
 from sampan.cluster.records import Cluster, Node
 
 _NS = 1_000_000_000

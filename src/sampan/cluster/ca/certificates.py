@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sampan.cluster.ca.contract import ETCD_CN, LIFETIME_S, SHORTEST_LIFETIME_S
+from sampan.cluster.ca.contract import LIFETIME_S, SHORTEST_LIFETIME_S
+from sampan.cluster.etcd.settings import ETCD_CN
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.peer.tls import OU
 from sampan.errors import InvalidArgument

@@ -20,9 +20,6 @@ KEY_PATH = "/ca/cluster-key"
 LIFETIME_S = 90 * 24 * 3600
 """Of a node's certificate, where nothing was chosen."""
 SHORTEST_LIFETIME_S = 3600
-ETCD_CN = "sampan-etcd"
-"""Whom the certificates of the store's members name: a member lets in nobody else. No node id has a
-hyphen."""
 
 
 class IssueRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,10 +7,10 @@ from msgspec import structs
 from sampan.cluster.ca.contract import LIFETIME_S, SHORTEST_LIFETIME_S
 from sampan.cluster.ca.tokens import new_secret
 from sampan.cluster.contract import Draft, NoSuchObject
-from sampan.cluster.control.errors import NotDone, Refused
-from sampan.cluster.control.find import at_version
+from sampan.cluster.errors import NotDone, Refused
+from sampan.cluster.find import at_version
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Cluster
 from sampan.cluster.spec import DispatcherConfig, RaftConfig, SwarmSpec
 

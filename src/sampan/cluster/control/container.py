@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 
 from sampan.cluster import templates
-from sampan.cluster.control.errors import NotDone, Refused
+from sampan.cluster.errors import NotDone, Refused
 from sampan.cluster.spec import (
     ConfigReference,
     ContainerSpec,

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from sampan.cluster.contract import Draft
-from sampan.cluster.control.errors import Exists, NotDone, Refused
-from sampan.cluster.control.find import at_version, find
+from sampan.cluster.contract import REFERENCES, Draft
 from sampan.cluster.control.names import check_data_name
-from sampan.cluster.control.references import REFERENCES, users_of_config, users_of_secret
+from sampan.cluster.control.references import users_of_config, users_of_secret
+from sampan.cluster.errors import Exists, NotDone, Refused
+from sampan.cluster.find import at_version, find
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Config, Secret, Service, new_id
 from sampan.cluster.spec import ConfigSpec, Driver, SecretSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sampan.cluster.contract import ClusterStore, StoreLagged
-from sampan.cluster.control.find import node_name
+from sampan.cluster.find import node_name
 from sampan.cluster.model import Change
 from sampan.cluster.records import ClusterNetwork, Node, Object, Service
 from sampan.store.events import Event, EventBus

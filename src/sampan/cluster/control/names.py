@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sampan.cluster.control.errors import Refused
+from sampan.cluster.errors import Refused
 
 NAME_LIMIT = 63
 """Characters of a service's or network's name: it is a label of the DNS."""

@@ -7,18 +7,13 @@ from collections.abc import Iterable
 
 from msgspec import structs
 
-from sampan.cluster.contract import Draft
-from sampan.cluster.control.errors import Exists, NotDone, Precondition, Refused
-from sampan.cluster.control.find import find
+from sampan.cluster.contract import REFERENCES, Draft
 from sampan.cluster.control.names import check_dns_name
-from sampan.cluster.control.references import (
-    REFERENCES,
-    LocalNetworks,
-    no_local_networks,
-    users_of_network,
-)
+from sampan.cluster.control.references import LocalNetworks, no_local_networks, users_of_network
+from sampan.cluster.errors import Exists, NotDone, Precondition, Refused
+from sampan.cluster.find import find
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import ClusterNetwork, Task, new_id
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState

@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import structs
 
 from sampan.cluster.contract import Draft
-from sampan.cluster.control.errors import Precondition, Refused
-from sampan.cluster.control.find import at_version, find_node
+from sampan.cluster.errors import Precondition, Refused
+from sampan.cluster.find import at_version, find_node
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import Node
 from sampan.cluster.spec import NodeSpec
 

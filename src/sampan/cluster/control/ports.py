@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sampan.cluster.contract import Draft
-from sampan.cluster.control.errors import Refused
+from sampan.cluster.errors import Refused
 from sampan.cluster.records import Service
 from sampan.cluster.spec import PortConfig, ServiceSpec
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from sampan.cluster.contract import Draft, NoSuchObject
-from sampan.cluster.control.errors import LocalNetwork, Precondition, Refused
-from sampan.cluster.control.find import find
+from sampan.cluster.contract import REFERENCES, Draft, NoSuchObject
+from sampan.cluster.errors import LocalNetwork, Precondition, Refused
+from sampan.cluster.find import find
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Config, Secret, Service
 from sampan.cluster.spec import (
@@ -23,8 +23,6 @@ from sampan.cluster.spec import (
     SecretReference,
     ServiceSpec,
 )
-
-REFERENCES = "references"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from msgspec import structs
 
 from sampan.cluster.contract import Draft
 from sampan.cluster.control import normal
-from sampan.cluster.control.errors import Exists, NotDone, Precondition
-from sampan.cluster.control.find import at_version, find
 from sampan.cluster.control.ports import check_ports
 from sampan.cluster.control.references import LocalNetworks, no_local_networks, resolve
 from sampan.cluster.control.validate import check_service, mode_name
+from sampan.cluster.errors import Exists, NotDone, Precondition
+from sampan.cluster.find import at_version, find
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.records import JobStatus, Service, Task, UpdateStatus, new_id
 from sampan.cluster.spec import ServiceSpec
 from sampan.cluster.states import TaskState

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sampan.cluster.control import constraints
+from sampan.cluster import placement
 from sampan.cluster.control.container import check_container
-from sampan.cluster.control.errors import NotDone, Refused
 from sampan.cluster.control.names import check_dns_name
+from sampan.cluster.errors import NotDone, Refused
 from sampan.cluster.spec import (
     EndpointSpec,
     Limit,
@@ -83,7 +83,7 @@ def check_task(task: TaskSpec) -> None:
     check_resources(task.resources)
     check_restart(task.restart_policy)
     if task.placement is not None:
-        constraints.check(task.placement.constraints)
+        placement.check(task.placement.constraints)
         if task.placement.max_replicas < 0:
             raise Refused("TaskSpec: max replicas per node cannot be negative")
         for preference in task.placement.preferences:

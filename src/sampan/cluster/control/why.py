@@ -14,9 +14,9 @@ from typing import Literal
 import msgspec
 
 from sampan.cluster.control import services
-from sampan.cluster.control.find import node_name
 from sampan.cluster.control.tasks import wanted_state
 from sampan.cluster.control.validate import mode_name
+from sampan.cluster.find import node_name
 from sampan.cluster.model import State
 from sampan.cluster.records import Service, Task, UpdateStatus
 from sampan.cluster.states import TaskState

@@ -14,10 +14,10 @@ import ipaddress
 from collections.abc import Callable
 
 from sampan.aio import Clock, within
-from sampan.cluster.contract import ClusterStore, Draft, Feed, NoSuchObject
-from sampan.cluster.control.find import find
-from sampan.cluster.control.references import REFERENCES
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.contract import REFERENCES, ClusterStore, Draft, Feed, NoSuchObject
+from sampan.cluster.find import find
+from sampan.cluster.peer.contract import Allow, Request, Server
+from sampan.cluster.protocol.messages import (
     ATTACH_PATH,
     FIND_PATH,
     Attach,
@@ -25,7 +25,6 @@ from sampan.cluster.dispatcher.messages import (
     FindNetwork,
     FoundNetwork,
 )
-from sampan.cluster.peer.contract import Allow, Request, Server
 from sampan.cluster.records import ID_LENGTH, ClusterNetwork, Task, TaskStatus
 from sampan.cluster.spec import NetworkAttachmentConfig, NetworkAttachmentSpec, TaskSpec
 from sampan.cluster.states import TaskState

@@ -27,7 +27,14 @@ from sampan.aio import Clock, Tasks
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.dispatcher.attachments import AttachmentServer
 from sampan.cluster.dispatcher.index import Index, Touched
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.dispatcher.nodes import NodeBook
+from sampan.cluster.dispatcher.outbox import Outbox
+from sampan.cluster.dispatcher.session import AgentSession
+from sampan.cluster.dispatcher.statuses import StatusWriter
+from sampan.cluster.manager_parts import Sealing
+from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
+from sampan.cluster.peer.contract import Allow, Request, Server, Socket, SocketClosed
+from sampan.cluster.protocol.messages import (
     SESSION_PATH,
     Hello,
     Kick,
@@ -37,13 +44,6 @@ from sampan.cluster.dispatcher.messages import (
     decode_up,
     encode,
 )
-from sampan.cluster.dispatcher.nodes import NodeBook
-from sampan.cluster.dispatcher.outbox import Outbox
-from sampan.cluster.dispatcher.session import AgentSession
-from sampan.cluster.dispatcher.statuses import StatusWriter
-from sampan.cluster.node.contract import Sealing
-from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
-from sampan.cluster.peer.contract import Allow, Request, Server, Socket, SocketClosed
 from sampan.cluster.records import new_id
 from sampan.errors import Unavailable
 

@@ -26,10 +26,10 @@ from dataclasses import replace
 import msgspec
 
 from sampan.aio import Clock, Tasks
-from sampan.cluster.agent.logs import entries, query_of
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.peer.contract import Client
+from sampan.cluster.protocol.logs import LOGS_PATH, entries, query_of
 from sampan.cluster.records import Task
 from sampan.cluster.states import TaskState
 from sampan.engine.contract import LogRequest
@@ -265,7 +265,7 @@ class ServiceLogs:
             async with self._client.stream(
                 node.address,
                 "GET",
-                f"/tasks/{task.id}/logs",
+                LOGS_PATH.format(id=task.id),
                 query=query_of(request),
                 role=None,
                 node_id=node.id,

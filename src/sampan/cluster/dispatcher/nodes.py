@@ -12,8 +12,8 @@ import msgspec
 
 from sampan.aio import Clock
 from sampan.cluster.contract import ClusterStore, Draft
-from sampan.cluster.dispatcher.messages import Hello
 from sampan.cluster.peer.address import host_of
+from sampan.cluster.protocol.messages import Hello
 from sampan.cluster.records import Node, NodeDescription, NodeStatus
 
 

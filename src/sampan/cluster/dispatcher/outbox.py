@@ -14,15 +14,9 @@ from typing import TypeVar
 
 from sampan.cluster.contract import ClusterStore
 from sampan.cluster.dispatcher.index import Index
-from sampan.cluster.dispatcher.messages import (
-    Assignment,
-    Assignments,
-    Payload,
-    ViewChange,
-    encode,
-)
+from sampan.cluster.manager_parts import Sealing
 from sampan.cluster.model import State
-from sampan.cluster.node.contract import Sealing
+from sampan.cluster.protocol.messages import Assignment, Assignments, Payload, ViewChange, encode
 from sampan.cluster.records import Attachment, ClusterNetwork, Task
 from sampan.cluster.states import TaskState
 from sampan.errors import SampanError

@@ -9,7 +9,11 @@ from typing import Any
 import msgspec
 
 from sampan.aio import Clock, Tasks
-from sampan.cluster.dispatcher.messages import (
+from sampan.cluster.dispatcher.nodes import NodeBook
+from sampan.cluster.dispatcher.outbox import Outbox
+from sampan.cluster.dispatcher.statuses import StatusWriter
+from sampan.cluster.peer.contract import Socket, SocketClosed
+from sampan.cluster.protocol.messages import (
     DescriptionChanged,
     Goodbye,
     Heartbeat,
@@ -24,10 +28,6 @@ from sampan.cluster.dispatcher.messages import (
     decode_up,
     encode,
 )
-from sampan.cluster.dispatcher.nodes import NodeBook
-from sampan.cluster.dispatcher.outbox import Outbox
-from sampan.cluster.dispatcher.statuses import StatusWriter
-from sampan.cluster.peer.contract import Socket, SocketClosed
 from sampan.errors import Unavailable
 
 log = logging.getLogger(__name__)

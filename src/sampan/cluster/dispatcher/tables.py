@@ -11,7 +11,7 @@ from collections import deque
 
 import msgspec
 
-from sampan.cluster.dispatcher.messages import NetworkDelta, encode
+from sampan.cluster.protocol.messages import NetworkDelta, encode
 from sampan.network.overlay.contract import Member, OverlayNetwork, ServiceEntry
 
 LOG_LIMIT = 2048

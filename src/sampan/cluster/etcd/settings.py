@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sampan.cluster.ca.contract import ETCD_CN
-
+ETCD_CN = "sampan-etcd"
+"""Whom the certificates of the store's members name: a member lets in nobody else. No node id has a
+hyphen."""
 SOCKET = "client:0"
 """etcd insists on HOST:PORT in a URL also for a unix socket, and makes of it a file of that name
 in its working directory."""

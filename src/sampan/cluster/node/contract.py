@@ -7,8 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from sampan.cluster.contract import ClusterStore
-from sampan.cluster.control.logs import TaskLogs
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Cluster
 from sampan.cluster.spec import SwarmSpec, wire_name
 from sampan.errors import Unavailable
@@ -94,24 +93,6 @@ class MembershipInfo:
     managers: int = 0
     cluster: Cluster | None = None
     """On a manager."""
-
-
-class Sealing(Protocol):
-    """Encryption at rest with the cluster's key. ``about`` (an object's id) binds a box to it."""
-
-    def seal(self, plain: bytes, *, about: str) -> bytes: ...
-    def unseal(self, sealed: bytes, *, about: str) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManagerParts:
-    """What a manager has that a worker has not; what ``cluster.control`` stands on."""
-
-    node_id: str
-    store: ClusterStore
-    sealing: Sealing
-    logs: TaskLogs | None = None
-    """None: task logs cannot be read by this manager."""
 
 
 class Membership(Protocol):

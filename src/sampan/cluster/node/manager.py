@@ -30,9 +30,9 @@ from sampan.cluster.etcd.store import EtcdStore
 from sampan.cluster.etcd.upkeep import Upkeep
 from sampan.cluster.leader import STANDARD, Leader
 from sampan.cluster.loop import Term
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.node.addresses import etcd_port
 from sampan.cluster.node.authority import StoreAuthority
-from sampan.cluster.node.contract import ManagerParts
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteMember
 from sampan.cluster.node.roles import RoleKeeper, RootKeeper

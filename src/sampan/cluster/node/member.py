@@ -22,7 +22,6 @@ from sampan.cluster.ca.join import CertificateClient
 from sampan.cluster.ca.renewal import Renewer
 from sampan.cluster.ca.server import RootServer
 from sampan.cluster.contract import Draft
-from sampan.cluster.dispatcher.messages import Session
 from sampan.cluster.etcd.process import EtcdRemoved
 from sampan.cluster.images.contract import Source
 from sampan.cluster.node.addresses import ANY, reached_from_here
@@ -36,6 +35,7 @@ from sampan.cluster.peer.client import PeerClient
 from sampan.cluster.peer.contract import NodeRole, NotMember
 from sampan.cluster.peer.server import PeerServer
 from sampan.cluster.peer.tls import Credentials, Tls
+from sampan.cluster.protocol.messages import Session
 from sampan.errors import SampanError, Unavailable
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,7 @@ from sampan.aio import Tasks, in_thread, shielded
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
+from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.node.addresses import ANY
 from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import (
@@ -29,7 +30,6 @@ from sampan.cluster.node.contract import (
     InitRequest,
     JoinRequest,
     LocalState,
-    ManagerParts,
     MembershipInfo,
     NotInSwarm,
     NotManager,

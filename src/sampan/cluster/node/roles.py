@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from sampan.cluster.ca.authority import begin_rotation, can_finish, finish_rotation
 from sampan.cluster.contract import Draft, LeadershipLost
 from sampan.cluster.loop import Loop, Term
+from sampan.cluster.manager_parts import Sealing
 from sampan.cluster.model import Change
-from sampan.cluster.node.contract import Sealing
 from sampan.cluster.node.members import StoreMembership
 from sampan.cluster.records import Cluster, Node
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Cluster, Node, Service, Task, TaskStatus, new_id
-from sampan.cluster.scheduler.constraints import fulfils
 from sampan.cluster.spec import (
     EndpointSpec,
     PortConfig,

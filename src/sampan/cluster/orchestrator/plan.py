@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from sampan.cluster.orchestrator.births import is_outdated, new_task
+from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Cluster, Node, Service, Task, TaskStatus
-from sampan.cluster.scheduler.constraints import fulfils
 from sampan.cluster.states import TaskState
 
 STOP_SLACK_S = 60.0

@@ -15,8 +15,8 @@ from sampan.cluster.orchestrator.slots import (
     release,
     settle,
 )
+from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, Task
-from sampan.cluster.scheduler.constraints import fulfils
 
 BIRTHS_AT_ONCE = 2000
 """Of one service in one pass: whoever wants very many must not make all others wait."""

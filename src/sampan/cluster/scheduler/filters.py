@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from sampan.cluster.placement import architecture, fulfils
 from sampan.cluster.records import Task
-from sampan.cluster.scheduler.constraints import architecture, fulfils
 from sampan.cluster.scheduler.room import Room, generic_wanted, host_ports, reserved
 
 Test = Callable[[Room], bool]

@@ -11,7 +11,7 @@ import asyncio
 import pytest
 
 from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
-from sampan.cluster.dispatcher.messages import Assignment, Payload
+from sampan.cluster.protocol.messages import Assignment, Payload
 from sampan.cluster.records import new_id
 from sampan.cluster.spec import ContainerSpec, FileTarget, SecretReference, TaskSpec
 from sampan.cluster.states import TaskState

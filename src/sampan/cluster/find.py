@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from sampan.cluster.contract import NoSuchObject, OutOfSequence
-from sampan.cluster.control.errors import Ambiguous
+from sampan.cluster.errors import Ambiguous
 from sampan.cluster.model import State
 from sampan.cluster.records import Node, Object, Task
 

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "sampan"
 
-FOUNDATION = {"errors", "aio", "config", "files", "ignore", "drivers"}
+FOUNDATION = {"errors", "aio", "components", "config", "files", "ignore", "drivers"}
 PARTS = {"image", "runtime", "network", "volume"}
 ALLOWED: dict[str, set[str]] = {
     "kernel": set(),

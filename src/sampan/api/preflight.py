@@ -1,34 +1,38 @@
-"""What the host must have before a daemon makes sense: one sentence each, with the cure."""
+"""What the host must have before a daemon makes sense, and what some of its work will lack."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
+from sampan import components
+from sampan.components import Component
 from sampan.config import DaemonConfig
 from sampan.errors import Forbidden, SampanError, Unsupported
-from sampan.kernel import nft
-
-SECCOMP = Path("/usr/share/containers/seccomp.json")
+from sampan.kernel.libraries import loads
 
 
 def problems(config: DaemonConfig) -> list[SampanError]:
-    """Everything that is missing, so that one ``apt-get install`` cures it all."""
+    """Everything without which the daemon does not start, one sentence each with the cure, so that
+    one ``apt-get install`` cures it all."""
     found: list[SampanError] = []
     if os.geteuid() != 0:
         found.append(Forbidden("sampand needs root: start it with sudo"))
-    runtime = config.runtimes.get(config.default_runtime, config.default_runtime)
-    if shutil.which(runtime) is None:
-        found.append(_missing(f"the OCI runtime {runtime}", "crun"))
-    if shutil.which("conmon") is None:
-        found.append(_missing("conmon, which holds each container", "conmon"))
-    if config.iptables and not nft.available():
-        found.append(_missing("libnftables", "libnftables1"))
-    if not SECCOMP.exists() and not Path("/etc/containers/seccomp.json").exists():
-        found.append(_missing(f"the seccomp profile {SECCOMP}", "golang-github-containers-common"))
+    runtime = config.runtimes.get(config.default_runtime)
+    if runtime is not None and shutil.which(runtime) is None:
+        found.append(Unsupported(f"the default runtime {runtime} is no program of this host"))
+    found += [Unsupported(lack.cure) for lack in components.missing(loads) if _stops(lack, config)]
     return found
 
 
-def _missing(what: str, package: str) -> Unsupported:
-    return Unsupported(f"sampand needs {what}: apt-get install {package}")
+def warnings(config: DaemonConfig) -> list[str]:
+    """What is missing for some of the work, one sentence each with the cure, as things are now."""
+    return [lack.cure for lack in components.missing(loads) if not _stops(lack, config)]
+
+
+def _stops(lack: Component, config: DaemonConfig) -> bool:
+    """Whether the daemon makes no sense without it, as it is configured."""
+    if lack is components.LIBNFTABLES:
+        return config.iptables
+    default = config.default_runtime not in config.runtimes and config.default_runtime
+    return lack.needed or lack.name == default

@@ -9,16 +9,15 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from sampan import components
 from sampan.errors import SampanError
 
-BUSYBOX = Path("/bin/busybox")
 HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 EPOCH = 0
 """Time stamp of every member of the busybox tar: the same busybox makes the same image."""
@@ -64,14 +63,15 @@ def busybox_tar(out: BinaryIO) -> None:
     Raises:
         BootstrapFailed: there is no busybox here, or it is not static.
     """
-    if not BUSYBOX.is_file():
-        raise BootstrapFailed(f"{BUSYBOX} is missing: apt-get install busybox-static")
-    listed = subprocess.run([BUSYBOX, "--list-full"], capture_output=True, text=True, check=False)
+    busybox = components.find(components.BUSYBOX)
+    if busybox is None:
+        raise BootstrapFailed(components.BUSYBOX.cure)
+    listed = subprocess.run([busybox, "--list-full"], capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise BootstrapFailed(f"{BUSYBOX} --list-full failed: {listed.stderr.strip()}")
-    body = BUSYBOX.read_bytes()
+        raise BootstrapFailed(f"{busybox} --list-full failed: {listed.stderr.strip()}")
+    body = busybox.read_bytes()
     if b"/ld-linux" in body[:4096]:
-        raise BootstrapFailed(f"{BUSYBOX} needs shared libraries: apt-get install busybox-static")
+        raise BootstrapFailed(f"{busybox} needs shared libraries: apt-get install busybox-static")
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         for name, mode in _DIRECTORIES:
             tar.addfile(_info(name, mode, tarfile.DIRTYPE))
@@ -128,15 +128,15 @@ def debian_tar(
     for name in packages:
         if not _PACKAGE.fullmatch(name):
             raise BootstrapFailed(f"invalid package name {name!r}")
-    tool = shutil.which("mmdebstrap")
+    tool = components.find(components.MMDEBSTRAP)
     if tool is None:
-        raise BootstrapFailed("mmdebstrap is missing: apt-get install mmdebstrap")
+        raise BootstrapFailed(components.MMDEBSTRAP.cure)
     # No service manager runs in a container: a package's own start would fail its installation.
     policy = "printf '#!/bin/sh\\nexit 101\\n' > \"$1\"/usr/sbin/policy-rc.d"
     sources = host_sources(suite, apt_sources())
     listed = out_path.with_suffix(".sources")
     listed.write_text("\n".join(sources))
-    command = [tool, "--mode=root", "--variant=minbase", "--format=tar"]
+    command = [str(tool), "--mode=root", "--variant=minbase", "--format=tar"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     command += [f"--dpkgopt=path-include={pattern}" for pattern in _INCLUDED]
     command += [f"--aptopt={line}" for line in _apt_settings()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 
+from sampan.components import PS
 from sampan.engine.books import Books
 from sampan.engine.contract import NotRunning, Process
 from sampan.engine.parts import Parts
@@ -28,7 +29,7 @@ async def top(
             "ps", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
     except FileNotFoundError as error:
-        raise Unsupported("top needs the command ps on the host: install procps") from error
+        raise Unsupported(PS.cure) from error
     output, complaint = await ps.communicate()
     if ps.returncode:
         raise InvalidArgument(f"ps: {complaint.decode(errors='replace').strip()}")

@@ -25,15 +25,6 @@ class NftError(Internal):
         self.command, self.said = command, said
 
 
-def available() -> bool:
-    """Whether this host has libnftables. Loads it, which whoever asks is about to do anyway."""
-    try:
-        _load()
-    except Unsupported:
-        return False
-    return True
-
-
 def _load() -> ctypes.CDLL:
     for name in _SONAMES:
         try:

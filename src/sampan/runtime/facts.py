@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan import components
 from sampan.kernel import rlimit
 from sampan.kernel.cgroup import Cgroups
 from sampan.kernel.rlimit import Limit
 from sampan.runtime import capabilities
 from sampan.runtime.seccomp import Seccomp
-
-INITS = ("catatonit", "tini-static", "tini", "docker-init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def gather(cgroups: Cgroups) -> HostFacts:
         apparmor=Path("/sys/kernel/security/apparmor").is_dir(),
         swap_accounting=_swap_accounting(cgroups),
         blkio_weight=_blkio_weight(cgroups),
-        init_path=next((Path(p) for n in INITS if (p := shutil.which(n))), None),
+        init_path=components.find(components.INIT),
         seccomp=Seccomp(uname.machine, kernel),
     )
 

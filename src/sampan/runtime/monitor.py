@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 from dataclasses import dataclass
 
 import msgspec
 
+from sampan import components
 from sampan.aio import shielded
-from sampan.errors import Internal, Unsupported
+from sampan.errors import Internal
 from sampan.kernel import process
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.failures import creation_failed
@@ -46,10 +46,7 @@ def find() -> str:
     Raises:
         Unsupported: it is not installed.
     """
-    path = shutil.which("conmon")
-    if path is None:
-        raise Unsupported("conmon is not installed: apt install conmon")
-    return path
+    return str(components.require(components.CONMON))
 
 
 def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime) -> list[str]:

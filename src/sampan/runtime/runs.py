@@ -13,10 +13,12 @@ import shutil
 import signal as signals
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from sampan import components
 from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, Internal, InvalidArgument
@@ -306,6 +308,9 @@ class LinuxRuns:
 
     def _bundle(self, spec_: BundleSpec, *, takes_bpf: bool) -> spec.Bundle:
         check_sources(spec_)
+        if spec_.host.init and self._facts.init_path is None:
+            # installed since the daemon has started, maybe because an error said so
+            self._facts = replace(self._facts, init_path=components.find(components.INIT))
         return spec.build(spec_, self._facts, cgroup=self._group(spec_.id), takes_bpf=takes_bpf)
 
     def _set_apart(self, monitor_pid: int, started: int) -> None:

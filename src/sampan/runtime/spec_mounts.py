@@ -6,7 +6,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from sampan.errors import InvalidArgument
+from sampan.components import INIT
+from sampan.errors import InvalidArgument, Unsupported
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.facts import HostFacts
 from sampan.store.records import MountPoint
@@ -54,9 +55,7 @@ def all_mounts(spec: BundleSpec, facts: HostFacts) -> list[dict[str, Any]]:
     found += sorted(user, key=lambda m: m["destination"].rstrip("/").count("/"))
     if spec.host.init:
         if facts.init_path is None:
-            raise InvalidArgument(
-                "--init needs a small init on the host: install tini or catatonit"
-            )
+            raise Unsupported(INIT.cure)
         found.append(_mount(INIT_TARGET, "bind", str(facts.init_path), ("bind", "ro", "rprivate")))
     return found
 

@@ -42,6 +42,8 @@ class DaemonProcess:
         self.socket = base / "sampan.sock"
         self.log = base / "sampand.log"
         self.arguments = arguments
+        self.path: str | None = None
+        """Its ``PATH``; None: the caller's."""
         self.place: Place = place or Here()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +84,8 @@ class DaemonProcess:
         """
         self.base.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self.process = self.place.spawn(self.command, stdout=log, stderr=log)
+            env = None if self.path is None else os.environ | {"PATH": self.path}
+            self.process = self.place.spawn(self.command, env=env, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_WITHIN_S
         ended = os.pidfd_open(self.process.pid)
         try:

@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from sampan import __version__
-from sampan.api import cluster, credentials, facts, moments, versions
+from sampan.api import cluster, credentials, facts, moments, preflight, versions
 from sampan.api.call import COMMON_HEADERS, Call, encode
 from sampan.api.disk import disk_usage
 from sampan.api.filters import Filters
@@ -114,6 +114,7 @@ async def info(call: Call) -> web.Response:
         warnings.append("WARNING: No swap limit support")
     if not v2:
         warnings.append("WARNING: cgroup v1 is deprecated; boot with cgroup v2 where you can")
+    warnings += [f"WARNING: {text}" for text in preflight.warnings(config)]
     return call.json(
         wire.Info(
             id=facts.daemon_id(config),

@@ -28,6 +28,7 @@ from sampan.aio import Clock, Tasks, shielded
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.settings import EtcdSettings
+from sampan.components import ETCD, require
 from sampan.errors import Internal, Unavailable, Unsupported
 from sampan.kernel import process
 
@@ -69,13 +70,7 @@ def find_etcd() -> str:
     Raises:
         Unsupported: it is not installed.
     """
-    path = shutil.which("etcd")
-    if path is None:
-        raise Unsupported(
-            "a manager keeps the cluster's state in etcd, which is not installed: "
-            "apt install etcd-server"
-        )
-    return path
+    return str(require(ETCD))
 
 
 class EtcdProcess:

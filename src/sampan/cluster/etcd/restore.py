@@ -10,7 +10,8 @@ from pathlib import Path
 from sampan.aio import in_thread
 from sampan.cluster.etcd.client import snapshot_is_whole
 from sampan.cluster.etcd.settings import EtcdSettings
-from sampan.errors import Internal, InvalidArgument, Unsupported
+from sampan.components import ETCDCTL, require
+from sampan.errors import Internal, InvalidArgument
 from sampan.kernel import process
 
 
@@ -23,9 +24,7 @@ async def restore(snapshot: Path, settings: EtcdSettings) -> None:
         InvalidArgument: the file is no whole snapshot.
         Internal: etcdctl failed; nothing is left.
     """
-    tool = shutil.which("etcdctl")
-    if tool is None:
-        raise Unsupported("a snapshot is restored by etcdctl: apt install etcd-client")
+    tool = str(require(ETCDCTL))
     if not await in_thread(snapshot_is_whole, snapshot):
         raise InvalidArgument(f"{snapshot} is not a whole snapshot of a swarm's store")
     said = os.memfd_create("etcdctl", os.MFD_CLOEXEC)

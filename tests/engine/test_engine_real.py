@@ -28,6 +28,7 @@ from sampan.engine.engine import open_engine
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.image import open_images
 from sampan.kernel import mount as kernel_mount
+from sampan.kernel.linux import HOST
 from sampan.network.networks import open_networks
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
@@ -62,7 +63,7 @@ async def daemon(
         async with (
             open_images(config, store, clock) as images,
             open_runs(config, clock) as runs,
-            open_networks(config, clock) as networks,
+            open_networks(config, clock, HOST) as networks,
             open_engine(
                 config,
                 store=wrap("store", store),

@@ -18,6 +18,7 @@ import pytest
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.kernel import netns
+from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink
 from sampan.kernel.nft import Nft
 from sampan.network.contract import ContainerNet, Networks, PortTaken, Sandbox, SubnetOverlap
@@ -50,7 +51,7 @@ def config(tmp_path: Path) -> DaemonConfig:
 
 def clean(config: DaemonConfig) -> None:
     """Take away what the test left on purpose."""
-    sweep(config, keep=(), sandboxes=())
+    sweep(HOST, config, keep=(), sandboxes=())
     with Nft() as nft:
         Firewall(nft, config.instance.table).uninstall()
     kill_dns(config)
@@ -76,7 +77,7 @@ def kill_dns(config: DaemonConfig) -> None:
 @pytest.fixture
 async def real(config: DaemonConfig) -> AsyncIterator[HostNetworks]:
     try:
-        async with open_networks(config, SystemClock()) as networks:
+        async with open_networks(config, SystemClock(), HOST) as networks:
             await networks.start([])
             yield networks
     finally:
@@ -208,7 +209,7 @@ async def test_containers_of_a_network_without_icc_are_apart(real: HostNetworks)
 async def test_a_subnet_of_the_host_is_refused_by_name(real: HostNetworks) -> None:
     made = await real.create(network())
     other = DaemonConfig(paths=Paths(Path("/nonexistent/other"), Path("/nonexistent/state")))
-    async with open_networks(other, SystemClock()) as second:
+    async with open_networks(other, SystemClock(), HOST) as second:
         with pytest.raises(SubnetOverlap, match=f"dev {made.bridge}"):
             await second.create(network("b", "bridge", IpamPool(subnet=made.pools[0].subnet)))
 
@@ -274,7 +275,7 @@ async def test_a_killed_dns_process_is_replaced(real: HostNetworks, config: Daem
 
 async def test_everything_lives_on_without_the_daemon(config: DaemonConfig) -> None:
     try:
-        async with open_networks(config, SystemClock()) as first:
+        async with open_networks(config, SystemClock(), HOST) as first:
             await first.start([])
             here = await first.create(network("here"))
             web, at_web, box = await named(first, here, "web")
@@ -284,7 +285,7 @@ async def test_everything_lives_on_without_the_daemon(config: DaemonConfig) -> N
             assert (await asyncio.to_thread(connect, "127.0.0.1", port.host_port)).startswith("web")
             assert holds(await inside(web, lambda: ask("web")), at_web.ipv4)
             pids = dns_pids(config)
-            async with open_networks(config, SystemClock()) as second:
+            async with open_networks(config, SystemClock(), HOST) as second:
                 await second.start([here])
                 await second.restore([(box, [at_web], [port], ["web"])])
                 assert dns_pids(config) == pids
@@ -318,7 +319,7 @@ async def test_a_second_daemon_s_things_are_left_alone(
     made = await real.create(network())
     sandbox, _ = await joined(real, made)
     try:
-        async with open_networks(other, SystemClock()) as second:
+        async with open_networks(other, SystemClock(), HOST) as second:
             await second.start([])
             await second.restore([])
             assert (await second.create(network())).pools != made.pools

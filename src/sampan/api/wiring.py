@@ -14,6 +14,7 @@ from sampan.cluster.images.images import ClusterImages
 from sampan.config import DaemonConfig
 from sampan.engine.engine import open_engine
 from sampan.image import open_images
+from sampan.kernel.linux import HOST
 from sampan.network.networks import open_networks
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
@@ -38,7 +39,7 @@ async def open_services(
         images = await stack.enter_async_context(open_images(config, store, clock))
         volumes = LocalVolumes(config, store, clock)
         runs = await stack.enter_async_context(open_runs(config, clock))
-        networks = await stack.enter_async_context(open_networks(config, clock))
+        networks = await stack.enter_async_context(open_networks(config, clock, HOST))
         attachments = Attachments(clock)
         engine = await stack.enter_async_context(
             open_engine(

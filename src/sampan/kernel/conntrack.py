@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sampan.kernel import sysctl
-from sampan.kernel.netlink import Message, Netlink, attribute, attributes, nested
+from sampan.kernel.linux import Sysctl
+from sampan.kernel.netlink import Message, Rtnetlink, attribute, attributes, nested
 
 NETLINK_NETFILTER = 12
 _CT_GET, _CT_DELETE = 0x101, 0x102
@@ -41,7 +41,7 @@ class Flow:
     _key: bytes
 
 
-def tracked() -> int:
+def tracked(sysctl: Sysctl) -> int:
     """How many connections the namespace has; 0 also where nothing is tracked."""
     try:
         return int(sysctl.read("net.netfilter.nf_conntrack_count"))
@@ -49,12 +49,12 @@ def tracked() -> int:
         return 0
 
 
-def forget(link: Netlink, which: Callable[[Flow], bool]) -> int:
+def forget(link: Rtnetlink, which: Callable[[Flow], bool]) -> int:
     """Forget flows, after a look at all of the namespace. Otherwise as ``forget_answered_by``."""
     return _forget(link, b"", which)
 
 
-def forget_answered_by(link: Netlink, address: str, which: Callable[[Flow], bool]) -> int:
+def forget_answered_by(link: Rtnetlink, address: str, which: Callable[[Flow], bool]) -> int:
     """Forget those flows whose packets go (after translation) to ``address``.
 
     Args:
@@ -71,7 +71,7 @@ def forget_answered_by(link: Netlink, address: str, which: Callable[[Flow], bool
 
 
 def forget_asking_for(
-    link: Netlink, protocol: int, port: int, which: Callable[[Flow], bool]
+    link: Rtnetlink, protocol: int, port: int, which: Callable[[Flow], bool]
 ) -> int:
     """Forget those flows that were begun to ``port``. Raises OSError."""
     inside = nested(
@@ -83,7 +83,7 @@ def forget_asking_for(
     return _forget(link, nested(_TUPLE_ORIG, inside) + nested(_FILTER, flags), which)
 
 
-def _forget(link: Netlink, wanted: bytes, which: Callable[[Flow], bool]) -> int:
+def _forget(link: Rtnetlink, wanted: bytes, which: Callable[[Flow], bool]) -> int:
     found = [_flow(body) for body in link.dump(_CT_GET, _NFGEN + wanted)]
     going: list[Message] = [(_CT_DELETE, 0, _NFGEN + f._key) for f in found if which(f)]
     for start in range(0, len(going), 64):

@@ -18,8 +18,10 @@ import ipaddress
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -237,47 +239,31 @@ def default_route(gateway: str, index: int, *, delete: bool = False) -> Message:
 # ---------------------------------------------------------------- the socket
 
 
-class Netlink:
-    """An open netlink socket (rtnetlink, unless told) in the thread's current network namespace."""
+class Rtnetlink(ABC):
+    """An open netlink socket, of the network namespace that its thread was in when it was opened.
+    A context manager; not for two threads at once."""
 
-    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
-        )
-        self._socket.bind((0, 0))
-        self._sequence = 0
+    @abstractmethod
+    def request(self, *messages: Message) -> list[OSError | None]:
+        """Send all in one go; the kernel works through them in order and does not stop at a
+        failure. Returns one outcome a message."""
 
-    def close(self) -> None:
-        self._socket.close()
+    @abstractmethod
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """The bodies of all answers. Read it to its end before the next request.
 
-    def __enter__(self) -> Netlink:
+        Raises:
+            OSError: the kernel does not know what is asked for.
+        """
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def request(self, *messages: Message) -> list[OSError | None]:
-        """Send all in one go; the kernel works through them in order and does not stop at a
-        failure. Returns one outcome a message."""
-        first = self._sequence + 1
-        packet = bytearray()
-        for kind, flags, body in messages:
-            self._sequence += 1
-            packet += _HEADER.pack(
-                _HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, self._sequence, 0
-            )
-            packet += body + b"\0" * (-len(body) % 4)
-        self._socket.send(packet)
-        outcomes: list[OSError | None] = [None] * len(messages)
-        waiting = len(messages)
-        while waiting:
-            for kind, sequence, body in self._receive():
-                if kind == NLMSG_ERROR and first <= sequence <= self._sequence:
-                    number = -struct.unpack_from("=i", body)[0]
-                    if number:
-                        outcomes[sequence - first] = OSError(number, os.strerror(number))
-                    waiting -= 1
-        return outcomes
 
     def do(self, *messages: Message) -> None:
         """Send all; raise the first failure.
@@ -346,8 +332,42 @@ class Netlink:
             found.append((index, ipaddress.ip_interface(f"{ip}/{prefix}")))
         return found
 
+
+class Netlink(Rtnetlink):
+    """An open netlink socket (rtnetlink, unless told) in the thread's current network namespace."""
+
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
+        )
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def request(self, *messages: Message) -> list[OSError | None]:
+        first = self._sequence + 1
+        packet = bytearray()
+        for kind, flags, body in messages:
+            self._sequence += 1
+            packet += _HEADER.pack(
+                _HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, self._sequence, 0
+            )
+            packet += body + b"\0" * (-len(body) % 4)
+        self._socket.send(packet)
+        outcomes: list[OSError | None] = [None] * len(messages)
+        waiting = len(messages)
+        while waiting:
+            for kind, sequence, body in self._receive():
+                if kind == NLMSG_ERROR and first <= sequence <= self._sequence:
+                    number = -struct.unpack_from("=i", body)[0]
+                    if number:
+                        outcomes[sequence - first] = OSError(number, os.strerror(number))
+                    waiting -= 1
+        return outcomes
+
     def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
-        """The bodies of all answers. Read it to its end before the next request."""
         self._sequence += 1
         sequence = self._sequence
         flags = NLM_F_REQUEST | NLM_F_DUMP

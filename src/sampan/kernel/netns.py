@@ -79,6 +79,20 @@ def run_inside(path: Path, fn: Callable[[], T]) -> T:
         return fn()
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of the namespace at ``path``, for netlink messages.
+
+    Raises:
+        OSError: ENOENT when it is gone.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def delete(path: Path) -> None:
     """Let the name go; the kernel takes the namespace apart when its last user has gone too.
 

@@ -25,7 +25,7 @@ from sampan.kernel.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     Message,
-    Netlink,
+    Rtnetlink,
     attribute,
     attributes,
     nested,
@@ -176,7 +176,7 @@ def table_route(table: int, gateway: str, index: int) -> Message:
     return netlink.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, body
 
 
-def send(link: Netlink, messages: Sequence[Message], *, accept: Iterable[int] = ()) -> None:
+def send(link: Rtnetlink, messages: Sequence[Message], *, accept: Iterable[int] = ()) -> None:
     """Send any number of messages; all are tried.
 
     Args:
@@ -195,7 +195,7 @@ def send(link: Netlink, messages: Sequence[Message], *, accept: Iterable[int] = 
         raise failed
 
 
-def vxlans(link: Netlink) -> list[Vxlan]:
+def vxlans(link: Rtnetlink) -> list[Vxlan]:
     """Every tunnel end of the namespace."""
     found = []
     for body in link.dump(netlink.RTM_GETLINK, _IFINFO.pack(0, 0, 0, 0, 0)):
@@ -220,7 +220,7 @@ def vxlans(link: Netlink) -> list[Vxlan]:
     return found
 
 
-def forwarding(link: Netlink) -> dict[int, dict[str, str]]:
+def forwarding(link: Rtnetlink) -> dict[int, dict[str, str]]:
     """Tunnel's index -> MAC -> host, of all tunnels."""
     found: dict[int, dict[str, str]] = {}
     for body in link.dump(RTM_GETNEIGH, _IFINFO.pack(AF_BRIDGE, 0, 0, 0, 0)):
@@ -232,7 +232,7 @@ def forwarding(link: Netlink) -> dict[int, dict[str, str]]:
     return found
 
 
-def neighbours(link: Netlink) -> dict[int, set[str]]:
+def neighbours(link: Rtnetlink) -> dict[int, set[str]]:
     """Interface index -> IPv4 addresses with a permanent neighbour entry."""
     found: dict[int, set[str]] = {}
     for body in link.dump(RTM_GETNEIGH, _NDMSG.pack(socket.AF_INET, 0, 0, 0, 0)):

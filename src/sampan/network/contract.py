@@ -82,6 +82,15 @@ class EtcFiles:
     resolv_conf: str
 
 
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """The cluster's names on one network, lower case."""
+
+    forward: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    reverse: dict[str, str] = field(default_factory=dict)
+    """Address -> name, without the network's."""
+
+
 class Networks(Protocol):
     """The network's facade."""
 

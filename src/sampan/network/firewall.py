@@ -16,7 +16,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sampan.kernel.nft import Nft, NftError
+from sampan.kernel.linux import Nftables
+from sampan.kernel.nft import NftError
 
 MARK = 0x1000000
 """Bit of the packet mark that says: seen (and not dropped) by our forward chain."""
@@ -203,7 +204,7 @@ def _elements(verb: str, table: str, segment: Segment) -> list[str]:
 class Firewall:
     """Applies it. Blocking (0.2 ms a call), one thread."""
 
-    def __init__(self, nft: Nft, table: str) -> None:
+    def __init__(self, nft: Nftables, table: str) -> None:
         self._nft, self.table = nft, table
 
     def install(self, segments: Sequence[Segment]) -> None:

@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable
 from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
-from sampan.kernel import netlink, netns
-from sampan.kernel.netlink import Netlink, index_of
+from sampan.kernel import netlink
+from sampan.kernel.linux import Linux
 from sampan.network import books
 from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import AddressTaken, BadAddress
@@ -52,7 +52,7 @@ class Gateway:
     def find(self) -> Network | None:
         """The network, if an earlier daemon has made it. On the worker."""
         name = self._config.instance.bridge(self.id)
-        index = index_of(name)
+        index = self._worker.linux.index_of(name)
         if not index:
             return None
         for at, address in self._worker.netlink.addresses():
@@ -98,8 +98,11 @@ class Gateway:
         way_out = book.way_out
         if way_out is None or book.default_route != self.id:
             return
+        linux = self._worker.linux
         await self._worker.run(
-            lambda: netns.run_inside(book.sandbox.path, lambda: lose_default_route(way_out))
+            lambda: linux.netns.run_inside(
+                book.sandbox.path, lambda: lose_default_route(linux, way_out)
+            )
         )
         book.default_route = ""
 
@@ -109,9 +112,10 @@ class Gateway:
         if segment is None:
             return
         subnet = ipaddress.ip_network(segment.network.pools[0].subnet)
+        linux = self._worker.linux
 
         def look() -> tuple[str, str, bool] | None:
-            with Netlink() as inside:
+            with linux.netlink() as inside:
                 names = {link.index: link.name for link in inside.links()}
                 outward = {r.interface for r in inside.routes() if not r.destination.prefixlen}
                 for index, address in inside.addresses():
@@ -120,7 +124,7 @@ class Gateway:
             return None
 
         try:
-            found = await self._worker.run(lambda: netns.run_inside(book.sandbox.path, look))
+            found = await self._worker.run(lambda: linux.netns.run_inside(book.sandbox.path, look))
         except FileNotFoundError:
             return
         if found is None:
@@ -158,10 +162,12 @@ def endpoint_id(container_id: str) -> str:
     return hashlib.sha256(f"{NAME} {container_id}".encode()).hexdigest()
 
 
-def lose_default_route(endpoint: EndpointSettings) -> None:
+def lose_default_route(linux: Linux, endpoint: EndpointSettings) -> None:
     """In the sandbox: another network gives the way out now."""
-    with Netlink() as inside:
-        gone = netlink.default_route(endpoint.gateway, index_of(endpoint.interface), delete=True)
+    with linux.netlink() as inside:
+        gone = netlink.default_route(
+            endpoint.gateway, linux.index_of(endpoint.interface), delete=True
+        )
         (outcome,) = inside.request(gone)
         if outcome is not None and outcome.errno != errno.ESRCH:
             raise outcome

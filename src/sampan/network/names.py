@@ -22,11 +22,10 @@ from collections.abc import Iterator, Sequence
 from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import Unavailable
-from sampan.kernel import netns
-from sampan.kernel.nft import Nft, NftError
+from sampan.kernel.linux import Linux
+from sampan.kernel.nft import NftError
 from sampan.network import etc
-from sampan.network.contract import ContainerNet, Sandbox
-from sampan.network.overlay.plan import Zone
+from sampan.network.contract import ContainerNet, Sandbox, Zone
 from sampan.network.worker import Worker
 from sampan.store.records import EndpointSettings
 
@@ -181,7 +180,10 @@ class Names:
         sandbox, servers = self._wanted[container_id]
         self._served.add(container_id)
         try:
-            descriptors = await self._worker.run(lambda: netns.run_inside(sandbox.path, _sockets))
+            linux = self._worker.linux
+            descriptors = await self._worker.run(
+                lambda: linux.netns.run_inside(sandbox.path, lambda: _sockets(linux))
+            )
         except BaseException:
             self._served.discard(container_id)
             raise
@@ -295,7 +297,7 @@ async def _greeting(link: socket.socket) -> set[str]:
             served.add(told["sandbox"])
 
 
-def _sockets() -> tuple[int, int]:
+def _sockets(linux: Linux) -> tuple[int, int]:
     """In the sandbox: two sockets on ports that nobody else wants, and rules that lead
     127.0.0.11:53 there, so that a container that itself listens on port 53 can."""
     with contextlib.ExitStack() as undo:
@@ -306,7 +308,7 @@ def _sockets() -> tuple[int, int]:
         tcp.bind((etc.EMBEDDED, 0))
         tcp.listen(128)
         ports = udp.getsockname()[1], tcp.getsockname()[1]
-        with Nft() as nft:
+        with linux.nft() as nft:
             rules = _RULES.format(udp=ports[0], tcp=ports[1], address=etc.EMBEDDED)
             try:
                 nft.run(rules)

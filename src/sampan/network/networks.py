@@ -18,7 +18,8 @@ from pathlib import Path
 from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import Conflict, InvalidArgument, Unsupported
-from sampan.kernel import netlink, netns, sysctl
+from sampan.kernel import netlink
+from sampan.kernel.linux import Linux
 from sampan.network import books, etc
 from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import (
@@ -53,9 +54,11 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_networks(config: DaemonConfig, clock: Clock) -> AsyncIterator[HostNetworks]:
+async def open_networks(
+    config: DaemonConfig, clock: Clock, linux: Linux
+) -> AsyncIterator[HostNetworks]:
     """The host's networks. Leaving does what ``stop`` says."""
-    worker, tasks = Worker(), Tasks()
+    worker, tasks = Worker(linux), Tasks()
     await worker.open()
     networks = HostNetworks(config, clock, worker, tasks)
     try:
@@ -72,6 +75,7 @@ class HostNetworks:
 
     def __init__(self, config: DaemonConfig, clock: Clock, worker: Worker, tasks: Tasks) -> None:
         self._config, self._worker = config, worker
+        self._linux = worker.linux
         self._firewall: Firewall | None = None
         if config.iptables:
             self._firewall = Firewall(worker.nft, config.instance.table)
@@ -84,7 +88,7 @@ class HostNetworks:
         }
         self._segments: dict[str, Segment] = {}
         self._books: dict[str, SandboxBook] = {}
-        self._reaper = Reaper(config.instance.suffix, tasks)
+        self._reaper = Reaper(worker.linux, config.instance.suffix, tasks)
         self._publisher = Publisher(worker, self._firewall, tasks)
         self._names = Names(config, clock, worker, tasks)
         self._creating = asyncio.Lock()
@@ -137,8 +141,8 @@ class HostNetworks:
     async def open_sandbox(self, container: ContainerNet) -> Sandbox:
         path = self._path(container.container_id)
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(self._worker.run, lambda: netns.delete(path))
-            await self._worker.run(lambda: make(path, container.sysctls))
+            undo.push_async_callback(self._worker.run, lambda: self._linux.netns.delete(path))
+            await self._worker.run(lambda: make(self._linux, path, container.sysctls))
             sandbox = Sandbox(container.container_id, path)
             self._books[container.container_id] = SandboxBook(container, sandbox)
             undo.pop_all()
@@ -156,7 +160,7 @@ class HostNetworks:
             if self._place(book).endpoints:
                 self.overlay.closed(container_id)
         path = self._path(container_id)
-        await self._worker.run(lambda: netns.delete(path))
+        await self._worker.run(lambda: self._linux.netns.delete(path))
 
     async def attach(
         self, sandbox: Sandbox, network: Network, wanted: EndpointSettings, *, default_route: bool
@@ -221,8 +225,8 @@ class HostNetworks:
                 if other.gateway or other.ipv6_gateway:
                     book.default_route = other_id
                     await self._worker.run(
-                        lambda other=other: netns.run_inside(  # type: ignore[misc]
-                            sandbox.path, lambda: give_default_route(other)
+                        lambda other=other: self._linux.netns.run_inside(  # type: ignore[misc]
+                            sandbox.path, lambda: give_default_route(self._linux, other)
                         )
                     )
                     break
@@ -322,9 +326,9 @@ class HostNetworks:
 
     def _make_true(self, networks: Sequence[Network], clustered: Sequence[Bridge]) -> None:
         if self._config.ip_forward:
-            sysctl.ensure("net.ipv4.ip_forward", "1")
+            self._linux.sysctl.ensure("net.ipv4.ip_forward", "1")
             with contextlib.suppress(FileNotFoundError):
-                sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
+                self._linux.sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
         bridges = [network for network in networks if network.bridge]
         if self._firewall is not None:
             self._firewall.install([*map(self._bridge_of, bridges), *clustered])
@@ -375,7 +379,9 @@ class HostNetworks:
         }
         bridges = {s.network.bridge for s in self._segments.values() if s.network.bridge}
         keep = interfaces | bridges | self.overlay.interfaces()
-        await in_thread(sweep, self._config, keep=keep, sandboxes=frozenset(self._books))
+        await in_thread(
+            sweep, self._linux, self._config, keep=keep, sandboxes=frozenset(self._books)
+        )
 
     async def stop(self) -> None:
         await self._reaper.settled()

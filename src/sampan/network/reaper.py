@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from sampan.aio import Tasks, in_thread
 from sampan.kernel import netlink
-from sampan.kernel.netlink import Netlink
+from sampan.kernel.linux import Linux
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def dying_group(suffix: str) -> int:
 class Reaper:
     """``bury`` interfaces of the host's namespace; ``settled`` waits for all of them."""
 
-    def __init__(self, instance_suffix: str, tasks: Tasks) -> None:
+    def __init__(self, linux: Linux, instance_suffix: str, tasks: Tasks) -> None:
+        self._linux = linux
         self._group = dying_group(instance_suffix)
         self._tasks = tasks
         self._waiting: list[tuple[str, Callable[[], None]]] = []
@@ -64,7 +65,7 @@ class Reaper:
                 gone()
 
     def _delete(self, names: list[str]) -> None:
-        with Netlink() as host:
+        with self._linux.netlink() as host:
             marks = [netlink.set_link(name, group=self._group) for name in names]
             *marked, deleted = host.request(*marks, netlink.delete_group(self._group))
             for outcome in (*marked, deleted):

@@ -7,13 +7,13 @@ import logging
 from pathlib import Path
 
 from sampan.errors import InvalidArgument
-from sampan.kernel import netlink, netns, sysctl
-from sampan.kernel.netlink import Netlink
+from sampan.kernel import netlink
+from sampan.kernel.linux import Linux
 
 log = logging.getLogger(__name__)
 
 
-def make(path: Path, sysctls: dict[str, str]) -> None:
+def make(linux: Linux, path: Path, sysctls: dict[str, str]) -> None:
     """A namespace at ``path`` with its loopback up and its parameters set. Blocking; on failure
     nothing is left.
 
@@ -25,8 +25,8 @@ def make(path: Path, sysctls: dict[str, str]) -> None:
         # No IPv6 on interfaces to come unless an endpoint asks: without this every container
         # speaks router solicitations and duplicate detection on every bridge.
         with contextlib.suppress(FileNotFoundError):
-            sysctl.write("net.ipv6.conf.default.disable_ipv6", "1")
-        with Netlink() as link:
+            linux.sysctl.write("net.ipv6.conf.default.disable_ipv6", "1")
+        with linux.netlink() as link:
             link.do(netlink.set_link("lo", up=True))
         # Docker's one default: any user may bind low ports and ping.
         for name, value in (
@@ -37,10 +37,10 @@ def make(path: Path, sysctls: dict[str, str]) -> None:
             | sysctls
         ).items():
             try:
-                sysctl.write(name, value)
+                linux.sysctl.write(name, value)
             except OSError as error:
                 if name in sysctls:
                     raise InvalidArgument(f"sysctl {name}={value}: {error.strerror}") from None
                 log.debug("sysctl %s: %s", name, error)
 
-    netns.create(path, inside)
+    linux.netns.create(path, inside)

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Collection
 
 from sampan.config import DaemonConfig, Instance
-from sampan.kernel import netlink, netns
-from sampan.kernel.netlink import Link, Netlink
+from sampan.kernel import netlink
+from sampan.kernel.linux import Linux
+from sampan.kernel.netlink import Link
 from sampan.network.reaper import dying_group, live_group
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,11 @@ def is_ours(link: Link, instance: Instance) -> bool:
     return link.group in (live_group(instance.suffix), dying_group(instance.suffix))
 
 
-def sweep(config: DaemonConfig, *, keep: Collection[str], sandboxes: Collection[str]) -> None:
+def sweep(
+    linux: Linux, config: DaemonConfig, *, keep: Collection[str], sandboxes: Collection[str]
+) -> None:
     """Remove links but ``keep`` and namespaces but ``sandboxes``. Blocking."""
-    with Netlink() as host:
+    with linux.netlink() as host:
         for link in host.links():
             if link.name not in keep and is_ours(link, config.instance):
                 (outcome,) = host.request(netlink.delete_link(link.name))
@@ -33,4 +36,4 @@ def sweep(config: DaemonConfig, *, keep: Collection[str], sandboxes: Collection[
     if config.paths.netns.is_dir():
         for path in config.paths.netns.iterdir():
             if path.name not in sandboxes:
-                netns.delete(path)
+                linux.netns.delete(path)

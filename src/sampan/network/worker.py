@@ -13,27 +13,28 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sampan.kernel.netlink import Netlink
+from sampan.kernel.linux import Linux, Nftables
+from sampan.kernel.netlink import Rtnetlink
 from sampan.kernel.netns import Stranded
-from sampan.kernel.nft import Nft
 
 T = TypeVar("T")
 
 
 class Worker:
-    """``run`` a function there. ``netlink`` and ``nft`` are for such functions only, and only after
-    ``open``: who needs neither need not open."""
+    """``run`` a function there. ``linux``, ``netlink`` and ``nft`` are for such functions only, the
+    last two only after ``open``: who needs neither need not open."""
 
-    netlink: Netlink
-    nft: Nft
+    netlink: Rtnetlink
+    nft: Nftables
 
-    def __init__(self) -> None:
+    def __init__(self, linux: Linux) -> None:
+        self.linux = linux
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
         self._open = False
 
     async def open(self) -> None:
         def connect() -> None:
-            self.netlink, self.nft = Netlink(), Nft()
+            self.netlink, self.nft = self.linux.netlink(), self.linux.nft()
 
         await self.run(connect)
         self._open = True

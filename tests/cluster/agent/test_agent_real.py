@@ -47,6 +47,7 @@ from sampan.engine.engine import open_engine
 from sampan.image import open_images
 from sampan.image.contract import Images
 from sampan.kernel import mount as kernel_mount
+from sampan.kernel.linux import HOST
 from sampan.network.networks import open_networks
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
@@ -88,7 +89,7 @@ async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images]]:
         async with (
             open_images(config, store, clock) as images,
             open_runs(config, clock) as runs,
-            open_networks(config, clock) as networks,
+            open_networks(config, clock, HOST) as networks,
             open_engine(
                 config,
                 store=store,

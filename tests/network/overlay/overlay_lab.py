@@ -29,6 +29,7 @@ from msgspec.structs import replace
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.kernel import netlink, netns, sysctl, tunnel
+from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink, index_of
 from sampan.kernel.nft import Nft
 from sampan.network.contract import ContainerNet, Sandbox
@@ -76,7 +77,7 @@ async def _serve(link: Connection, base: Path, live: list[Endpoint]) -> None:
     asked: asyncio.Queue[tuple[str, tuple[Any, ...]]] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     loop.add_reader(link.fileno(), lambda: asked.put_nowait(link.recv()))
-    async with open_networks(config, SystemClock()) as networks:
+    async with open_networks(config, SystemClock(), HOST) as networks:
         await networks.start(list(stored.values()))
         await networks.restore(
             [(e.container, list(e.settings.values()), (), e.names) for e in live]

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from sampan.kernel import conntrack, netlink, netns, tunnel
+from sampan.kernel import conntrack, netlink, netns, sysctl, tunnel
 from sampan.kernel.conntrack import NETLINK_NETFILTER
 from sampan.kernel.netlink import Netlink, index_of
 from sampan.kernel.nft import Nft, NftError
@@ -135,14 +135,14 @@ def test_rules_are_what_the_kernel_takes(inside: Inside, protocol: str) -> None:
 def test_flows_are_forgotten_by_whom_they_lead_to(inside: Inside) -> None:  # type: ignore[type-arg]
     def run() -> None:
         with Nft() as nft, Netlink(NETLINK_NETFILTER) as flows:
-            assert conntrack.tracked() == 0
+            assert conntrack.tracked(sysctl) == 0
             nft.run(
                 rules.services(None, {"127.0.7.7": ("127.0.0.2",), "127.0.7.8": ("127.0.0.3",)})
             )
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 for address in ("127.0.7.7", "127.0.7.8", "127.0.0.9"):
                     sock.sendto(b"x", (address, 999))
-            assert conntrack.tracked() == 3
+            assert conntrack.tracked(sysctl) == 3
             forget = conntrack.forget_answered_by
             assert forget(flows, "127.0.0.4", lambda flow: True) == 0
             assert forget(flows, "127.0.0.2", lambda flow: flow.replied) == 0
@@ -153,6 +153,6 @@ def test_flows_are_forgotten_by_whom_they_lead_to(inside: Inside) -> None:  # ty
             untouched = conntrack.forget_asking_for(flows, 17, 999, lambda f: not f.translated)
             assert untouched == 1
             assert conntrack.forget(flows, lambda flow: flow.leads_to == "127.0.0.3") == 1
-            assert conntrack.tracked() == 0
+            assert conntrack.tracked(sysctl) == 0
 
     inside(run)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sampan.network.contract import Zone
 from sampan.network.dns import message
 from sampan.network.dns.table import Endpoint, Table
 from sampan.network.names import zone_messages
-from sampan.network.overlay.plan import Zone
 
 
 def told(table: Table, network: str, old: Zone | None, new: Zone, last: int | None = None) -> None:

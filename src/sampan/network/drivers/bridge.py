@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
-from sampan.kernel import netlink, netns, sysctl
-from sampan.kernel.netlink import Netlink, index_of
+from sampan.kernel import netlink
+from sampan.kernel.linux import Linux
 from sampan.network.contract import BadAddress, SubnetOverlap
 from sampan.network.firewall import Firewall, Segment
 from sampan.network.ipam import complete, overlapping, parse_subnet
@@ -150,7 +149,7 @@ class BridgeDriver:
         """Link, addresses, sysctls, firewall; each only if it is missing."""
         options = Options.of(network)
         host = self._worker.netlink
-        before = index_of(network.bridge)
+        before = self._worker.linux.index_of(network.bridge)
         try:
             if not before:
                 host.do(
@@ -163,7 +162,7 @@ class BridgeDriver:
                 )
             else:
                 host.do(netlink.set_link(network.bridge, up=True))
-            index = index_of(network.bridge)
+            index = self._worker.linux.index_of(network.bridge)
             for pool in network.pools:
                 prefix = parse_subnet(pool.subnet).prefixlen
                 # EEXIST: it has the address already.
@@ -171,7 +170,7 @@ class BridgeDriver:
                 if outcome is not None and outcome.errno != errno.EEXIST:
                     raise outcome
             # For the host's own 127.0.0.1:PORT; the table's guard keeps containers from it.
-            sysctl.ensure(
+            self._worker.linux.sysctl.ensure(
                 f"net/ipv4/conf/{network.bridge}/route_localnet", "1" if self._firewall else "0"
             )
             if self._firewall is not None:
@@ -232,21 +231,29 @@ class BridgeDriver:
     ) -> None:
         options = Options.of(network)
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        host = self._worker.netlink
+        linux, host = self._worker.linux, self._worker.netlink
         add_port(
-            host, veth, sandbox, endpoint, bridge=network.bridge, mtu=options.mtu, group=self._group
+            self._worker,
+            veth,
+            sandbox,
+            endpoint,
+            bridge=network.bridge,
+            mtu=options.mtu,
+            group=self._group,
         )
         try:
             if not options.icc:
                 host.do(netlink.isolate_port(veth))
-            netns.run_inside(sandbox, lambda: configure(endpoint, default_route=default_route))
+            linux.netns.run_inside(
+                sandbox, lambda: configure(linux, endpoint, default_route=default_route)
+            )
         except BaseException:
             host.request(netlink.delete_link(veth))
             raise
 
 
 def add_port(
-    host: Netlink,
+    worker: Worker,
     veth: str,
     sandbox: Path,
     endpoint: EndpointSettings,
@@ -256,9 +263,8 @@ def add_port(
     group: int,
 ) -> None:
     """A pair of interfaces: ``veth`` on the bridge, ``endpoint.interface`` in the sandbox."""
-    target = os.open(sandbox, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        host.do(
+    with worker.linux.netns.opened(sandbox) as target:
+        worker.netlink.do(
             netlink.add_veth(
                 veth,
                 peer=endpoint.interface,
@@ -266,18 +272,16 @@ def add_port(
                 peer_netns=target,
                 mtu=mtu,
                 group=group,
-                master=index_of(bridge),
+                master=worker.linux.index_of(bridge),
             )
         )
-    finally:
-        os.close(target)
 
 
-def configure(endpoint: EndpointSettings, *, default_route: bool) -> None:
+def configure(linux: Linux, endpoint: EndpointSettings, *, default_route: bool) -> None:
     """In the sandbox: one send for everything."""
-    index = index_of(endpoint.interface)
+    index = linux.index_of(endpoint.interface)
     if endpoint.ipv6:
-        sysctl.write(f"net/ipv6/conf/{endpoint.interface}/disable_ipv6", "0")
+        linux.sysctl.write(f"net/ipv6/conf/{endpoint.interface}/disable_ipv6", "0")
     messages = [netlink.set_link(endpoint.interface, up=True)]
     if endpoint.ipv4:
         messages.append(netlink.add_address(index, endpoint.ipv4, endpoint.ipv4_prefix))
@@ -286,14 +290,14 @@ def configure(endpoint: EndpointSettings, *, default_route: bool) -> None:
     if default_route:
         gateways = (endpoint.gateway, endpoint.ipv6_gateway)
         messages += [netlink.default_route(g, index) for g in gateways if g]
-    with Netlink() as inside:
+    with linux.netlink() as inside:
         inside.do(*messages)
 
 
-def give_default_route(endpoint: EndpointSettings) -> None:
+def give_default_route(linux: Linux, endpoint: EndpointSettings) -> None:
     """In the sandbox: make a second network's gateway the way out, when the first has gone."""
-    index = index_of(endpoint.interface)
-    with Netlink() as inside:
+    index = linux.index_of(endpoint.interface)
+    with linux.netlink() as inside:
         for gateway in (endpoint.gateway, endpoint.ipv6_gateway):
             if gateway:
                 (outcome,) = inside.request(netlink.default_route(gateway, index))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
-from sampan.kernel import netlink, netns
+from sampan.kernel import netlink
 from sampan.network.drivers.bridge import Options, add_port, configure
 from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
@@ -70,10 +70,10 @@ class OverlayDriver:
         self, sandbox: Path, network: Network, endpoint: EndpointSettings, *, default_route: bool
     ) -> None:
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        host = self._worker.netlink
+        linux, host = self._worker.linux, self._worker.netlink
         mtu = Options.of(network).mtu or self._overlay.tunnels.mtu(network.id)
         add_port(
-            host,
+            self._worker,
             veth,
             sandbox,
             endpoint,
@@ -83,7 +83,7 @@ class OverlayDriver:
         )
         try:
             self._overlay.tunnels.welcome(host, network.id, endpoint.ipv4, veth)
-            netns.run_inside(sandbox, lambda: configure(endpoint, default_route=False))
+            linux.netns.run_inside(sandbox, lambda: configure(linux, endpoint, default_route=False))
         except BaseException:
             host.request(netlink.delete_link(veth))
             raise

@@ -29,7 +29,8 @@ import msgspec
 from sampan.aio import Clock, Tasks, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import SampanError, Unavailable
-from sampan.kernel.nft import Nft, NftError
+from sampan.kernel.linux import Nftables
+from sampan.kernel.nft import NftError
 from sampan.kernel.tunnel import mac_of
 from sampan.network.firewall import Firewall, Segment
 from sampan.network.names import Names
@@ -83,7 +84,7 @@ class HostOverlay:
         left: called when the host has left the cluster.
         """
         self._left = left
-        self._flows = Flows(clock, tasks, places)
+        self._flows = Flows(worker.linux, clock, tasks, places)
         self._config, self._worker, self._firewall = config, worker, firewall
         self._names, self._tasks, self._places = names, tasks, places
         self._file = config.paths.root / FILE
@@ -98,12 +99,12 @@ class HostOverlay:
         """Whether all that the last ``apply`` wanted to do was done."""
         self._lock = asyncio.Lock()
         # On the worker's thread only.
-        self._tunnels = Tunnels(config)
-        self._spaces = Spaces(config.paths.state / "overlay", self._close_later)
+        self._tunnels = Tunnels(config, worker.linux)
+        self._spaces = Spaces(worker.linux, config.paths.state / "overlay", self._close_later)
         self._mesh: Mesh | None = None
         self._let_through: dict[str, Segment] = {}
         """By network: what the firewall has been told."""
-        self._closing: deque[Nft] = deque()
+        self._closing: deque[Nftables] = deque()
 
     # -- the contract
 
@@ -319,7 +320,7 @@ class HostOverlay:
             if protocol == "udp" and backends.addresses and (protocol, number) not in before
         ]
         if opened:
-            forget_askers(opened)
+            forget_askers(self._worker.linux, opened)
 
     def _withdraw(self, aim: _Aim, here: dict[str, frozenset[str]]) -> None:
         """Networks that the view has no more. On the worker."""
@@ -353,7 +354,7 @@ class HostOverlay:
 
     # -- contexts that may wait
 
-    def _close_later(self, nft: Nft) -> None:
+    def _close_later(self, nft: Nftables) -> None:
         self._closing.append(nft)
 
     async def _close(self) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from sampan.aio import Clock, Tasks
-from sampan.kernel import netns
+from sampan.kernel.linux import Linux
 from sampan.network.overlay.plan import Departed, NetworkPlan
 from sampan.network.overlay.spaces import Place, forget_flows
 from sampan.network.worker import Worker
@@ -24,9 +24,12 @@ PAUSE_S = 1.0
 
 
 class Flows:
-    def __init__(self, clock: Clock, tasks: Tasks, places: Callable[[], Iterable[Place]]) -> None:
+    def __init__(
+        self, linux: Linux, clock: Clock, tasks: Tasks, places: Callable[[], Iterable[Place]]
+    ) -> None:
+        self._linux = linux
         self._clock, self._tasks, self._places = clock, tasks, places
-        self._worker = Worker()
+        self._worker = Worker(linux)
         self._left: dict[str, Departed] = {}
         self._tracked_here: dict[str, bool] = {}
         """Whether it is the ingress network, whose connections the host tracks too."""
@@ -56,13 +59,15 @@ class Flows:
                 tracked_here, self._tracked_here = self._tracked_here, {}
                 for network_id, departed in left.items():
                     if tracked_here[network_id]:
-                        await self._worker.run(functools.partial(forget_flows, departed))
+                        await self._worker.run(
+                            functools.partial(forget_flows, self._linux, departed)
+                        )
                 for place in list(self._places()):
                     for network_id in place.endpoints.keys() & left.keys():
-                        task = functools.partial(forget_flows, left[network_id])
+                        task = functools.partial(forget_flows, self._linux, left[network_id])
                         with suppress(FileNotFoundError):
                             await self._worker.run(
-                                functools.partial(netns.run_inside, place.path, task)
+                                functools.partial(self._linux.netns.run_inside, place.path, task)
                             )
                 await self._clock.sleep(PAUSE_S)
         except OSError as error:

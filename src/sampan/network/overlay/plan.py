@@ -9,8 +9,9 @@ view ─┬─ Wire      each network: which address lives on which host
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from sampan.network.contract import Zone
 from sampan.network.overlay.contract import DataPlaneView, Member, OverlayNetwork
 
 Balance = dict[str, tuple[str, ...]]
@@ -38,15 +39,6 @@ class Wire:
     """Address -> host, of those that live elsewhere."""
     local: frozenset[str]
     """Addresses of those that live here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Zone:
-    """The cluster's names on one network, lower case."""
-
-    forward: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    reverse: dict[str, str] = field(default_factory=dict)
-    """Address -> name, without the network's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.kernel import conntrack, netns, sysctl, tunnel
+from sampan.kernel import conntrack, tunnel
 from sampan.kernel.conntrack import NETLINK_NETFILTER, Flow
-from sampan.kernel.netlink import Netlink, index_of
-from sampan.kernel.nft import Nft, NftError
+from sampan.kernel.linux import Linux, Nftables
+from sampan.kernel.nft import NftError
 from sampan.network.overlay import rules
 from sampan.network.overlay.plan import Balance, Departed, NetworkPlan
 from sampan.store.records import EndpointSettings
@@ -60,10 +60,13 @@ class Spaces:
     deletion, 14 ms). The files live where the namespaces' names do, and go with them at a reboot.
     """
 
-    def __init__(self, directory: Path, close_later: Callable[[Nft], None]) -> None:
+    def __init__(
+        self, linux: Linux, directory: Path, close_later: Callable[[Nftables], None]
+    ) -> None:
         """Args:
         close_later: closes a context, on another thread.
         """
+        self._linux = linux
         self._directory, self._close_later = directory, close_later
         self._told: dict[str, _Told] = {}
 
@@ -103,15 +106,15 @@ class Spaces:
 
         def inside() -> bool:
             """Whether answers find their way now."""
-            nft = Nft()
+            nft = self._linux.nft()
             try:
                 if serve:
                     text = rules.services(known.balance, balance)
                     _apply(nft, text, (("ip", rules.TABLE),) if known.balance is None else ())
                 # An interface that is still to come brings us here once more.
-                if answer and mine is not None and index_of(mine.interface):
+                if answer and mine is not None and self._linux.index_of(mine.interface):
                     if known.nodes is None:
-                        _lead_back(mine.interface)
+                        _lead_back(self._linux, mine.interface)
                     text = rules.ingress(mine.interface, mine.ipv4, known.nodes, nodes)
                     tables = (("ip", rules.INGRESS), ("netdev", rules.INGRESS))
                     _apply(nft, text, tables if known.nodes is None else ())
@@ -120,7 +123,7 @@ class Spaces:
             finally:
                 self._close_later(nft)
 
-        answers = netns.run_inside(place.path, inside)
+        answers = self._linux.netns.run_inside(place.path, inside)
         now = _Told(balance if serve else known.balance, nodes if answers else known.nodes)
         self._told[place.container_id] = now
         self._file(place.container_id).write_bytes(msgspec.json.encode(now))
@@ -144,13 +147,13 @@ class Spaces:
         tables = (("ip", rules.TABLE), ("ip", rules.INGRESS), ("netdev", rules.INGRESS))
 
         def inside() -> None:
-            nft = Nft()
+            nft = self._linux.nft()
             try:
                 nft.run(rules.without(tables))
             finally:
                 self._close_later(nft)
 
-        netns.run_inside(place.path, inside)
+        self._linux.netns.run_inside(place.path, inside)
 
     def forget(self, container_id: str) -> None:
         """The namespace is gone, or another one has its name now."""
@@ -158,7 +161,7 @@ class Spaces:
         self._file(container_id).unlink(missing_ok=True)
 
 
-def forget_flows(left: Departed) -> None:
+def forget_flows(linux: Linux, left: Departed) -> None:
     """In the thread's namespace: connections that lead to nobody are taken up anew, by whoever
     serves now, with the client's next packet.
 
@@ -169,7 +172,7 @@ def forget_flows(left: Departed) -> None:
     Raises:
         OSError
     """
-    count = conntrack.tracked()
+    count = conntrack.tracked(linux.sysctl)
     if not count:
         return
 
@@ -180,7 +183,7 @@ def forget_flows(left: Departed) -> None:
             return True
         return flow.leads_to in left.draining and (flow.protocol == UDP or not flow.replied)
 
-    with Netlink(NETLINK_NETFILTER) as link:
+    with linux.netlink(NETLINK_NETFILTER) as link:
         if count <= FEW:
             conntrack.forget(link, stale)
         else:
@@ -188,21 +191,21 @@ def forget_flows(left: Departed) -> None:
                 conntrack.forget_answered_by(link, address, stale)
 
 
-def forget_askers(ports: Iterable[int]) -> None:
+def forget_askers(linux: Linux, ports: Iterable[int]) -> None:
     """In the thread's namespace: datagrams to these ports that were nobody's until now, and whose
     sender goes on sending, are taken up anew.
 
     Raises:
         OSError
     """
-    if not conntrack.tracked():
+    if not conntrack.tracked(linux.sysctl):
         return
-    with Netlink(NETLINK_NETFILTER) as link:
+    with linux.netlink(NETLINK_NETFILTER) as link:
         for port in ports:
             conntrack.forget_asking_for(link, UDP, port, lambda flow: not flow.translated)
 
 
-def _apply(nft: Nft, text: str, tables: tuple[tuple[str, str], ...]) -> None:
+def _apply(nft: Nftables, text: str, tables: tuple[tuple[str, str], ...]) -> None:
     if not text:
         return
     try:
@@ -215,17 +218,17 @@ def _apply(nft: Nft, text: str, tables: tuple[tuple[str, str], ...]) -> None:
         nft.run(rules.without(tables, text))
 
 
-def _lead_back(interface: str) -> None:
+def _lead_back(linux: Linux, interface: str) -> None:
     """In a task's namespace: what bears the mark goes out by the ingress interface."""
-    index = index_of(interface)
+    index = linux.index_of(interface)
     # Clients' addresses are of anywhere: by the routes they would come in by another interface.
     for name in ("all", interface):
-        sysctl.ensure(f"net/ipv4/conf/{name}/rp_filter", "0")
+        linux.sysctl.ensure(f"net/ipv4/conf/{name}/rp_filter", "0")
     # A connection that is accepted is routed back by the mark from its first answer on (else it
     # would announce the segment size of another interface), and so are refusals.
-    sysctl.ensure("net/ipv4/tcp_fwmark_accept", "1")
-    sysctl.ensure("net/ipv4/fwmark_reflect", "1")
-    with Netlink() as link:
+    linux.sysctl.ensure("net/ipv4/tcp_fwmark_accept", "1")
+    linux.sysctl.ensure("net/ipv4/fwmark_reflect", "1")
+    with linux.netlink() as link:
         tunnel.send(
             link,
             [

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 
 from sampan.config import DaemonConfig
 from sampan.errors import Unavailable
-from sampan.kernel import netlink, sysctl, tunnel
-from sampan.kernel.netlink import Message, Netlink, index_of
+from sampan.kernel import netlink, tunnel
+from sampan.kernel.linux import Linux
+from sampan.kernel.netlink import Message, Rtnetlink
 from sampan.kernel.tunnel import mac_of
 from sampan.network.overlay.plan import NetworkPlan
 from sampan.network.reaper import live_group
@@ -69,7 +70,8 @@ def tunnel_name(config: DaemonConfig, network_id: str) -> str:
 class Tunnels:
     """Everything here runs on the network's worker thread."""
 
-    def __init__(self, config: DaemonConfig) -> None:
+    def __init__(self, config: DaemonConfig, linux: Linux) -> None:
+        self._linux = linux
         self._config = config
         self._group = live_group(config.instance.suffix)
         self._known: dict[str, _Known] = {}
@@ -90,20 +92,20 @@ class Tunnels:
 
     # -- making
 
-    def ensure_bridge(self, link: Netlink, network_id: str) -> int:
+    def ensure_bridge(self, link: Rtnetlink, network_id: str) -> int:
         """A bridge without an address. Returns its index."""
         name = bridge_name(self._config, network_id)
-        index = index_of(name)
+        index = self._linux.index_of(name)
         if not index:
             mac = "02:42:" + hashlib.sha256(network_id.encode()).digest()[:4].hex(":")
             link.do(netlink.add_bridge(name, mac=mac, group=self._group))
-            index = index_of(name)
+            index = self._linux.index_of(name)
             with contextlib.suppress(FileNotFoundError):
                 # Nor any that it would give itself.
-                sysctl.write(f"net/ipv6/conf/{name}/disable_ipv6", "1")
+                self._linux.sysctl.write(f"net/ipv6/conf/{name}/disable_ipv6", "1")
         return index
 
-    def ensure(self, link: Netlink, end: End) -> None:
+    def ensure(self, link: Rtnetlink, end: End) -> None:
         """Bridge, tunnel, and on the ingress network the host's address. Idempotent.
 
         Raises:
@@ -111,7 +113,11 @@ class Tunnels:
             Unavailable: another program of this host has a tunnel of the same id.
         """
         known = self._known.get(end.network_id)
-        if known is not None and known.end == end and index_of(self._tunnel(end)) == known.index:
+        if (
+            known is not None
+            and known.end == end
+            and self._linux.index_of(self._tunnel(end)) == known.index
+        ):
             return
         bridge = self.ensure_bridge(link, end.network_id)
         index = self._ensure_tunnel(link, end, bridge)
@@ -128,9 +134,9 @@ class Tunnels:
         known.end = end
         self._known[end.network_id] = known
 
-    def _ensure_tunnel(self, link: Netlink, end: End, bridge: int) -> int:
+    def _ensure_tunnel(self, link: Rtnetlink, end: End, bridge: int) -> int:
         name = self._tunnel(end)
-        index = index_of(name)
+        index = self._linux.index_of(name)
         if index:
             found = next((v for v in tunnel.vxlans(link) if v.index == index), None)
             if found and (found.vni, found.local, found.port, found.master) == (
@@ -169,9 +175,9 @@ class Tunnels:
             # Not to be taken for a finished one by the next attempt: it would flood.
             link.request(netlink.delete_link(name))
             raise
-        return index_of(name)
+        return self._linux.index_of(name)
 
-    def _give_host_address(self, link: Netlink, end: End, bridge: int) -> None:
+    def _give_host_address(self, link: Rtnetlink, end: End, bridge: int) -> None:
         name = bridge_name(self._config, end.network_id)
         # The task's replies are sent to this MAC.
         mac = mac_of(end.address)
@@ -184,12 +190,12 @@ class Tunnels:
         message = netlink.add_address(bridge, end.address, end.prefix, metric=GIVES_WAY)
         tunnel.send(link, [message], accept=(errno.EEXIST,))
         # For the host's own 127.0.0.1:PORT; the firewall's guard keeps everyone else from it.
-        sysctl.ensure(f"net/ipv4/conf/{name}/route_localnet", "1")
+        self._linux.sysctl.ensure(f"net/ipv4/conf/{name}/route_localnet", "1")
 
     # -- entries
 
     def add_entries(
-        self, link: Netlink, network_id: str, plan: NetworkPlan, here: frozenset[str]
+        self, link: Rtnetlink, network_id: str, plan: NetworkPlan, here: frozenset[str]
     ) -> None:
         """Tell of everyone new. Raises OSError.
 
@@ -197,7 +203,7 @@ class Tunnels:
             here: addresses of containers that are on this node, whatever the plan says.
         """
         known = self._known[network_id]
-        bridge = index_of(bridge_name(self._config, network_id))
+        bridge = self._linux.index_of(bridge_name(self._config, network_id))
         remote = {
             address: host
             for address, host in plan.wire.remote.items()
@@ -215,11 +221,11 @@ class Tunnels:
         known.neighbours |= fresh
 
     def drop_entries(
-        self, link: Netlink, network_id: str, plan: NetworkPlan, here: frozenset[str]
+        self, link: Rtnetlink, network_id: str, plan: NetworkPlan, here: frozenset[str]
     ) -> None:
         """Forget everyone who is no member any more; otherwise as ``add_entries``."""
         known = self._known[network_id]
-        bridge = index_of(bridge_name(self._config, network_id))
+        bridge = self._linux.index_of(bridge_name(self._config, network_id))
         remote = known.remote.keys() - plan.wire.remote.keys()
         away = known.neighbours - plan.members - here
         messages: list[Message] = [
@@ -232,9 +238,9 @@ class Tunnels:
             del known.remote[address]
         known.neighbours -= away
 
-    def welcome(self, link: Netlink, network_id: str, address: str, port: str) -> None:
+    def welcome(self, link: Rtnetlink, network_id: str, address: str, port: str) -> None:
         """A container of this node, behind bridge port ``port``. Raises OSError."""
-        bridge = index_of(bridge_name(self._config, network_id))
+        bridge = self._linux.index_of(bridge_name(self._config, network_id))
         mac = mac_of(address)
         known = self._known.get(network_id)
         if known is not None and address in known.remote:
@@ -247,7 +253,7 @@ class Tunnels:
             del known.remote[address]
         link.do(
             tunnel.quiet_port(port),
-            tunnel.forward_to_port(index_of(port), mac),
+            tunnel.forward_to_port(self._linux.index_of(port), mac),
             tunnel.neighbour(bridge, address, mac),
         )
         if known is not None:
@@ -255,7 +261,7 @@ class Tunnels:
 
     # -- taking away
 
-    def remove(self, link: Netlink, network_id: str) -> None:
+    def remove(self, link: Rtnetlink, network_id: str) -> None:
         """Tunnel and bridge. Idempotent."""
         self._known.pop(network_id, None)
         names = (tunnel_name(self._config, network_id), bridge_name(self._config, network_id))
@@ -276,7 +282,7 @@ class Tunnels:
         return tunnel_name(self._config, end.network_id)
 
 
-def underlay_mtu(link: Netlink, local: str) -> int:
+def underlay_mtu(link: Rtnetlink, local: str) -> int:
     """MTU of the interface that has the address ``local``."""
     index = next((i for i, a in link.addresses() if str(a.ip) == local), 0)
     return next((one.mtu for one in link.links() if one.index == index), LAST_RESORT_MTU)

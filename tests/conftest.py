@@ -18,6 +18,7 @@ OURS = (
     "sampan.network.dns",
     "sampan.api.daemon",
     "sampan.image",
+    "sampan.testing.plugins",
     "docker-registry",
     "/usr/bin/etcd",
 )

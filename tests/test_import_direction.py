@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "sampan"
 
-FOUNDATION = {"errors", "aio", "components", "config", "files", "ignore", "drivers"}
+FOUNDATION = {"errors", "aio", "components", "config", "files", "gojson", "ignore", "drivers"}
 PARTS = {"image", "runtime", "network", "volume"}
 ALLOWED: dict[str, set[str]] = {
     "kernel": set(),
@@ -18,7 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": PARTS | {"store", "kernel"},
     "build": PARTS | {"store", "kernel"},
     "cluster": PARTS | {"engine", "store", "kernel"},
-    "api": PARTS | {"cluster", "engine", "build", "store", "kernel"},
+    "plugins": PARTS | {"store"},
+    "api": PARTS | {"plugins", "cluster", "engine", "build", "store", "kernel"},
     "client": set(),
     "compose": {"client"},
     "cli": {"client", "compose"},

@@ -7,15 +7,13 @@ against a server in Go, and some rely on both.
 from __future__ import annotations
 
 import re
-import types
-from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import structs
 
 from sampan.api.call import Call
 from sampan.errors import InvalidArgument
+from sampan.gojson import spelled
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -40,7 +38,7 @@ async def body(call: Call, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
 
 def read(raw: dict[str, Any], kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
     """The same from an object that was read already."""
-    plain = _spelled(raw, kind)
+    plain = spelled(raw, kind)
     for name in needs:
         if plain.get(name) in (None, ""):
             raise InvalidArgument(f'invalid {name}: ""')
@@ -56,49 +54,3 @@ def _in_dockers_words(said: str) -> str:
         return f"invalid JSON: {said}"
     word, field = found.groups()
     return _SENTENCES.get(field, f'invalid {field}: "{{}}"').format(word)
-
-
-def _spelled(value: Any, kind: Any) -> Any:
-    """``value`` with the names that ``kind`` has for them, without nulls."""
-    if isinstance(value, dict):
-        fields = _fields(kind)
-        if fields is None:
-            inner = _inner(kind, 1)
-            return {k: _spelled(v, inner) for k, v in value.items() if v is not None}
-        spelled = {}
-        for key, item in value.items():
-            if item is None:
-                continue
-            known = fields.get(key.lower())
-            if known is not None:
-                spelled[known[0]] = _spelled(item, known[1])
-        return spelled
-    if isinstance(value, list):
-        inner = _inner(kind, 0)
-        return [_spelled(item, inner) for item in value if item is not None]
-    return value
-
-
-@cache
-def _fields(kind: Any) -> dict[str, tuple[str, Any]] | None:
-    """Lower-case name -> name on the wire and type; None: not a struct."""
-    for one in _choices(kind):
-        if isinstance(one, type) and issubclass(one, msgspec.Struct):
-            return {f.encode_name.lower(): (f.encode_name, f.type) for f in structs.fields(one)}
-    return None
-
-
-@cache
-def _inner(kind: Any, position: int) -> Any:
-    """Type of the items of a list (0) or of the values of an object (1)."""
-    for one in _choices(kind):
-        arguments = get_args(one)
-        if arguments:
-            return arguments[min(position, len(arguments) - 1)]
-    return Any
-
-
-def _choices(kind: Any) -> tuple[Any, ...]:
-    if get_origin(kind) in (Union, types.UnionType):
-        return get_args(kind)
-    return (kind,)

@@ -1,0 +1,81 @@
+"""Which plugins this daemon knows: found when they are first named, activated once.
+
+A plugin is asked ``Plugin.Activate`` before anything else and answers with the kinds that it
+implements. Whoever else names it meanwhile waits for the same answer; a failure is not kept, so
+the next one to name it tries again. Nobody waits for a plugin that he did not name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sampan.aio import Clock, Tasks, in_thread
+from sampan.errors import SampanError
+from sampan.plugins.client import Patience, PluginClient
+from sampan.plugins.discovery import Directories
+from sampan.plugins.errors import NotThatKind
+from sampan.plugins.wire import Manifest
+
+log = logging.getLogger(__name__)
+
+Outcome = tuple[str, ...] | SampanError
+
+
+class Plugins:
+    """The plugins in ``directories``. ``close`` it; usable from one event loop."""
+
+    def __init__(self, directories: Directories, clock: Clock, patience: Patience) -> None:
+        self._directories = directories
+        self._clock = clock
+        self._patience = patience
+        self._implements: dict[str, tuple[str, ...]] = {}
+        self._activating: dict[str, asyncio.Task[Outcome]] = {}
+        self._tasks = Tasks()
+
+    async def client(self, name: str, kind: str) -> PluginClient:
+        """The plugin ``name``, activated, which implements ``kind``.
+
+        Raises:
+            NoSuchPlugin: there is none of that name.
+            NotThatKind: it does not implement ``kind``.
+            BadPluginFile, PluginFailed: it cannot be used.
+        """
+        implements = self._implements.get(name)
+        if implements is None:
+            task = self._activating.get(name)
+            if task is None:
+                task = self._tasks.spawn(self._activate(name), name=f"plugin/{name}")
+                self._activating[name] = task
+            # Shielded: others wait for it, too.
+            outcome = await asyncio.shield(task)
+            if isinstance(outcome, SampanError):
+                raise outcome
+            implements = outcome
+        if kind not in implements:
+            raise NotThatKind(name, kind, implements)
+        return self._client(name)
+
+    async def _activate(self, name: str) -> Outcome:
+        """Errors are values here: several wait for them."""
+        try:
+            await in_thread(self._directories.find, name)
+            manifest = await self._client(name).call("Plugin.Activate", None, Manifest)
+        except SampanError as error:
+            return error
+        finally:
+            del self._activating[name]
+        implements = self._implements[name] = manifest.implements or ()
+        log.info('plugin "%s" implements %s', name, ", ".join(implements) or "nothing")
+        return implements
+
+    def _client(self, name: str) -> PluginClient:
+        return PluginClient(name, self._directories, self._clock, self._patience)
+
+    def activated(self, kind: str) -> list[str]:
+        """Names of the plugins of that kind which were used since the daemon's start."""
+        return sorted(name for name, kinds in self._implements.items() if kind in kinds)
+
+    async def close(self) -> None:
+        """Give up what is being activated."""
+        await self._tasks.close()

@@ -34,7 +34,7 @@ NLA_TYPE_MASK = 0x3FFF
 IFF_UP = 1
 IFA_F_NODAD = 2
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
 IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
@@ -157,6 +157,30 @@ def add_veth(
         nested(IFLA_INFO_DATA, attribute(VETH_INFO_PEER | NLA_F_NESTED, inside)),
     )
     return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body
+
+
+def add_link(
+    name: str, kind: str, *, lower: int = 0, data: bytes = b"", mac: str = "", group: int = 0
+) -> Message:
+    """Any kind of link (``dummy``, ``macvlan``, ``ipvlan``, ``wireguard`` ...), down.
+
+    Args:
+        lower: index of the link that it is on top of; 0: none.
+        data: the kind's own attributes.
+    """
+    info = attribute(IFLA_INFO_KIND, kind.encode())
+    info += nested(IFLA_INFO_DATA, data) if data else b""
+    body = _info() + _name(name) + attribute(IFLA_GROUP, _number(group))
+    body += attribute(IFLA_LINK, _number(lower)) if lower else b""
+    body += _mac(mac) if mac else b""
+    return RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body + nested(IFLA_LINKINFO, info)
+
+
+def move_link(index: int, *, netns: int, name: str) -> Message:
+    """Give the link ``index`` to the namespace of the descriptor ``netns``, where it is called
+    ``name``. It is down there, without addresses."""
+    body = _info(index=index) + _name(name) + attribute(IFLA_NET_NS_FD, _number(netns))
+    return RTM_SETLINK, 0, body
 
 
 def port_flags(name: str, flags: dict[int, bool]) -> Message:

@@ -1,6 +1,7 @@
 # ruff: noqa: ASYNC240
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Iterator
@@ -100,9 +101,33 @@ async def test_remove_takes_row_and_directory(config: DaemonConfig, volumes: Loc
     (Path(volume.mountpoint) / "file").write_text("x")
     await volumes.remove("data")
     assert list(config.paths.volumes.iterdir()) == []
-    assert list(config.paths.tmp.iterdir()) == []
     with pytest.raises(NoSuchVolume):
         await volumes.remove("data")
+
+
+async def test_a_removal_that_the_disk_never_had_is_undone(
+    config: DaemonConfig, store: MemoryStore, volumes: LocalVolumes
+) -> None:
+    kept, gone = [await volumes.create(name) for name in ("kept", "gone")]
+    for volume in (kept, gone):
+        (Path(volume.mountpoint) / "file").write_text(volume.name)
+    store.disk.clear()
+    removals = [
+        asyncio.ensure_future(volumes.remove(name))  # noqa: TID251 - a test's own
+        for name in ("kept", "gone")
+    ]
+    async with asyncio.timeout(10):
+        while store.waiting < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    for removal in removals:
+        removal.cancel()
+    await asyncio.gather(*removals, return_exceptions=True)
+    # The power goes: the disk has one of the two transactions.
+    store.transact(lambda tx: tx.volumes.put(kept))
+    store.disk.set()
+    await LocalVolumes(config, store, SystemClock()).recover()
+    assert (Path(kept.mountpoint) / "file").read_text() == "kept"
+    assert [one.name for one in config.paths.volumes.iterdir()] == ["kept"]
 
 
 async def test_a_bind_volume(volumes: LocalVolumes, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import platform
 from aiohttp import web
 
 from sampan import __version__
-from sampan.api import routes, versions
+from sampan.api import acknowledge, routes, versions
 from sampan.api.call import COMMON_HEADERS, Call, json_response
 from sampan.api.conn import ApiServer, Connection
 from sampan.api.errors import sentence_of, status_of
@@ -76,7 +76,10 @@ class Api:
             assert task is not None
             self._streams.add(task)
             try:
-                return await route.handler(call)
+                response = await route.handler(call)
+                if not response.prepared:
+                    await acknowledge.durable(request, self._services.store)
+                return response
             finally:
                 self._streams.discard(task)
         # Shielded: a client that hangs up in the middle must not leave half a change behind.
@@ -84,6 +87,7 @@ class Api:
         outcome = await asyncio.shield(verb)
         if isinstance(outcome, Exception):
             raise outcome
+        await acknowledge.durable(request, self._services.store)
         return outcome
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from sampan.api import acknowledge
 from sampan.api.services import Services
 from sampan.api.versions import Version
 from sampan.errors import InvalidArgument
@@ -130,8 +131,10 @@ class Call:
     ) -> web.StreamResponse:
         """Start a streaming answer: the head goes out now, not with the first bytes, because
         clients wait for it. After this, errors can only be told inside the stream."""
-        response = web.StreamResponse(
-            headers={**COMMON_HEADERS, "Content-Type": content_type, **(headers or {})}
+        response = acknowledge.stream(
+            self.request,
+            self.services.store,
+            {**COMMON_HEADERS, "Content-Type": content_type, **(headers or {})},
         )
         await response.prepare(self.request)
         return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from sampan.aio import Clock
@@ -22,13 +23,19 @@ def membership(
     overlay: Overlay,
     images: ClusterImages,
     attachments: Attachments,
+    durable: Callable[[], Awaitable[None]],
     clock: Clock,
 ) -> AbstractAsyncContextManager[HostMembership]:
     """Open what ``<root>/cluster`` says this host is a member of."""
 
     def executor(facts: NodeFacts) -> EngineExecutor:
         return EngineExecutor(
-            engine, images, config, clock, root_certificate=facts.root_certificate
+            engine,
+            images,
+            config,
+            clock,
+            durable=durable,
+            root_certificate=facts.root_certificate,
         )
 
     host = Host(

@@ -75,6 +75,7 @@ async def open_services(
                 overlay=networks.overlay,
                 images=cluster_images,
                 attachments=attachments,
+                durable=store.durable,
                 clock=clock,
             )
         )

@@ -31,7 +31,7 @@ class Cache:
         return image
 
     def put(self, keys: Iterable[str], image_id: str) -> None:
-        """Durable when it returns."""
+        """Written when it returns: a build that is killed finds it again."""
         now = self._clock.now()
         entries = [
             BuildCacheEntry(key=key, image_id=image_id, created_at=now, last_used_at=now)

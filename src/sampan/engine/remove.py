@@ -1,7 +1,9 @@
 """``rm`` and ``prune``, and what ``--rm`` does at the end of a run.
 
 ``removing`` is stored first, so that no start begins and a restarted daemon finishes the job; the
-row goes last, because it is what remembers that there is something to clean.
+row goes last, because it is what remembers that there is something to clean. Before anything of it
+is taken from the disk, the disk has ``removing``: a power cut never leaves a container that looks
+whole and is not.
 """
 
 from __future__ import annotations
@@ -39,11 +41,13 @@ class ContainerRemover:
             container_id,
             lambda c: msgspec.structs.replace(c, removing=True, removing_volumes=volumes),
         )
+        marked = self._parts.store.committed
         try:
             self._live.attachments.give_up(container_id)
             # Usually gone since the run's end; after a failed cleanup this is the second try.
             await self._parts.runs.delete(container_id)
             await self._parts.networks.close_sandbox(container_id)
+            await self._parts.store.durable(marked)
             await self._parts.snapshots.remove(container_id)
             directory = self._parts.config.paths.container(container_id)
             await in_thread(shutil.rmtree, directory, ignore_errors=True)

@@ -8,7 +8,8 @@
     4  volumes mounted     the bundle names their directories
     5  runs.create         needs all of the above; the process exists but does not execute
     6  attachments         connected now, so that they see the run's first byte
-    7  runs.start          the process executes
+    7  runs.start          the process executes, once the disk has 1: what it may do to others must
+                           not outlive all knowledge of it
     8  RUNNING stored      acknowledged; with pid, addresses and ports
 
 A failure at any line undoes what was done in reverse order and stores why, with the exit code that
@@ -88,9 +89,10 @@ class Starter:
                 restart_count=c.restart_count + 1 if by_policy else 0,
             ),
         )
+        stored = self._parts.store.committed
         try:
             async with AsyncExitStack() as undo:
-                container = await self._launch(container, undo)
+                container = await self._launch(container, stored, undo)
                 undo.pop_all()
         except BaseException as error:
             await self._failed(container_id, error)
@@ -100,7 +102,8 @@ class Starter:
         self._announce.container("start", container)
         self._started(container)
 
-    async def _launch(self, container: Container, undo: AsyncExitStack) -> Container:
+    async def _launch(self, container: Container, stored: int, undo: AsyncExitStack) -> Container:
+        """``stored``: the transaction that says STARTING."""
         parts, container_id = self._parts, container.id
         plugged: list[Plugged] = []
         roots: list[Path] = []
@@ -130,6 +133,7 @@ class Starter:
         for warning in created.warnings:
             log.warning("container %s: %s", container_id[:12], warning)
         await self._connect(container_id)
+        await parts.store.durable(stored)
         await parts.runs.start(container_id)
         check = container.spec.healthcheck
         running = Run(

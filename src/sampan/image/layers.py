@@ -250,7 +250,8 @@ class LayerStore:
 
     def collect(self, chain_id: str, needed: set[str]) -> list[str]:
         """Drop the chain's layers from the top down to the first one that is ``needed`` or
-        held. Directories go in the background. Returns the chain IDs dropped."""
+        held. Directories go in the background, once the disk has it that nothing refers to them.
+        Returns the chain IDs dropped."""
         dropped: list[Layer] = []
         while chain_id and chain_id not in needed and not self._held[chain_id]:
             layer = self._store.layers.get(chain_id)
@@ -272,9 +273,7 @@ class LayerStore:
         self._store.transact(forget)
         used = {layer.cache_id for layer in self._store.layers.values()}
         for cache_id in {layer.cache_id for layer in dropped} - used:
-            trash = self._paths.tmp / f"dropped-{cache_id}"
-            (self._paths.layers / cache_id).rename(trash)
-            self._trash.put(trash)
+            self._trash.put(self._paths.layers / cache_id, after=self._store.durable())
 
     async def sweep(self, needed: set[str]) -> None:
         """At start: drop rows that nothing needs, and directories without a row."""

@@ -1,9 +1,11 @@
-"""Deleting without making anyone wait: what goes is renamed into ``tmp/`` first."""
+"""Deleting without making anyone wait. A crash leaves the rest to the sweep at the next start: what
+goes is in ``tmp/`` already, or no row refers to it any more."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,21 @@ class Trash:
         self._tasks = Tasks()
         self._pending: set[asyncio.Task[Any]] = set()
 
-    def put(self, path: Path) -> None:
-        """Delete ``path``, which is under ``tmp/`` already: a crash leaves it to the sweep."""
-        task = self._tasks.spawn(in_thread(discard, path), name=f"delete {path.name}")
+    def put(self, path: Path, *, after: Awaitable[None] | None = None) -> None:
+        """Delete ``path``, when ``after`` is over; if that fails, it stays."""
+        task = self._tasks.spawn(_discard(path, after), name=f"delete {path.name}")
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
     async def close(self) -> None:
         if self._pending:
             await asyncio.wait(self._pending)
+
+
+async def _discard(path: Path, after: Awaitable[None] | None) -> None:
+    if after is not None:
+        await after
+    await in_thread(discard, path)
 
 
 def discard(path: Path) -> None:

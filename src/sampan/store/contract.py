@@ -1,91 +1,67 @@
 """The store as the rest of the engine sees it.
 
-In memory there is a model; SQLite is its durable shadow. ``transact`` runs a *plain* function to
-its end on the event loop (nothing can interleave) and commits what it put and deleted in one
-SQLite transaction before it returns: when ``transact`` has returned, it is on disk. When the
-function raises, nothing has changed, in memory or on disk.
+In memory there is a model; a file is its durable shadow. ``transact`` runs a *plain* function to
+its end on the event loop (nothing can interleave) and writes what it put and deleted before it
+returns: a daemon that is killed from then on finds it again. ``await store.durable()`` waits until
+the *disk* has it: a host that loses its power from then on finds it again. Whoever answers a user
+waits for that, and whoever destroys on disk what a record speaks of. When the function raises,
+nothing has changed, in memory or on disk. docs/design/store.md says who waits where.
 
 Why plain functions: on one event loop a ``def`` without ``await`` is already a critical section.
-Reading needs no transaction: ``store.containers`` and its like are live read-only mappings.
+Reading needs no transaction: ``store.containers`` and its like are live read-only mappings. Which
+there are is declared in ``sampan.store.tables``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
-from sampan.store.records import (
-    BuildCacheEntry,
-    Container,
-    Image,
-    ImageDigest,
-    ImageTag,
-    Layer,
-    Network,
-    Record,
-    Volume,
-)
+from sampan.errors import Internal
+from sampan.store.tables import Readable, Rows, Tables, Writable
 
-R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-
-class Table(Protocol[R]):
-    """One kind of record inside a transaction."""
-
-    def get(self, key: str) -> R | None: ...
-    def put(self, record: R) -> None: ...
-    def delete(self, key: str) -> None: ...
-    def __iter__(self) -> Iterator[R]: ...
+__all__ = ["Rows", "Store", "StoreFailed", "Transaction"]
 
 
-class Transaction(Protocol):
-    @property
-    def containers(self) -> Table[Container]: ...
-    @property
-    def networks(self) -> Table[Network]: ...
-    @property
-    def volumes(self) -> Table[Volume]: ...
-    @property
-    def images(self) -> Table[Image]: ...
-    @property
-    def image_tags(self) -> Table[ImageTag]: ...
-    @property
-    def image_digests(self) -> Table[ImageDigest]: ...
-    @property
-    def layers(self) -> Table[Layer]: ...
-    @property
-    def build_cache(self) -> Table[BuildCacheEntry]: ...
+class StoreFailed(Internal):
+    """The disk did not take what was written to it. What was promised until then is kept; nothing
+    more is promised, and nothing changes any more, until the daemon is started again."""
 
 
-class Store(Protocol):
-    """Keys: ``id`` (containers, networks, images), ``name`` (volumes, tags, digests),
-    ``chain_id`` (layers), ``key`` (build cache)."""
+class Transaction(Tables, Writable):
+    """Every table, writable. Only what runs inside ``transact`` gets hold of it."""
+
+
+class Store(Tables, Readable):
+    """Every table, as a live read-only mapping, and the one way to change them."""
 
     @property
-    def containers(self) -> Mapping[str, Container]: ...
-    @property
-    def networks(self) -> Mapping[str, Network]: ...
-    @property
-    def volumes(self) -> Mapping[str, Volume]: ...
-    @property
-    def images(self) -> Mapping[str, Image]: ...
-    @property
-    def image_tags(self) -> Mapping[str, ImageTag]: ...
-    @property
-    def image_digests(self) -> Mapping[str, ImageDigest]: ...
-    @property
-    def layers(self) -> Mapping[str, Layer]: ...
-    @property
-    def build_cache(self) -> Mapping[str, BuildCacheEntry]: ...
+    @abstractmethod
+    def committed(self) -> int:
+        """The number of the last transaction that changed something. They count up by one."""
 
+    @abstractmethod
     def transact(self, change: Callable[[Transaction], T]) -> T:
         """Run ``change`` and commit.
 
         Raises:
             Exhausted: the disk is full; nothing has changed.
+            StoreFailed: see there; nothing has changed.
             Whatever ``change`` raises; nothing has changed.
         """
-        ...
 
-    def close(self) -> None: ...
+    @abstractmethod
+    async def durable(self, number: int | None = None) -> None:
+        """Wait until transaction ``number`` (None: every one so far) survives a power cut. So does
+        every one before it.
+
+        Raises:
+            StoreFailed: it may or may not.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Make everything durable and let go of the file. Blocks."""

@@ -10,30 +10,23 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from sampan.errors import Internal
-from sampan.store.records import (
-    BuildCacheEntry,
-    Container,
-    Image,
-    ImageDigest,
-    ImageTag,
-    Layer,
-    Network,
-    Record,
-    Volume,
-)
+from sampan.store.contract import Store, Transaction
+from sampan.store.records import Record
+from sampan.store.tables import Rows, Table, declared
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-class ModelTable(Generic[R]):
+class ModelRows(Generic[R]):
     """One kind of record: a dictionary, and the undo log of the transaction under way."""
 
-    def __init__(self, name: str, kind: type[R], key: str) -> None:
-        self.name, self.kind, self.key = name, kind, key
+    def __init__(self, table: Table[R]) -> None:
+        self.table = table
+        self._key = table.key
         self.rows: dict[str, R] = {}
         self.view: Mapping[str, R] = MappingProxyType(self.rows)
         self.undo: dict[str, R | None] = {}
@@ -43,12 +36,11 @@ class ModelTable(Generic[R]):
         return self.rows.get(key)
 
     def put(self, record: R) -> None:
-        key: str = getattr(record, self.key)
+        key: str = getattr(record, self._key)
         self.undo.setdefault(key, self.rows.get(key))
         self.rows[key] = record
 
     def delete(self, key: str) -> None:
-        """Nothing happens when there is no such record."""
         if (old := self.rows.get(key)) is not None:
             self.undo.setdefault(key, old)
             del self.rows[key]
@@ -74,96 +66,63 @@ class ModelTable(Generic[R]):
         self.undo.clear()
 
 
-class ModelTransaction:
-    """Every table, writable. Only what runs inside ``transact`` gets hold of it."""
+class ModelTransaction(Transaction):
+    """``Transaction`` on the model of a store."""
 
-    def __init__(self) -> None:
-        self.containers = ModelTable("containers", Container, "id")
-        self.networks = ModelTable("networks", Network, "id")
-        self.volumes = ModelTable("volumes", Volume, "name")
-        self.images = ModelTable("images", Image, "id")
-        self.image_tags = ModelTable("image_tags", ImageTag, "name")
-        self.image_digests = ModelTable("image_digests", ImageDigest, "name")
-        self.layers = ModelTable("layers", Layer, "chain_id")
-        self.build_cache = ModelTable("build_cache", BuildCacheEntry, "key")
+    def __init__(self, tables: tuple[ModelRows[Record], ...]) -> None:
+        self._tables = {rows.table.name: rows for rows in tables}
 
-    @property
-    def tables(self) -> tuple[ModelTable[Record], ...]:
-        return (  # type: ignore[return-value]  # each is invariant in its own kind
-            self.containers,
-            self.networks,
-            self.volumes,
-            self.images,
-            self.image_tags,
-            self.image_digests,
-            self.layers,
-            self.build_cache,
-        )
+    def rows(self, table: Table[R]) -> Rows[R]:
+        return cast(Rows[R], self._tables[table.name])
 
 
-class ModelStore:
+class ModelStore(Store):
     """A store in memory. ``commit`` makes the changes durable; here it has nothing to do."""
 
     def __init__(self) -> None:
-        self._model = ModelTransaction()
-        self._tables = self._model.tables
+        self._tables = tuple(ModelRows(table) for table in declared())
+        self._views = {rows.table.name: rows.view for rows in self._tables}
+        self._transaction = ModelTransaction(self._tables)
         self._busy = False
+        self._committed = 0
+
+    def view(self, table: Table[R]) -> Mapping[str, R]:
+        return cast(Mapping[str, R], self._views[table.name])
 
     @property
-    def containers(self) -> Mapping[str, Container]:
-        return self._model.containers.view
+    def committed(self) -> int:
+        return self._committed
 
-    @property
-    def networks(self) -> Mapping[str, Network]:
-        return self._model.networks.view
-
-    @property
-    def volumes(self) -> Mapping[str, Volume]:
-        return self._model.volumes.view
-
-    @property
-    def images(self) -> Mapping[str, Image]:
-        return self._model.images.view
-
-    @property
-    def image_tags(self) -> Mapping[str, ImageTag]:
-        return self._model.image_tags.view
-
-    @property
-    def image_digests(self) -> Mapping[str, ImageDigest]:
-        return self._model.image_digests.view
-
-    @property
-    def layers(self) -> Mapping[str, Layer]:
-        return self._model.layers.view
-
-    @property
-    def build_cache(self) -> Mapping[str, BuildCacheEntry]:
-        return self._model.build_cache.view
-
-    def transact(self, change: Callable[[ModelTransaction], T]) -> T:
+    def transact(self, change: Callable[[Transaction], T]) -> T:
         """See ``Store.transact``. Not reentrant: a transaction is one function."""
         if self._busy:
             raise Internal("a transaction was started inside another; pass the outer one along")
         self._busy = True
         try:
-            result = change(self._model)
+            result = change(self._transaction)
             if inspect.iscoroutine(result):
                 result.close()
                 raise Internal("a transaction must be a plain function, not a coroutine function")
-            self.commit(self._tables)
+            changed = [rows for rows in self._tables if rows.undo]
+            if changed:
+                self.commit(self._committed + 1, changed)
+                self._committed += 1
         except BaseException:
-            for table in self._tables:
-                table.roll_back()
+            for rows in self._tables:
+                rows.roll_back()
             raise
         finally:
             self._busy = False
-        for table in self._tables:
-            table.forget()
+        for rows in self._tables:
+            rows.forget()
         return result
 
-    def commit(self, tables: tuple[ModelTable[Record], ...]) -> None:
-        """Make what ``tables`` changed durable, or raise and leave the disk as it was."""
+    def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:
+        """Write what ``changed`` changed as transaction ``number``, or raise and leave the disk as
+        it was."""
+
+    async def durable(self, number: int | None = None) -> None:
+        pass
 
     def close(self) -> None:
         pass

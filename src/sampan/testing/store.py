@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sampan.errors import Exhausted
-from sampan.store.model import ModelStore, ModelTable
+from sampan.store.contract import StoreFailed
+from sampan.store.model import ModelRows, ModelStore
 from sampan.store.records import Record
 
 
 class MemoryStore(ModelStore):
-    """``Store`` without a disk. ``full = True`` makes every commit fail like a full disk."""
+    """``Store`` without a disk. ``full = True`` makes every commit fail like a full disk, and
+    ``failed = True`` everything like a broken one; while ``disk`` is cleared nothing gets durable.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.full = False
-        self.commits = 0
-        """Transactions that changed something so far."""
+        self.failed = False
+        self.disk = asyncio.Event()
+        self.disk.set()
+        self.waiting = 0
+        """How many wait for the disk."""
 
-    def commit(self, tables: tuple[ModelTable[Record], ...]) -> None:
-        if not any(table.undo for table in tables):
-            return
+    @property
+    def commits(self) -> int:
+        """Transactions that changed something so far."""
+        return self.committed
+
+    def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:
         if self.full:
             raise Exhausted("no space left on the disk: free some and try again")
-        self.commits += 1
+        if self.failed:
+            raise StoreFailed("the disk failed: restart sampand")
+
+    async def durable(self, number: int | None = None) -> None:
+        self.waiting += 1
+        try:
+            await self.disk.wait()
+        finally:
+            self.waiting -= 1
+        if self.failed:
+            raise StoreFailed("the disk failed: restart sampand")

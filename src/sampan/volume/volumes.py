@@ -2,9 +2,11 @@
 
     volumes/NAME/_data        what containers see
     volumes/NAME/_seed*       an image's content on its way there, see ``seed``
+    volumes/.removed-NAME     what was NAME, until the disk has it that there is no such row
 
 Order of making: directory, then row. Order of removal: row, then directory. So a crash leaves at
-most a directory without a row, which ``recover`` removes, and never a row without its data.
+most a directory without a row, which ``recover`` removes, and never a row without its data: if the
+power goes before the removal is on disk, ``recover`` finds the row and gives it its directory back.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from sampan.volume.seed import finish, seed
 
 log = logging.getLogger(__name__)
 
+_REMOVED = ".removed-"
+"""No volume's name begins so."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -52,7 +56,6 @@ class LocalVolumes:
 
     def __init__(self, config: DaemonConfig, store: Store, clock: Clock) -> None:
         self._root = config.paths.volumes
-        self._tmp = config.paths.tmp
         self._store = store
         self._clock = clock
         self._locks = KeyedLocks()
@@ -143,14 +146,15 @@ class LocalVolumes:
             directory = Path(volume.mountpoint).parent
             if volume.options:
                 await in_thread(kernel.unmount_if_mounted, directory / "_data", lazy=True)
-            self._tmp.mkdir(parents=True, exist_ok=True)
-            doomed = self._tmp / f"volume-{secrets.token_hex(8)}"
+            doomed = self._root / f"{_REMOVED}{name}"
+            await in_thread(shutil.rmtree, doomed, ignore_errors=True)
             # Row and rename in one turn of the loop: a new volume of this name never meets the
             # old directory.
             self._store.transact(lambda tx: tx.volumes.delete(name))
             if directory.exists():
                 directory.rename(doomed)
-        await in_thread(shutil.rmtree, doomed, ignore_errors=True)
+            await self._store.durable()
+            await in_thread(shutil.rmtree, doomed, ignore_errors=True)
 
     async def recover(self) -> None:
         for volume in self.all():
@@ -167,6 +171,14 @@ class LocalVolumes:
         finished: list[str] = []
         if not self._root.exists():
             return finished
+        for directory in list(self._root.iterdir()):
+            name = directory.name.removeprefix(_REMOVED)
+            if name != directory.name:
+                if name in known and not (self._root / name).exists():
+                    log.info("volume %s was not removed before the power went: it is back", name)
+                    directory.rename(self._root / name)
+                else:
+                    shutil.rmtree(directory)
         for directory in self._root.iterdir():
             if directory.name not in known:
                 log.info("removing the directory of volume %s, which was never made", directory)

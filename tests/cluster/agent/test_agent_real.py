@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -81,8 +81,11 @@ class LocalImages:
         return self._images.get(reference).id
 
 
+Durable = Callable[[], Awaitable[None]]
+
+
 @asynccontextmanager
-async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images]]:
+async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images, Durable]]:
     clock = SystemClock()
     store = open_store(config.paths.database)
     try:
@@ -112,7 +115,7 @@ async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images]]:
                     yield tar.read_bytes()
 
                 await images.images.import_rootfs(chunks(), ref="busybox:latest")
-            yield engine, images.images
+            yield engine, images.images, store.durable
     finally:
         store.close()
 
@@ -124,7 +127,7 @@ async def config() -> AsyncIterator[DaemonConfig]:
         config.paths.root.mkdir()
         config.paths.state.mkdir()
         yield config
-        async with host(config) as (engine, _):
+        async with host(config) as (engine, _, _):
             for container in engine.all():
                 await engine.remove(container.id, force=True, volumes=True)
         await in_thread(_undo, config)
@@ -212,13 +215,22 @@ class Managers:
     def status(self, id: str) -> TaskStatus:
         return self.store.state.tasks[id].status
 
-    def agent(self, config: DaemonConfig, engine: Engine, images: Images, server: bool) -> Agent:
+    def agent(
+        self,
+        config: DaemonConfig,
+        engine: Engine,
+        images: Images,
+        durable: Durable,
+        server: bool,
+    ) -> Agent:
         return Agent(
             node_id="w",
             address=WORKER,
             data_path_address="10.0.0.2",
             client=self.worker.client,
-            executor=EngineExecutor(engine, LocalImages(images), config, self.clock),
+            executor=EngineExecutor(
+                engine, LocalImages(images), config, self.clock, durable=durable
+            ),
             overlay=None,
             files=DiskFiles(config.paths.root / "cluster"),
             clock=self.clock,
@@ -270,8 +282,8 @@ async def test_everything_that_a_task_may_ask_for(config: DaemonConfig) -> None:
         echo complaint >&2
         exit 4
     """
-    async with managers.open(), host(config) as (engine, images):
-        async with managers.agent(config, engine, images, True):
+    async with managers.open(), host(config) as (engine, images, durable):
+        async with managers.agent(config, engine, images, durable, True):
             await managers.put(
                 Secret(
                     id="s",
@@ -357,8 +369,8 @@ def _soon() -> asyncio.Timeout:
 
 async def test_states_reasons_and_a_stop(config: DaemonConfig) -> None:
     managers = Managers()
-    async with managers.open(), host(config) as (engine, images):
-        async with managers.agent(config, engine, images, True):
+    async with managers.open(), host(config) as (engine, images, durable):
+        async with managers.agent(config, engine, images, durable, True):
             healthy = HealthConfig(
                 test=("CMD", "test", "-e", "/ok"), interval=50_000_000, retries=2
             )
@@ -410,8 +422,8 @@ async def test_states_reasons_and_a_stop(config: DaemonConfig) -> None:
 async def test_a_daemon_comes_back_to_its_tasks(config: DaemonConfig) -> None:
     managers = Managers()
     async with managers.open():
-        async with host(config) as (engine, images):
-            async with managers.agent(config, engine, images, True):
+        async with host(config) as (engine, images, durable):
+            async with managers.agent(config, engine, images, durable, True):
                 await managers.put(
                     task("stays", "sleep", "1000"),
                     task("ends", "sleep", "1000"),
@@ -426,8 +438,8 @@ async def test_a_daemon_comes_back_to_its_tasks(config: DaemonConfig) -> None:
             pid = managers.status("ends").pid
         os.kill(pid, 9)
         await managers.forget("goes")
-        async with host(config) as (engine, images):
-            async with managers.agent(config, engine, images, False):
+        async with host(config) as (engine, images, durable):
+            async with managers.agent(config, engine, images, durable, False):
                 await managers.until(lambda: managers.state("ends") is S.FAILED)
                 assert managers.status("ends").exit_code == 137
                 assert managers.state("stays") is S.RUNNING
@@ -441,8 +453,8 @@ async def test_a_daemon_comes_back_to_its_tasks(config: DaemonConfig) -> None:
 
 async def test_leaving_takes_everything_along(config: DaemonConfig) -> None:
     managers = Managers()
-    async with managers.open(), host(config) as (engine, images):
-        agent = managers.agent(config, engine, images, True)
+    async with managers.open(), host(config) as (engine, images, durable):
+        agent = managers.agent(config, engine, images, durable, True)
         await agent.start()
         await engine.create(_by_hand())
         await managers.put(task("t1", "sleep", "1000"))

@@ -58,7 +58,13 @@ class TestEngineExecutor(ExecutorContract):
     async def executor(self, tmp_path: Path) -> AsyncIterator[Executor]:
         world = World(tmp_path)
         engine = await world.boot()
-        executor = EngineExecutor(engine, LocalImages(world.images), world.config, world.clock)
+        executor = EngineExecutor(
+            engine,
+            LocalImages(world.images),
+            world.config,
+            world.clock,
+            durable=world.store.durable,
+        )
         yield executor
         for task_id in await executor.found():
             await executor.remove(task_id)

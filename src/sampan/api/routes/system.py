@@ -222,6 +222,8 @@ async def events(call: Call) -> web.StreamResponse:
             asyncio.get_running_loop().call_later(max(left, 0), feed.close)
         with suppress(FeedLagged):
             async for event in feed:
+                # Who acts on an event must not be ahead of the disk.
+                await call.services.store.durable()
                 await response.write(encode(event_out(event, call.version)) + b"\n")
         return response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
@@ -51,8 +51,12 @@ class EngineExecutor:
         config: DaemonConfig,
         clock: Clock,
         *,
+        durable: Callable[[], Awaitable[None]],
         root_certificate: Callable[[], str] = lambda: "",
     ) -> None:
+        """``durable``: waits until this host will find its containers again after a power cut. A
+        step is over then, since what follows it is told to the managers."""
+        self._durable = durable
         self._engine, self._images, self._config, self._clock = engine, images, config, clock
         self._root_certificate = root_certificate
         self._networks = NodeNetworks(engine)
@@ -109,6 +113,7 @@ class EngineExecutor:
                 await in_thread(self._payloads.remove, task.id)
                 raise
             self._ids[task.id] = created.id
+            await self._durable()
             return _place(self._engine.get(created.id))
 
     async def start(self, task: Assignment) -> Place:
@@ -122,6 +127,7 @@ class EngineExecutor:
                 except SampanError as error:
                     error.args = (f"starting container failed: {error}",)
                     raise
+                await self._durable()
             return _place(self._get(task.id))
 
     async def ready(self, task: Assignment) -> None:
@@ -135,7 +141,7 @@ class EngineExecutor:
         if not ports or not pid:
             return
         begin = self._clock.monotonic()
-        while not all_listening(pid, ports):
+        while not await in_thread(all_listening, pid, ports):
             waited = self._clock.monotonic() - begin
             if waited >= LISTEN_LIMIT_S:
                 return
@@ -147,6 +153,7 @@ class EngineExecutor:
         try:
             if check is None or check.test[:1] == ("NONE",):
                 code = (await self._engine.wait(container.id)).exit_code
+                await self._durable()
                 return Exit(code=code, error=self._why(task.id))
             return await self._wait_healthy(container.id)
         except NotFound as error:
@@ -159,6 +166,7 @@ class EngineExecutor:
                 return None
             with suppress(AlreadyStopped, NotFound):  # what was wanted
                 await self._engine.stop(container.id)
+            await self._durable()
             container = self._find(task_id) or container
             return Exit(code=container.run.exit_code if container.run is not None else 0)
 
@@ -168,6 +176,7 @@ class EngineExecutor:
             if container is not None:
                 with suppress(NotFound):  # by hand, meanwhile
                     await self._engine.remove(container.id, force=True, volumes=True)
+                await self._durable()
             self._ids.pop(task_id, None)
             await in_thread(self._payloads.remove, task_id)
 

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from sampan.image.trash import Trash
+
+
+async def test_what_goes_stays_until_it_may_go(tmp_path: Path) -> None:
+    doomed, sooner = tmp_path / "doomed", tmp_path / "sooner"
+    for directory in (doomed, sooner):
+        (directory / "deep").mkdir(parents=True)
+    trash, allowed = Trash(), asyncio.Event()
+    trash.put(doomed, after=_when(allowed))
+    trash.put(sooner)
+    async with asyncio.timeout(10):
+        while sooner.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert doomed.exists()
+    allowed.set()
+    await trash.close()
+    assert not doomed.exists()
+
+
+async def _when(allowed: asyncio.Event) -> None:
+    await allowed.wait()

@@ -1,0 +1,208 @@
+"""What the disk has: simulated power cuts, a disk that is slow, and one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sampan.store import redo
+from sampan.store.contract import StoreFailed, Transaction
+from sampan.store.database import DatabaseStore, open_store
+from sampan.store.records import Volume
+from sampan.testing.contracts.store import volume
+
+State = dict[str, Volume]
+
+
+class Disk:
+    """What of the log would be there after a power cut: each file as of its last sync."""
+
+    def __init__(self) -> None:
+        self.synced: dict[str, bytes] = {}
+        self.syncs = 0
+
+    def sync(self, descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        content = Path(path).read_bytes()
+        os.fdatasync(descriptor)
+        self.synced[path] = content
+        self.syncs += 1
+
+    def cut(self, database: Path, target: Path, dice: random.Random) -> None:
+        """Leave in ``target`` what a power cut might: of what was never synced any part, and
+        anything behind it."""
+        for thread in threading.enumerate():
+            if thread.name == "store-checkpoint":
+                thread.join()  # SQLite's own power cuts are SQLite's tests'
+        shutil.copytree(database.parent, target)
+        for path in redo.segments(target / database.name):
+            whole = path.read_bytes()
+            kept = len(self.synced.get(str(database.parent / path.name), b""))
+            end = dice.randint(kept, len(whole))
+            path.write_bytes(whole[:end] + dice.randbytes(dice.choice((0, 0, 7, 40))))
+
+
+def put(store: DatabaseStore, name: str, mountpoint: str = "/data") -> None:
+    store.transact(lambda tx: tx.volumes.put(volume(name, mountpoint)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_was_durable_survives_and_the_rest_is_whole(seed: int, tmp_path: Path) -> None:
+    dice = random.Random(seed)
+    disk = Disk()
+    path = tmp_path / "live" / "sampan.db"
+    store = open_store(path, sync=disk.sync, segment_bytes=1500)
+    history: list[State] = [dict(store.volumes)]
+    acknowledged = 0
+    for n in range(60):
+
+        def change(tx: Transaction, n: int = n) -> None:
+            # Two records a transaction: half of one would show.
+            tx.volumes.put(volume("counter", str(n)))
+            tx.volumes.put(volume(f"v{dice.randrange(20)}", str(n)))
+            tx.volumes.delete(f"v{dice.randrange(20)}")
+
+        store.transact(change)
+        history.append(dict(store.volumes))
+        if dice.random() < 0.3:
+            await store.durable()
+            acknowledged = store.committed
+        if dice.random() < 0.3:
+            promised = acknowledged
+            target = tmp_path / f"cut{n}"
+            disk.cut(path, target, dice)
+            after = open_store(target / path.name)
+            assert promised <= after.committed <= store.committed
+            assert dict(after.volumes) == history[after.committed]
+            after.close()
+    store.close()
+    assert disk.syncs > 0
+
+
+def test_every_end_of_the_log_is_a_whole_number_of_transactions(tmp_path: Path) -> None:
+    path = tmp_path / "live" / "sampan.db"
+    store = open_store(path)
+    for n in range(3):
+        put(store, str(n))
+    (segment,) = redo.segments(path)
+    whole = segment.read_bytes()
+    seen = set()
+    for end in range(len(whole) + 1):
+        for garbage in (b"", b"\x00" * 30, b"\xff" * 30):
+            found = tmp_path / segment.name
+            found.write_bytes(whole[:end] + garbage)
+            numbers = [number for number, _ in redo.replay([found], 0)]
+            assert numbers == list(range(1, len(numbers) + 1))
+            assert end < len(whole) or len(numbers) == 3
+            seen.add(len(numbers))
+    assert seen == {0, 1, 2, 3}
+    store.close()
+
+
+def test_a_segment_whose_predecessor_lost_its_end_counts_for_nothing(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(redo.encode(1, [("volumes", "a", b"{}")]))
+    two.write_bytes(redo.encode(3, [("volumes", "c", b"{}")]))
+    assert [number for number, _ in redo.replay([one, two], 0)] == [1]
+
+
+async def test_a_slow_disk_holds_up_those_who_wait_and_nobody_else(tmp_path: Path) -> None:
+    go, syncs = threading.Event(), 0
+
+    def slow(descriptor: int) -> None:
+        nonlocal syncs
+        go.wait()
+        os.fdatasync(descriptor)
+        syncs += 1
+
+    store = open_store(tmp_path / "sampan.db", sync=slow)
+    for n in range(50):
+        put(store, str(n))
+    waiting = [
+        asyncio.ensure_future(store.durable(n))  # noqa: TID251 - a test's own
+        for n in range(1, 51)
+    ]
+    await asyncio.sleep(0)
+    assert len(store.volumes) == 50
+    assert not any(one.done() for one in waiting)
+    waiting[3].cancel()
+    go.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert [one.cancelled() for one in waiting].count(True) == 1
+    # One was under way with the first; the next is for all the others.
+    assert 1 <= syncs <= 2
+    await store.durable()
+    store.close()
+
+
+async def test_a_disk_that_fails_ends_all_promises(tmp_path: Path) -> None:
+    broken = threading.Event()
+
+    def sync(descriptor: int) -> None:
+        if broken.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(descriptor)
+
+    path = tmp_path / "sampan.db"
+    store = open_store(path, sync=sync)
+    put(store, "kept")
+    await store.durable()
+    broken.set()
+    put(store, "perhaps")
+    with pytest.raises(StoreFailed, match="restarted"):
+        await store.durable()
+    broken.clear()  # a second sync would succeed, and would mean nothing
+    with pytest.raises(StoreFailed):
+        put(store, "refused")
+    assert set(store.volumes) == {"kept", "perhaps"}
+    with pytest.raises(StoreFailed):
+        await store.durable()
+    await store.durable(1)  # what was promised is promised
+    store.close()
+    store = open_store(path)
+    assert "kept" in store.volumes
+    assert "refused" not in store.volumes
+    put(store, "again")
+    await store.durable()
+    store.close()
+
+
+def test_the_log_is_read_after_kill_also_over_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    script = f"""
+import os, signal
+from pathlib import Path
+from sampan.store.database import open_store
+from sampan.testing.contracts.store import volume
+store = open_store(Path({str(path)!r}), segment_bytes=1000)
+for n in range(200):
+    store.transact(lambda tx: tx.volumes.put(volume(str(n % 50), str(n))))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", script], check=False)
+        assert done.returncode == -9
+    store = open_store(path)
+    assert {name: row.mountpoint for name, row in store.volumes.items()} == {
+        str(n % 50): str(n) for n in range(150, 200)
+    }
+    assert store.committed == 600
+    store.close()
+    assert not [one for one in redo.segments(path) if one.stat().st_size]
+
+
+def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "sampan.db", segment_bytes=300)
+    for n in range(20):
+        put(store, str(n))
+    store.close()
+    assert [one.name for one in tmp_path.iterdir()] == ["sampan.db"]

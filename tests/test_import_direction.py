@@ -13,13 +13,14 @@ FOUNDATION = {"errors", "aio", "components", "config", "files", "gojson", "ignor
 PARTS = {"image", "runtime", "network", "volume"}
 ALLOWED: dict[str, set[str]] = {
     "kernel": set(),
+    "http": set(),
     "store": set(),
     **{part: {"store", "kernel"} for part in PARTS},
     "engine": PARTS | {"store", "kernel"},
     "build": PARTS | {"store", "kernel"},
-    "cluster": PARTS | {"engine", "store", "kernel"},
+    "cluster": PARTS | {"engine", "http", "store", "kernel"},
     "plugins": PARTS | {"store"},
-    "api": PARTS | {"plugins", "cluster", "engine", "build", "store", "kernel"},
+    "api": PARTS | {"plugins", "cluster", "engine", "build", "http", "store", "kernel"},
     "client": set(),
     "compose": {"client"},
     "cli": {"client", "compose"},

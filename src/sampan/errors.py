@@ -15,7 +15,8 @@
 
 Packages subclass these for their own cases (``class NoSuchContainer(NotFound)``), keep the
 identifiers as attributes and build their own sentence, which ends in what to do next where that
-is not obvious. No HTTP status below ``sampan.api``: the mapping is in ``sampan.api.errors`` only.
+is not obvious. No HTTP status here: the one table is in ``sampan.http.status``,
+and each front says where it differs.
 """
 
 from __future__ import annotations

@@ -13,17 +13,15 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from sampan.aio import SystemClock, Tasks
-from sampan.api.app import Api, make_server
-from sampan.api.services import Services
-from sampan.api.sockets import open_unix
-from sampan.build.builder import open_builder
+from sampan.api.front import docker_front
 from sampan.cluster.control import events
 from sampan.testing.cluster_store import MemoryCluster, MemoryStore
 from sampan.testing.daemon import short_directory
+from sampan.testing.fronts import listening
 from sampan.testing.membership import FakeMembership
+from sampan.testing.memory_engine import memory_engine
 from sampan.testing.world import World
 
 
@@ -84,47 +82,15 @@ async def host() -> AsyncIterator[Host]:
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         base = Path(stack.enter_context(short_directory()))
-        world = World(base)
-        await world.boot()
-        stack.push_async_callback(world.stop)
         hub = await stack.enter_async_context(MemoryCluster(clock))
         store = await hub.store()
         member = FakeMembership(store, clock)
-        builder = await stack.enter_async_context(
-            open_builder(
-                world.config,
-                store=world.store,
-                images=world.images,
-                snapshots=world.snapshots,
-                runs=world.runs,
-                networks=world.networks,
-                clock=clock,
-            )
-        )
-        services = Services(
-            config=world.config,
-            store=world.store,
-            events=world.events,
-            engine=world.engine,
-            images=world.images,
-            snapshots=world.snapshots,
-            volumes=world.engine._parts.volumes,
-            builder=builder,
-            clock=clock,
-            started_at=clock.now(),
-            cluster=member,
-        )
-        stack.push_async_callback(services.tasks.close)
+        services, world = await stack.enter_async_context(memory_engine(base, cluster=member))
         background = Tasks()
         stack.push_async_callback(background.close)
         background.spawn(events.publish(store, world.events), name="events")
-        api = Api(services)
-        runner = web.ServerRunner(make_server(api), shutdown_timeout=1.0)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        stack.callback(api.hang_up)
         path = base / "api.sock"
-        await web.SockSite(runner, open_unix(path, "docker")).start()
+        await stack.enter_async_context(listening(docker_front(services), path))
         http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(path)))
         )

@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sampan.api.conn import ApiServer, Connection
+from sampan.aio import Tasks
 from sampan.api.frames import RAW_STREAM
+from sampan.api.front import error_answer
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
+from sampan.api.versions import DockerVersions
+from sampan.http.context import RequestContext
+from sampan.http.front import Front
+from sampan.http.router import Route
+from sampan.http.server import HttpServer
 from sampan.runtime.contract import Stream
 
 ATTACH = b"POST /v1.51/containers/abc/attach?stream=1 HTTP/1.1\r\nHost: x\r\n"
@@ -74,14 +80,14 @@ async def server(
 ) -> AsyncIterator[list[str]]:
     outcomes: list[str] = []
 
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        conn = request.protocol
-        assert isinstance(conn, Connection)
-        if "/attach" not in request.path or "missing" in request.path:
-            body = await request.read()
-            conn.release()
-            return web.Response(status=404 if conn.raw is None else 500, body=b"no:" + body)
-        await request.read()
+    async def plain(context: RequestContext) -> web.StreamResponse:
+        return web.Response(status=404, body=b"no:" + await context.read_body(1 << 20))
+
+    async def attach(context: RequestContext) -> web.StreamResponse:
+        request = context.request
+        if context.path["id"] == "missing":
+            return await plain(context)
+        await context.read_body(1 << 20)
         raw = take_over(request, RAW_STREAM)
         how = Pumping(
             stdin=True, stdout=True, stderr=True, tty=tty, close_stdin=True, detach_keys=detach_keys
@@ -93,13 +99,25 @@ async def server(
             await raw.finish()
         return Hijacked()
 
-    runner = web.ServerRunner(ApiServer(handle, handler_cancellation=True, access_log=None))
+    front = Front(
+        name="test",
+        routes=(
+            Route("POST", "/containers/{id}/attach", attach, streams=True, hijacks=True),
+            Route("POST", "/build", plain),
+        ),
+        context=RequestContext,
+        error=error_answer,
+        versions=DockerVersions(),
+    )
+    tasks = Tasks()
+    runner = web.ServerRunner(HttpServer(front, tasks))
     await runner.setup()
     await web.UnixSite(runner, str(path)).start()
     try:
         yield outcomes
     finally:
         await runner.cleanup()
+        await tasks.close()
 
 
 async def head(reader: asyncio.StreamReader) -> bytes:

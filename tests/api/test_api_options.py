@@ -12,8 +12,8 @@ import pytest
 
 from sampan.api.lock import locked
 from sampan.api.options import load
-from sampan.api.sockets import open_unix
 from sampan.errors import Conflict, InvalidArgument
+from sampan.http.sockets import open_unix
 
 
 def file(tmp_path: Path, **keys: object) -> str:

@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sampan.api.options import TlsFiles
-from sampan.api.sockets import tls_context
-from sampan.api.tls import TlsProtocol
+from sampan.http.sockets import TlsFiles, tls_context
+from sampan.http.tls import TlsProtocol
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")
 

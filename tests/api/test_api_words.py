@@ -6,14 +6,16 @@ import pytest
 
 from sampan import errors
 from sampan.api import credentials, frames, moments, versions
-from sampan.api.errors import INTERNAL, PageNotFound, sentence_of, status_of
+from sampan.api.errors import INTERNAL, sentence_of, status_of
 from sampan.api.filters import Filters
 from sampan.api.lines import LineStream, human
-from sampan.api.router import Route, Router, split_version
 from sampan.api.routes import every
 from sampan.api.routes.images import matches_reference
 from sampan.engine.contract import AlreadyStarted, NoSuchContainer
 from sampan.errors import InvalidArgument
+from sampan.http.front import Version
+from sampan.http.router import Route, Router
+from sampan.http.status import NoSuchRoute
 from sampan.image.contract import Credentials, Progress
 from sampan.runtime.contract import LogEntry
 
@@ -21,15 +23,19 @@ from sampan.runtime.contract import LogEntry
 @pytest.mark.parametrize(
     ("path", "split"),
     [
-        ("/v1.41/info", ("1.41", "/info")),
-        ("/info", ("", "/info")),
-        ("/volumes", ("", "/volumes")),
-        ("/version", ("", "/version")),
-        ("/v1x/info", ("1x", "/info")),
+        ("/v1.41/info", ((1, 41), "/info")),
+        ("/info", (versions.NEWEST, "/info")),
+        ("/volumes", (versions.NEWEST, "/volumes")),
+        ("/version", (versions.NEWEST, "/version")),
     ],
 )
-def test_versions_in_paths(path: str, split: tuple[str, str]) -> None:
-    assert split_version(path) == split
+def test_versions_in_paths(path: str, split: tuple[Version, str]) -> None:
+    assert versions.DockerVersions().split(path) == split
+
+
+def test_a_version_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="invalid API version '1x'"):
+        versions.DockerVersions().split("/v1x/info")
 
 
 def test_versions() -> None:
@@ -71,8 +77,9 @@ def test_routes(method: str, path: str, variables: dict[str, str]) -> None:
     [("GET", "/"), ("GET", "/nope"), ("PUT", "/containers/x/start"), ("GET", "")],
 )
 def test_no_such_route(method: str, path: str) -> None:
-    with pytest.raises(PageNotFound, match="page not found"):
+    with pytest.raises(NoSuchRoute) as missing:
         Router(every()).resolve(method, path)
+    assert sentence_of(missing.value) == "page not found"
 
 
 def test_no_route_is_hidden_by_another() -> None:

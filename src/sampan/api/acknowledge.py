@@ -8,24 +8,39 @@ nothing has changed, nothing is waited for. docs/design/store.md argues it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from aiohttp import web
 
+from sampan.http.context import RequestContext
+from sampan.http.front import Around
+from sampan.http.router import Handler
 from sampan.store.contract import Store
+
+C = TypeVar("C", bound=RequestContext)
 
 READING = frozenset(("GET", "HEAD", "OPTIONS"))
 """They promise nothing: what they show may be some milliseconds ahead of the disk."""
 
 
-async def durable(request: web.BaseRequest, store: Store) -> None:
-    """Wait until what ``request`` changed survives a power cut. Raises StoreFailed."""
-    if request.method not in READING:
-        await store.durable()
+def durably(store: Store) -> Around[C]:
+    """A guard: what was changed survives a power cut when the answer begins. Its answers are
+    errors (StoreFailed) when the disk refuses."""
+
+    async def guard(call: C, handler: Handler[C]) -> web.StreamResponse:
+        response = await handler(call)
+        if call.method not in READING and not response.prepared:
+            await store.durable()
+        return response
+
+    return guard
 
 
 class DurableStream(web.StreamResponse):
     """A streamed answer that says nothing that is not on disk yet."""
 
-    def __init__(self, store: Store, headers: dict[str, str]) -> None:
+    def __init__(self, store: Store, headers: Mapping[str, str]) -> None:
         super().__init__(headers=headers)
         self._store = store
 
@@ -34,7 +49,9 @@ class DurableStream(web.StreamResponse):
         await super().write(data)
 
 
-def stream(request: web.BaseRequest, store: Store, headers: dict[str, str]) -> web.StreamResponse:
+def stream(
+    request: web.BaseRequest, store: Store, headers: Mapping[str, str]
+) -> web.StreamResponse:
     """A streamed answer to ``request``, not begun yet."""
     if request.method in READING:
         return web.StreamResponse(headers=headers)

@@ -18,16 +18,17 @@ from pathlib import Path
 
 import uvloop
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from sampan import __version__
-from sampan.api import preflight, sockets
-from sampan.api.app import Api, make_server
+from sampan.api import preflight
+from sampan.api.front import docker_front
 from sampan.api.lock import locked, pid_file
 from sampan.api.options import Options, load
-from sampan.api.tls import TlsProtocol
 from sampan.api.wiring import open_services
 from sampan.errors import SampanError
+from sampan.http import sockets
+from sampan.http.server import HttpServer
+from sampan.http.tls import TlsProtocol
 
 log = logging.getLogger("sampan")
 
@@ -67,19 +68,6 @@ def _start_logging(level: str) -> None:
         stream=sys.stderr,
     )
     logging.captureWarnings(True)
-    logging.getLogger("aiohttp.server").addFilter(shorten_bad_http)
-
-
-def shorten_bad_http(record: logging.LogRecord) -> bool:
-    """A filter: what is no HTTP is its sender's mistake, told in a line and not in a traceback."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
-        record.levelno, record.levelname = logging.INFO, "INFO"
-        record.msg, record.exc_info = (
-            f"{record.msg}: {error.code}, no HTTP that is understood",
-            None,
-        )
-    return True
 
 
 async def serve(options: Options) -> None:
@@ -99,15 +87,15 @@ async def serve(options: Options) -> None:
         # nobody is let in before everything is open.
         bound = [_bind(host, config.group, stack) for host in config.hosts]
         services = await stack.enter_async_context(open_services(config))
-        api = Api(services)
-        runner = web.ServerRunner(make_server(api), shutdown_timeout=GRACE_S)
+        server = HttpServer(docker_front(services), services.tasks)
+        runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         tls = sockets.tls_context(options.tls) if options.tls is not None else None
         for sock in bound:
             if sock.family == socket.AF_UNIX:
                 await web.SockSite(runner, sock, backlog=sockets.BACKLOG).start()
-            elif tls is not None and (server := runner.server) is not None:
+            elif tls is not None:
                 listening = await loop.create_server(
                     lambda: TlsProtocol(tls, server), sock=sock, backlog=sockets.BACKLOG
                 )
@@ -122,7 +110,7 @@ async def serve(options: Options) -> None:
         log.info("sampand %s is ready on %s", __version__, ", ".join(config.hosts))
         await stop.wait()
         log.info("stopping; containers go on running")
-        api.hang_up()
+        server.hang_up()
 
 
 def _bind(host: str, group: str, stack: AsyncExitStack) -> socket.socket:

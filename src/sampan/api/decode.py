@@ -1,8 +1,4 @@
-"""Bodies of the cluster's endpoints, read as Go reads them.
-
-Names match whatever their case, and null stands for "not said": clients were only ever tested
-against a server in Go, and some rely on both.
-"""
+"""Bodies of the cluster's endpoints: what must be there, and errors in Docker's own words."""
 
 from __future__ import annotations
 

@@ -7,7 +7,9 @@ bytes (stream number, three zeros, big-endian length) and the payload.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sampan.errors import InvalidArgument
 from sampan.runtime.contract import LogEntry, Stream
@@ -54,21 +56,17 @@ def log_bytes(entries: Iterable[LogEntry], *, tty: bool, stamp: bool, details: b
     return b"".join(out)
 
 
-_last_second: tuple[int, bytes] = (-1, b"")
-
-
 def nano_stamp(time_ns: int) -> bytes:
     """RFC 3339 with all nine digits, as ``logs --timestamps`` prints it."""
-    global _last_second  # noqa: PLW0603 - lines come in runs of the same second
     seconds, nanos = divmod(time_ns, 1_000_000_000)
-    if seconds != _last_second[0]:
-        import time
+    return _second(seconds) + b".%09dZ" % nanos
 
-        _last_second = (
-            seconds,
-            time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode(),
-        )
-    return _last_second[1] + b".%09dZ" % nanos
+
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> bytes:
+    """Lines come in runs of the same second. A pure function: whoever shares it sees no more of
+    it than that it is fast."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)).encode()
 
 
 def parse_detach_keys(text: str) -> bytes:

@@ -1,94 +1,29 @@
-"""A connection that has become a byte stream: take it over, pump a container's stdio through it.
-
-The client's bytes come from the connection's ``RawInput`` (nothing that was sent early is lost,
-half-close is end of file on stdin while output goes on); ours go straight to the transport, with
-its flow control in both directions. The handler runs until the stream is over and returns
-``Hijacked``, a response of which nothing is left to send.
-"""
+"""A container's stdio over a connection that was taken over: the head that Docker's clients expect,
+and the pump in both directions."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 
 from sampan.aio import Tasks
-from sampan.api.conn import Connection, RawInput
 from sampan.api.frames import DetachKeys, frame
-from sampan.errors import InvalidArgument
+from sampan.http.hijack import LINGER_S, Hijacked, RawConnection
+from sampan.http.hijack import take_over as take_over_with
 from sampan.runtime.contract import AttachStream, Stream
 
-LINGER_S = 2.0
-"""How long a client may go on sending after our end of file, before the connection is closed."""
-
 Outcome = Literal["ended", "detached", "gone"]
-
-
-class Hijacked(web.StreamResponse):
-    """Stands for an answer that was already given on the raw connection."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.force_close()
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class RawConnection:
-    """Both directions of a taken-over connection."""
-
-    conn: Connection
-    input: RawInput
-
-    async def write(self, data: bytes) -> None:
-        """Send, waiting while the client is slow.
-
-        Raises:
-            ConnectionError: the client is gone.
-        """
-        transport = self.conn.transport
-        if transport is None:
-            raise ConnectionResetError("the client has gone")
-        transport.write(data)
-        if self.conn.writing_paused:
-            await self.conn.drain()
-
-    async def finish(self) -> None:
-        """Say end of file and give the client a moment to see it: closing a unix socket with
-        unread bytes in it makes the other side's last read an error."""
-        transport = self.conn.transport
-        if transport is None:
-            return
-        if self.conn.raw is not None and not self.input.eof and transport.can_write_eof():
-            transport.write_eof()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_S):
-                    while await self.input.read():
-                        pass
 
 
 def take_over(request: web.BaseRequest, content_type: str) -> RawConnection:
     """Answer the request's head and take its connection over.
 
-    With an ``Upgrade`` header the answer is 101, without (old clients) 200. Anything that can
-    fail as HTTP must have been tried before.
+    With an ``Upgrade`` header the answer is 101, without (old clients) 200.
     """
-    conn = request.protocol
-    if not isinstance(conn, Connection) or conn.raw is None or conn.transport is None:
-        # A chunked body: where it ends is only known to the parser, which has eaten stdin too.
-        raise InvalidArgument("this connection cannot be hijacked: send a Content-Length")
-    conn.raw.taken = True
-    conn.keep_alive(False)
     if "Upgrade" in request.headers:
         head = (
             "HTTP/1.1 101 UPGRADED\r\n"
@@ -96,8 +31,7 @@ def take_over(request: web.BaseRequest, content_type: str) -> RawConnection:
         )
     else:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n"
-    conn.transport.write(head.encode())
-    return RawConnection(conn, conn.raw)
+    return take_over_with(request, head.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +107,6 @@ async def _copy_input(raw: RawConnection, stream: AttachStream, how: Pumping) ->
         while await raw.input.read():
             pass
     return False
+
+
+__all__ = ["Hijacked", "Outcome", "Pumping", "RawConnection", "pump", "take_over"]

@@ -23,6 +23,7 @@ from sampan.config import (
     Paths,
 )
 from sampan.errors import InvalidArgument
+from sampan.http.sockets import TlsFiles
 
 DEFAULT_FILE = Path("/etc/sampan/daemon.json")
 LEVELS = ("debug", "info", "warn", "warning", "error", "fatal")
@@ -80,15 +81,6 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     tlscacert: str | UnsetType = UNSET
     tlscert: str | UnsetType = UNSET
     tlskey: str | UnsetType = UNSET
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """What a tcp:// socket needs: who may come in, and who we are."""
-
-    ca: Path
-    certificate: Path
-    key: Path
 
 
 @dataclass(frozen=True, slots=True)

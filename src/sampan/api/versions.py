@@ -6,9 +6,12 @@ the same code; the few differences ask ``call.version``.
 
 from __future__ import annotations
 
-from sampan.errors import InvalidArgument
+import re
 
-Version = tuple[int, int]
+from sampan.errors import InvalidArgument
+from sampan.http.front import Version
+
+_VERSIONED = re.compile(r"/v([0-9][^/]*)(/.*)")
 
 NEWEST: Version = (1, 51)
 OLDEST: Version = (1, 24)
@@ -40,3 +43,19 @@ def parse(written: str) -> Version:
             f"{text(OLDEST)}, please upgrade your client to a newer version"
         )
     return version
+
+
+class DockerVersions:
+    """Docker's version rule, for ``sampan.http.front``."""
+
+    prefix = "/v[0-9.]+"
+
+    def split(self, path: str) -> tuple[Version, str]:
+        """``/v1.41/info`` to ``((1, 41), "/info")``.
+
+        Raises:
+            InvalidArgument
+        """
+        if path.startswith("/v") and (match := _VERSIONED.fullmatch(path)):
+            return parse(match[1]), match[2]
+        return NEWEST, path

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sampan.api.router import Handler, Route
+from sampan.api.call import Call
+from sampan.http.router import Route
 
 
-def every() -> Iterator[Route]:
+def every() -> Iterator[Route[Call]]:
     """All routes. The order counts only where two patterns match the same path."""
     from sampan.api.routes import (
         archive,
@@ -57,4 +58,4 @@ def every() -> Iterator[Route]:
         yield from module.ROUTES
 
 
-__all__ = ["Handler", "Route", "every"]
+__all__ = ["Route", "every"]

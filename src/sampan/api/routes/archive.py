@@ -8,11 +8,11 @@ import stat
 import msgspec
 from aiohttp import web
 
-from sampan.api.call import COMMON_HEADERS, Call
+from sampan.api.call import Call
 from sampan.api.moments import rfc3339_ns
-from sampan.api.router import Route
 from sampan.api.routes.transfer import body_chunks
 from sampan.engine.contract import PathStat
+from sampan.http.router import Route
 
 _GO_KINDS = {
     stat.S_IFDIR: 1 << 31,
@@ -54,7 +54,7 @@ def stat_header(found: PathStat) -> dict[str, str]:
 
 async def head(call: Call) -> web.Response:
     found = await call.services.engine.archive_stat(call.path["id"], call.needs("path"))
-    return web.Response(headers={**COMMON_HEADERS, **stat_header(found)})
+    return web.Response(headers={**call.headers, **stat_header(found)})
 
 
 async def get(call: Call) -> web.StreamResponse:

@@ -12,9 +12,9 @@ from sampan.api.call import Call, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, log_bytes, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
-from sampan.api.router import Route
 from sampan.engine.contract import LogRequest
 from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.http.router import Route
 from sampan.runtime.contract import LogEntry
 from sampan.store.events import Event
 from sampan.store.records import Container
@@ -120,6 +120,6 @@ def tail(written: str) -> int | None:
 
 
 ROUTES = (
-    Route("POST", "/containers/{id}/attach", attach, streams=True),
+    Route("POST", "/containers/{id}/attach", attach, streams=True, hijacks=True),
     Route("GET", "/containers/{id}/logs", logs, streams=True),
 )

@@ -14,7 +14,6 @@ from sampan.api import context, credentials
 from sampan.api.call import Call
 from sampan.api.filters import Filters
 from sampan.api.lines import LineStream, answer
-from sampan.api.router import Route
 from sampan.api.routes.transfer import body_chunks
 from sampan.api.types.common import PruneReport
 from sampan.api.types.hostconfig import Ulimit as WireUlimit
@@ -22,6 +21,7 @@ from sampan.api.types.images import Line
 from sampan.build.contract import BuildOutput, BuildRequest
 from sampan.build.prune import prune as prune_cache
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.http.router import Route
 from sampan.store.records import Ulimit
 
 _ARGS = msgspec.json.Decoder(dict[str, str | None] | None)

@@ -9,12 +9,12 @@ from aiohttp import web
 from msgspec import UnsetType
 
 from sampan.api.call import Call
-from sampan.api.router import Route
 from sampan.api.types.common import IdResponse
 from sampan.api.types.containers import ContainerConfig
 from sampan.build.changes import changed
 from sampan.build.state import render, split_env, with_env, with_history
 from sampan.engine.contract import CommitRequest
+from sampan.http.router import Route
 from sampan.image.contract import ImageConfig
 from sampan.image.reference import parse
 from sampan.store.events import Event

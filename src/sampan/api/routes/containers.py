@@ -9,19 +9,17 @@ from aiohttp import web
 from sampan.api import moments
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import create, hostconfig
 from sampan.api.translate.container import NetworkIds, inspect
-from sampan.api.translate.summary import FILTERS, Matcher, Summaries, shown_image
+from sampan.api.translate.summary import FILTERS, Matcher, shown_image
 from sampan.api.types import containers as wire
 from sampan.api.types.common import CreatedBody, PruneReport
 from sampan.api.types.hostconfig import UPDATE_DECODER, HostConfig
 from sampan.engine.bundle import log_path
 from sampan.engine.contract import Engine
 from sampan.errors import NotFound, SampanError
+from sampan.http.router import Route
 from sampan.store.records import Container
-
-_summaries = Summaries()
 
 
 def network_ids(engine: Engine) -> NetworkIds:
@@ -96,7 +94,7 @@ async def list_containers(call: Call) -> web.Response:
     for container in containers:
         if not (everything or container.running) or not matcher.matches(container):
             continue
-        row = _summaries.row(container, now, network_id)
+        row = call.summaries.row(container, now, network_id)
         row.image = shown_image(container, image_id)
         rows.append(row)
         if limit and len(rows) == limit:
@@ -104,7 +102,7 @@ async def list_containers(call: Call) -> web.Response:
     if with_size:
         rows = [await _with_size(call, row) for row in rows]
     present = {container.id for container in containers}
-    _summaries.keep(present.__contains__, len(present))
+    call.summaries.keep(present.__contains__, len(present))
     return call.json(rows)
 
 

@@ -6,9 +6,9 @@ from aiohttp import web
 
 from sampan.api import credentials
 from sampan.api.call import Call
-from sampan.api.router import Route
 from sampan.api.types.images import DescriptorBody, DistributionBody, PlatformBody
 from sampan.errors import Unsupported
+from sampan.http.router import Route
 from sampan.image.distribution import Describes
 from sampan.image.reference import parse
 

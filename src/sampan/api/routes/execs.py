@@ -11,12 +11,12 @@ from sampan.api.call import Call
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, frame, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
-from sampan.api.router import Route
 from sampan.api.routes.lifecycle import window
 from sampan.api.types import containers as wire
 from sampan.api.types.common import IdResponse
 from sampan.engine.contract import ExecRequest, ExecState, NotRunning
 from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.http.router import Route
 from sampan.runtime.contract import AttachStream
 
 
@@ -134,7 +134,7 @@ async def resize(call: Call) -> web.Response:
 
 ROUTES = (
     Route("POST", "/containers/{id}/exec", create),
-    Route("POST", "/exec/{id}/start", start, streams=True),
+    Route("POST", "/exec/{id}/start", start, streams=True, hijacks=True),
     Route("POST", "/exec/{id}/resize", resize),
     Route("GET", "/exec/{id}/json", inspect),
 )

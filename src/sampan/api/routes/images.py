@@ -10,11 +10,11 @@ from aiohttp import web
 from sampan.api import moments
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import image as translate
 from sampan.api.types import images as wire
 from sampan.api.types.common import ImageDeleted, PruneReport
 from sampan.errors import Conflict, NotFound
+from sampan.http.router import Route
 from sampan.image.config import chain_ids
 from sampan.image.contract import Removed
 from sampan.image.reference import parse

@@ -10,10 +10,10 @@ from aiohttp import web
 from sampan.aio import Tasks
 from sampan.api.call import Call, encode
 from sampan.api.errors import sentence_of
-from sampan.api.router import Route
 from sampan.api.types.containers import WaitBody, WaitError
 from sampan.engine.contract import WaitCondition
 from sampan.errors import InvalidArgument, NotFound, SampanError
+from sampan.http.router import Route
 
 
 async def start(call: Call) -> web.Response:

@@ -11,7 +11,6 @@ from msgspec import UNSET
 from sampan.api import cluster, moments
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import cluster_network, create, network
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, PruneReport
@@ -22,6 +21,7 @@ from sampan.cluster.find import find
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork
 from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.http.router import Route
 from sampan.network.contract import PREDEFINED
 from sampan.store.records import Network
 

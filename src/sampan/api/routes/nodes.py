@@ -7,12 +7,12 @@ from aiohttp import web
 from sampan.api import cluster, decode
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.cluster.control import nodes as control
 from sampan.cluster.find import find_node, node_name
 from sampan.cluster.spec import NodeSpec
 from sampan.errors import InvalidArgument
+from sampan.http.router import Route
 
 FILTERS = ("id", "label", "name", "node.label", "membership", "role")
 

@@ -10,7 +10,6 @@ from aiohttp import web
 from sampan.api import cluster, decode
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import services as control
@@ -20,6 +19,7 @@ from sampan.cluster.find import find
 from sampan.cluster.records import Service
 from sampan.cluster.spec import ServiceSpec
 from sampan.errors import InvalidArgument
+from sampan.http.router import Route
 
 FILTERS = ("id", "label", "mode", "name", "runtime")
 _MODES = ("replicated", "global", "replicated-job", "global-job")

@@ -8,10 +8,10 @@ from typing import cast
 from aiohttp import web
 
 from sampan.api.call import Call, closing, encode
-from sampan.api.router import Route
 from sampan.api.translate.stats import stats as stats_out
 from sampan.api.types.containers import FilesystemChange
 from sampan.engine.contract import NoSuchContainer, Sample
+from sampan.http.router import Route
 
 _KINDS = {"modified": 0, "added": 1, "deleted": 2}
 

@@ -11,7 +11,6 @@ from aiohttp import web
 from sampan.api import cluster, decode
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import data
@@ -19,6 +18,7 @@ from sampan.cluster.find import find
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Config, Secret
 from sampan.cluster.spec import ConfigSpec, SecretSpec
+from sampan.http.router import Route
 
 FILTERS = ("id", "label", "name", "names")
 
@@ -68,7 +68,7 @@ class _Kind(Generic[R, S]):
         await self.remove_one(cluster.to_write(call), call.path["id"])
         return call.empty()
 
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> tuple[Route[Call], ...]:
         root = f"/{self.record.kind}s"
         return (
             Route("GET", root, self.list_all),

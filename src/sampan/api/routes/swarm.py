@@ -6,13 +6,13 @@ from aiohttp import web
 
 from sampan.api import cluster, decode
 from sampan.api.call import Call
-from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import cluster as control
 from sampan.cluster.node.contract import InitRequest, JoinRequest, NotManager
 from sampan.cluster.spec import SwarmSpec
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.http.router import Route
 
 
 async def inspect(call: Call) -> web.Response:

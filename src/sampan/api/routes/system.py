@@ -15,10 +15,9 @@ from aiohttp import web
 
 from sampan import __version__
 from sampan.api import cluster, credentials, facts, moments, preflight, versions
-from sampan.api.call import COMMON_HEADERS, Call, encode
+from sampan.api.call import Call, encode
 from sampan.api.disk import disk_usage
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.routes.containers import network_ids
 from sampan.api.routes.volumes import body_of
 from sampan.api.translate import image as image_out
@@ -31,6 +30,7 @@ from sampan.api.types.cluster import SwarmInfo
 from sampan.api.types.images import AUTH_DECODER, AuthAnswer, ImageSummary
 from sampan.api.types.volumes import UsageData
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.http.router import Route
 from sampan.image.config import chain_ids
 from sampan.image.distribution import ChecksLogins
 from sampan.store.events import FeedLagged
@@ -44,11 +44,11 @@ _PING = {
 
 
 async def ping(call: Call) -> web.Response:
-    return web.Response(body=b"OK", headers={**COMMON_HEADERS, **_PING, "Swarm": _swarm(call)})
+    return web.Response(body=b"OK", headers={**call.headers, **_PING, "Swarm": _swarm(call)})
 
 
 async def ping_head(call: Call) -> web.Response:
-    headers = {**COMMON_HEADERS, **_PING, "Swarm": _swarm(call), "Content-Length": "0"}
+    headers = {**call.headers, **_PING, "Swarm": _swarm(call), "Content-Length": "0"}
     return web.Response(headers=headers)
 
 

@@ -11,7 +11,6 @@ from sampan.api import cluster, moments
 from sampan.api.call import Call, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, frame, nano_stamp
-from sampan.api.router import Route
 from sampan.api.routes.attach import tail
 from sampan.cluster.find import find, find_task
 from sampan.cluster.manager_parts import ManagerParts
@@ -19,6 +18,7 @@ from sampan.cluster.protocol.task_logs import TaskLogEntry
 from sampan.cluster.records import Service, Task
 from sampan.engine.contract import LogRequest
 from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.http.router import Route
 
 _PREFIX = "com.docker.swarm."
 

@@ -10,7 +10,6 @@ from aiohttp import web
 from sampan.api import cluster
 from sampan.api.call import Call
 from sampan.api.filters import Filters
-from sampan.api.router import Route
 from sampan.api.translate import cluster as out
 from sampan.cluster.control.services import up_to_date
 from sampan.cluster.control.tasks import matching, wanted_state
@@ -21,6 +20,7 @@ from sampan.cluster.model import State
 from sampan.cluster.records import Object, Service, Task
 from sampan.cluster.states import TaskState
 from sampan.errors import InvalidArgument, NotFound
+from sampan.http.router import Route
 
 FILTERS = ("_up-to-date", "desired-state", "id", "label", "name", "node", "runtime", "service")
 

@@ -9,17 +9,17 @@ from aiohttp import web
 from sampan.api import credentials
 from sampan.api.call import Call
 from sampan.api.lines import LineStream, answer
-from sampan.api.router import Route
 from sampan.api.types.images import Line
 from sampan.build.changes import config_of
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.http.router import Route
 from sampan.image.reference import parse
 from sampan.store.events import Event
 
 
 def body_chunks(call: Call) -> AsyncIterator[bytes]:
     """The request's body as it comes; reading it slowly slows the client down."""
-    return call.request.content.iter_any()
+    return call.chunks()
 
 
 async def create(call: Call) -> web.StreamResponse:

@@ -8,11 +8,11 @@ from sampan.api.call import Call
 from sampan.api.disk import disk_usage
 from sampan.api.filters import Filters
 from sampan.api.moments import rfc3339
-from sampan.api.router import Route
 from sampan.api.translate.mounts import volume_name
 from sampan.api.types import volumes as wire
 from sampan.api.types.common import PruneReport
 from sampan.errors import Conflict, NotFound
+from sampan.http.router import Route
 from sampan.store.records import Volume
 
 FILTERS = ("dangling", "driver", "label", "name")

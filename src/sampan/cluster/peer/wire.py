@@ -9,25 +9,14 @@ import msgspec
 
 from sampan import errors
 from sampan.cluster.peer.contract import NotMember
+from sampan.http.status import CATEGORIES, Statuses
 
 ERROR_TYPE = "application/vnd.sampan.error+json"
 ERROR_HEADER = "x-sampan-error"
 """Where a refused WebSocket says why: its body never reaches the caller."""
 
-STATUS: dict[type[errors.SampanError], int] = {
-    errors.InvalidArgument: 400,
-    errors.Unauthorized: 401,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.NotModified: 409,  # a 304 has no body
-    errors.Unsupported: 501,
-    errors.Exhausted: 507,
-    errors.Unavailable: 503,
-    errors.Cancelled: 503,
-    errors.Internal: 500,
-}
-_KNOWN: dict[str, type[errors.SampanError]] = {kind.__name__: kind for kind in STATUS}
+STATUSES = Statuses({errors.NotModified: 409})  # a 304 has no body
+_KNOWN: dict[str, type[errors.SampanError]] = {kind.__name__: kind for kind in CATEGORIES}
 
 
 def travels(kind: type[errors.SampanError]) -> type[errors.SampanError]:
@@ -52,8 +41,7 @@ def dump(error: Exception) -> tuple[int, bytes]:
     code = next(
         (k.__name__ for k in type(error).__mro__ if _KNOWN.get(k.__name__) is k), "Internal"
     )
-    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    return status, msgspec.json.encode(WireError(code, str(error)))
+    return STATUSES.of(error), msgspec.json.encode(WireError(code, str(error)))
 
 
 def load(body: bytes) -> errors.SampanError:

@@ -1,4 +1,4 @@
-"""The sockets that the daemon listens on."""
+"""The sockets that a server listens on."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ import os
 import socket
 import ssl
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sampan.api.options import TlsFiles
 from sampan.errors import Conflict, InvalidArgument
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a tcp:// socket needs: who may come in, and who we are."""
+
+    ca: Path
+    certificate: Path
+    key: Path
 
 
 def open_unix(path: Path, group: str) -> socket.socket:

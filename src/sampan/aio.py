@@ -12,7 +12,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,32 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """How a piece of work ended: with a value, or with an error that belongs to those who wait."""
+
+    result: T | None = None
+    error: Exception | None = None
+
+    def value(self) -> T:
+        """The value; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # without an error there is a value
+
+
+async def outcome(work: Awaitable[T]) -> Outcome[T]:
+    """Await ``work`` and return how it ended. Only cancellation is raised.
+
+    For work in a task of its own whose error somebody takes with ``value``: a task that raises is
+    one that nobody waits for, and is logged as such.
+    """
+    try:
+        return Outcome(result=await work)
+    except Exception as error:  # noqa: BLE001
+        return Outcome(error=error)
 
 
 class Tasks:
@@ -129,6 +156,28 @@ async def in_thread(fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await asyncio.to_thread(fn, *args, **kwargs)
 
 
+async def first_of(**jobs: Awaitable[Any]) -> tuple[str, Any]:
+    """Await ``jobs`` side by side until the first of them ends.
+
+    Returns its name and its result. Of several that end in one turn the one that is named first
+    counts. Coroutines that have not ended by then are cancelled and awaited; a task or a future
+    that was passed in goes on, as it belongs to the caller.
+
+    Raises:
+        What the job that ended first raises.
+    """
+    futures = {name: asyncio.ensure_future(job) for name, job in jobs.items()}
+    own = [future for name, future in futures.items() if future is not jobs[name]]
+    try:
+        await asyncio.wait(futures.values(), return_when=asyncio.FIRST_COMPLETED)
+        name, ended = next((name, each) for name, each in futures.items() if each.done())
+        return name, ended.result()
+    finally:
+        for future in own:
+            future.cancel()
+        await asyncio.gather(*own, return_exceptions=True)
+
+
 async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
     """Await ``doing`` for at most ``seconds`` of ``clock``, then cancel it.
 
@@ -136,17 +185,16 @@ async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
         TimeoutError: it took longer.
     """
     work = asyncio.ensure_future(doing)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
     try:
-        await asyncio.wait({work, timer}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise TimeoutError
-        return work.result()
+        name, result = await first_of(work=work, timer=clock.sleep(seconds))
     finally:
-        timer.cancel()
         if not work.done():
             work.cancel()
             await asyncio.wait({work})
+    if name == "timer":
+        raise TimeoutError
+    value: T = result
+    return value
 
 
 async def shielded(cleanup: Awaitable[T], *, deadline_s: float = CLEANUP_DEADLINE_S) -> T:

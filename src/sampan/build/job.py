@@ -10,9 +10,9 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import TypeVar
 
-from sampan.aio import Clock, Tasks, in_thread, shielded
+from sampan.aio import Clock, Tasks, in_thread, outcome, shielded
 from sampan.build.cache import Cache
 from sampan.build.contract import BuildRequest
 from sampan.build.plan import Plan
@@ -119,23 +119,14 @@ class Job:
         """Blocking work on files. When the build is cancelled, ``work`` is told to stop and is
         waited for: nothing may be removed under a thread that still writes there."""
         stop = threading.Event()
-
-        async def run() -> tuple[T | None, Exception | None]:
-            try:
-                return await in_thread(work, stop), None
-            except Exception as error:  # noqa: BLE001  handed to the caller below, whatever it is
-                return None, error
-
-        task = self.later.spawn(run(), name="build/files")
+        task = self.later.spawn(outcome(in_thread(work, stop)), name="build/files")
         try:
-            result, error = await asyncio.shield(task)
+            ended = await asyncio.shield(task)
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait({task})
             raise
-        if error is not None:
-            raise error
-        return cast(T, result)
+        return ended.value()
 
 
 def _unlink(path: str) -> None:

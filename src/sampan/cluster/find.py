@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeVar
 
 from sampan.cluster.contract import NoSuchObject, OutOfSequence
 from sampan.cluster.errors import Ambiguous
 from sampan.cluster.model import State
 from sampan.cluster.records import Node, Object, Task
+from sampan.lookup import by_prefix, only
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
@@ -24,8 +24,11 @@ def find(state: State, kind: type[O], ref: str) -> O:
         return exact
     if (named := state.named(kind, ref)) is not None:
         return named
-    return _only(
-        kind.kind, ref, [one for id, one in state.all(kind).items() if ref and id.startswith(ref)]
+    return by_prefix(
+        state.all(kind),
+        ref,
+        missing=lambda: NoSuchObject(kind.kind, ref),
+        ambiguous=lambda number: Ambiguous(kind.kind, ref, number),
     )
 
 
@@ -37,7 +40,11 @@ def find_node(state: State, ref: str, own_id: str) -> Node:
         return exact
     named = [node for node in state.nodes.values() if ref and ref == node_name(node)]
     if named:
-        return _only("node", ref, named)
+        return only(
+            named,
+            missing=lambda: NoSuchObject("node", ref),
+            ambiguous=lambda number: Ambiguous("node", ref, number),
+        )
     return find(state, Node, ref)
 
 
@@ -66,11 +73,3 @@ def at_version(state: State, record: Object, version: int) -> None:
     """
     if not state.spec_since(record) <= version <= record.version:
         raise OutOfSequence
-
-
-def _only(kind: str, ref: str, matches: Sequence[O]) -> O:
-    if not matches:
-        raise NoSuchObject(kind, ref)
-    if len(matches) > 1:
-        raise Ambiguous(kind, ref, len(matches))
-    return matches[0]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from sampan.engine.contract import AmbiguousContainer, NameTaken, NoSuchContainer
+from sampan.lookup import by_prefix
 from sampan.store.contract import Store, Transaction
 from sampan.store.records import Container
 
@@ -33,14 +34,12 @@ class Books:
         holder = self._names.get(ref.removeprefix("/"))
         if holder is not None and (found := rows.get(holder)) is not None:
             return found
-        matches = [row for key, row in rows.items() if key.startswith(ref)] if ref else []
-        match matches:
-            case [only]:
-                return only
-            case []:
-                raise NoSuchContainer(ref)
-            case _:
-                raise AmbiguousContainer(ref)
+        return by_prefix(
+            rows,
+            ref,
+            missing=lambda: NoSuchContainer(ref),
+            ambiguous=lambda _: AmbiguousContainer(ref),
+        )
 
     def find(self, container_id: str) -> Container | None:
         """By full id."""

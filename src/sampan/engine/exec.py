@@ -17,6 +17,7 @@ from sampan.engine.defaults import merged_env
 from sampan.engine.live import Live
 from sampan.engine.parts import Parts
 from sampan.errors import Conflict, InvalidArgument, SampanError
+from sampan.lookup import by_prefix
 from sampan.runtime.contract import AttachStream, ExecProcess, ExecSpec, Stream
 from sampan.runtime.users import home_of
 from sampan.store.records import Container
@@ -181,12 +182,12 @@ class Execs:
 
     def _get(self, exec_id: str) -> _Exec:
         self._reap()
-        if (item := self._execs.get(exec_id)) is not None:
-            return item
-        matches = [e for i, e in self._execs.items() if exec_id and i.startswith(exec_id)]
-        if len(matches) != 1:
-            raise NoSuchExec(exec_id)
-        return matches[0]
+        return by_prefix(
+            self._execs,
+            exec_id,
+            missing=lambda: NoSuchExec(exec_id),
+            ambiguous=lambda _: NoSuchExec(exec_id),
+        )
 
     def _reap(self) -> None:
         limit = self._parts.clock.monotonic() - KEPT_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import signal
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sampan.aio import in_thread
+from sampan.aio import first_of, in_thread
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
 from sampan.engine.bundle import process_env
@@ -122,10 +121,9 @@ class HealthChecks:
         output = bytearray()
         timeout = (check.timeout_ns or DEFAULT_TIMEOUT_NS) / SECOND
         ended = self._live.tasks.spawn(_collect(process, output), name="health output")
-        timer = self._live.tasks.spawn(clock.sleep(timeout), name="health timeout")
         try:
-            await asyncio.wait({ended, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
+            first, _ = await first_of(ended=ended, timer=clock.sleep(timeout))
+            if first == "ended":
                 code, text = ended.result(), output.decode(errors="replace")
             else:
                 code = -1
@@ -133,7 +131,6 @@ class HealthChecks:
                 if output:
                     text += f": {output.decode(errors='replace')}"
         finally:
-            timer.cancel()
             if not ended.done():
                 await process.kill(signal.SIGKILL)
         return HealthResult(start=start, end=clock.now(), exit_code=code, output=text)

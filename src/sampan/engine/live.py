@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sampan.aio import KeyedLocks, Tasks
+from sampan.aio import KeyedLocks, Tasks, outcome
 from sampan.engine.attach import Attachments
 from sampan.engine.waiters import Waiters
 
@@ -47,27 +47,17 @@ class Live:
 
     async def to_the_end(self, verb: Coroutine[Any, Any, T], name: str) -> T:
         """Run ``verb`` to its end also when the caller goes away: half a start helps nobody."""
-        task: asyncio.Task[T] = self.tasks.spawn(_quiet(verb), name=name)
+        task = self.tasks.spawn(outcome(verb), name=name)
         self._verbs.add(task)
         task.add_done_callback(self._verbs.discard)
-        result: T | Exception = await asyncio.shield(task)
-        if isinstance(result, Exception):
-            raise result
-        return result
+        # The verb's error is the caller's to report, not the log's.
+        return (await asyncio.shield(task)).value()
 
     async def close(self, deadline_s: float) -> None:
         """Let verbs under way come to their end, then cancel everything else."""
         if self._verbs:
             await asyncio.wait(set(self._verbs), timeout=deadline_s)
         await self.tasks.close()
-
-
-async def _quiet(verb: Awaitable[T]) -> T:
-    """The verb's error as its result: it is the caller's to report, not the log's."""
-    try:
-        return await verb
-    except Exception as error:  # noqa: BLE001
-        return error  # type: ignore[return-value]
 
 
 async def together(*steps: Awaitable[Any]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from sampan.engine.books import Books
 from sampan.engine.contract import NotRunning
 from sampan.errors import InvalidArgument
+from sampan.lookup import by_prefix
 from sampan.network.contract import NoSuchNetwork
 from sampan.store.contract import Store
 from sampan.store.records import Container, EndpointSettings, HostConfig, Network
@@ -35,12 +36,14 @@ def find_network(store: Store, ref: str) -> Network:
     for network in store.networks.values():
         if network.name == ref:
             return network
-    matches = [n for n in store.networks.values() if ref and n.id.startswith(ref)]
-    if len(matches) > 1:
-        raise InvalidArgument(f"network {ref} is ambiguous ({len(matches)} matches found on ID)")
-    if not matches:
-        raise NoSuchNetwork(ref)
-    return matches[0]
+    return by_prefix(
+        store.networks,
+        ref,
+        missing=lambda: NoSuchNetwork(ref),
+        ambiguous=lambda number: InvalidArgument(
+            f"network {ref} is ambiguous ({number} matches found on ID)"
+        ),
+    )
 
 
 def normal_mode(host: HostConfig, books: Books) -> HostConfig:

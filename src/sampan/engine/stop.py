@@ -6,12 +6,12 @@ a container that a long ``stop`` is waiting for.
 
 from __future__ import annotations
 
-import asyncio
 import signal as signals
 from collections.abc import Callable
 
 import msgspec
 
+from sampan.aio import first_of
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
 from sampan.engine.bundle import DEFAULT_STOP_SIGNAL
@@ -196,13 +196,7 @@ class Stopper:
         if seconds < 0:
             await run.ended.wait()
             return True
-        timer = self._live.tasks.spawn(self._parts.clock.sleep(seconds), name="stop timeout")
-        ended = self._live.tasks.spawn(run.ended.wait(), name="stop")
-        try:
-            await asyncio.wait({timer, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            ended.cancel()
+        await first_of(ended=run.ended.wait(), timer=self._parts.clock.sleep(seconds))
         return run.ended.is_set()
 
     async def _died(self, run: LiveRun) -> None:

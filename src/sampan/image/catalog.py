@@ -19,6 +19,7 @@ from sampan.image.contract import (
     Removed,
 )
 from sampan.image.reference import familiar_repository, parse
+from sampan.lookup import by_prefix
 from sampan.store.contract import Store, Transaction
 from sampan.store.records import Image, ImageDigest, ImageTag
 
@@ -42,6 +43,10 @@ class Catalog:
         if (image := store.images.get(f"sha256:{bare}")) is not None:
             return image
         reference = None
+
+        def missing() -> NoSuchImage:
+            return NoSuchImage(reference.familiar if reference is not None else ref)
+
         try:
             reference = parse(ref)
         except BadReference:
@@ -50,12 +55,15 @@ class Catalog:
         if reference is not None and (found := self.named(reference)) is not None:
             return found
         if _is_hex(bare):
-            matches = [i for i in store.images.values() if i.id[7:].startswith(bare)]
-            if len(matches) == 1:
-                return matches[0]
-            if matches:
-                raise Conflict(f"ambiguous image id prefix {ref!r}: write more of it")
-        raise NoSuchImage(reference.familiar if reference is not None else ref)
+            return by_prefix(
+                store.images,
+                f"sha256:{bare}",
+                missing=missing,
+                ambiguous=lambda _: Conflict(
+                    f"ambiguous image id prefix {ref!r}: write more of it"
+                ),
+            )
+        raise missing()
 
     def named(self, reference: Reference) -> Image | None:
         """The image of a tag or digest."""

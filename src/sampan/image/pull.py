@@ -8,13 +8,12 @@ touches the disk. Layers are independent directories, so they come in side by si
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from sampan.aio import Tasks
-from sampan.errors import NotFound, SampanError, Unsupported
+from sampan.errors import NotFound, Unsupported
 from sampan.image.catalog import Catalog
 from sampan.image.config import chain_ids, parse_config
 from sampan.image.contract import (
@@ -38,6 +37,7 @@ from sampan.image.manifest import (
 )
 from sampan.image.reference import familiar_repository
 from sampan.image.registry import Endpoint, Fetched, RegistryClient, RepositorySession
+from sampan.single_flight import SingleFlight
 from sampan.store.records import Image, Layer
 
 DOWNLOADS = 3
@@ -66,23 +66,13 @@ class Source(Protocol):
         ...
 
 
-class _Shared:
-    """One layer on its way; whoever else wants it waits for it too."""
-
-    def __init__(self, task: asyncio.Task[Layer | SampanError]) -> None:
-        self.task = task
-        self.waiters = 0
-        self.reports: list[Report] = []
-
-
 class Puller:
     def __init__(self, client: RegistryClient, catalog: Catalog, layers: LayerStore) -> None:
         self._client = client
         self._catalog = catalog
         self._layers = layers
         self._slots = asyncio.Semaphore(DOWNLOADS)
-        self._coming: dict[str, _Shared] = {}
-        self._tasks = Tasks()
+        self._coming: SingleFlight[Layer, Progress] = SingleFlight("fetch")
 
     async def pull(
         self,
@@ -216,54 +206,22 @@ class Puller:
         parent: str,
         report: Report,
     ) -> None:
-        shared = self._coming.get(diff_id)
-        if shared is None:
-            task = self._tasks.spawn(
-                self._caught(self._fetch(source, blob, diff_id, parent)), name=f"fetch {diff_id}"
-            )
-            shared = self._coming[diff_id] = _Shared(task)
-            begun = shared
-            task.add_done_callback(lambda _: self._forget(diff_id, begun))
-        shared.reports.append(report)
-        shared.waiters += 1
-        try:
-            result = await asyncio.shield(shared.task)
-        finally:
-            shared.waiters -= 1
-            shared.reports.remove(report)
-            if not shared.waiters and not shared.task.done():
-                # The last one who wanted it has gone; who comes now begins anew. Wait: what it
-                # leaves must be gone too.
-                self._forget(diff_id, shared)
-                shared.task.cancel()
-                await asyncio.wait({shared.task})
-        if isinstance(result, SampanError):
-            raise result
+        layer = await self._coming.join(
+            diff_id,
+            lambda tell: self._fetch(source, blob, diff_id, parent, tell),
+            report,
+            catch_up=False,
+        )
         # Whoever joined may want it over another parent.
-        self._layers.alias(result, parent)
+        self._layers.alias(layer, parent)
         report(Progress("Pull complete", id=_short(blob)))
 
-    def _forget(self, diff_id: str, shared: _Shared) -> None:
-        if self._coming.get(diff_id) is shared:
-            del self._coming[diff_id]
-
-    @staticmethod
-    async def _caught(fetch: Awaitable[Layer]) -> Layer | SampanError:
-        # Failures on purpose belong to those who wait, not to the log.
-        try:
-            return await fetch
-        except SampanError as error:
-            return error
-
-    async def _fetch(self, source: Source, blob: Descriptor, diff_id: str, parent: str) -> Layer:
+    async def _fetch(
+        self, source: Source, blob: Descriptor, diff_id: str, parent: str, tell: Report
+    ) -> Layer:
         short = _short(blob)
         if blob.media_type.endswith("+zstd"):
             _need_zstd(short)
-
-        def tell(progress: Progress) -> None:
-            shared = self._coming.get(diff_id)
-            for report in list(shared.reports) if shared else ():
-                report(progress)
 
         async with self._slots:
             told = _told(source.stream(blob.digest, blob.size), blob, short, tell)

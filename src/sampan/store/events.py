@@ -7,11 +7,12 @@ durable, as they are not with Docker.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from sampan.feeds import BoundedFeed
 
 HISTORY = 1024
 FEED_LIMIT = 4096
@@ -34,77 +35,38 @@ class Event:
     scope: str = "local"
 
 
-class Feed:
-    """A bounded queue of events. Async-iterate it; ``close`` (or leaving ``with``) ends it."""
-
-    def __init__(self, bus: EventBus, wants: Callable[[Event], bool]) -> None:
-        self._bus = bus
-        self._wants = wants
-        self._queue: deque[Event] = deque()
-        self._ready = asyncio.Event()
-        self._lagged = False
-        self._closed = False
-
-    def __enter__(self) -> Feed:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening; an iteration under way ends."""
-        self._closed = True
-        self._bus.forget(self)
-        self._ready.set()
-
-    def offer(self, event: Event) -> None:
-        """Called by the bus."""
-        if not self._wants(event):
-            return
-        if len(self._queue) >= FEED_LIMIT:
-            self._lagged = True
-        else:
-            self._queue.append(event)
-        self._ready.set()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            while self._queue:
-                yield self._queue.popleft()
-            if self._lagged:
-                raise FeedLagged
-            if self._closed:
-                return
-            self._ready.clear()
-            await self._ready.wait()
-
-
 class EventBus:
     """Publish from anywhere on the loop; never blocks, never fails."""
 
     def __init__(self) -> None:
-        self._feeds: set[Feed] = set()
+        self._feeds: dict[BoundedFeed[Event], Callable[[Event], bool]] = {}
         self._history: deque[Event] = deque(maxlen=HISTORY)
+
+    @property
+    def listeners(self) -> int:
+        """How many feeds are open."""
+        return len(self._feeds)
 
     def publish(self, event: Event) -> None:
         self._history.append(event)
-        for feed in tuple(self._feeds):
-            feed.offer(event)
+        for feed, wants in tuple(self._feeds.items()):
+            if wants(event):
+                feed.offer(event)
 
     def feed(
         self, wants: Callable[[Event], bool] = lambda _: True, *, since_ns: int | None = None
-    ) -> Feed:
+    ) -> BoundedFeed[Event]:
         """Listen from now on, after the kept events from ``since_ns`` on when it is given.
 
         History and feed are joined in one turn of the loop: no gap, no repeat.
         """
-        feed = Feed(self, wants)
+        feed = BoundedFeed[Event](FEED_LIMIT, FeedLagged, self._forget)
+        self._feeds[feed] = wants
         if since_ns is not None:
             for event in self._history:
-                if event.time_ns >= since_ns:
+                if event.time_ns >= since_ns and wants(event):
                     feed.offer(event)
-        self._feeds.add(feed)
         return feed
 
-    def forget(self, feed: Feed) -> None:
-        self._feeds.discard(feed)
+    def _forget(self, feed: BoundedFeed[Event]) -> None:
+        self._feeds.pop(feed, None)

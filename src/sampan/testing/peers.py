@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, Tasks, outcome, within
 from sampan.cluster.peer.client import decode_reply
 from sampan.cluster.peer.contract import (
     BODY_LIMIT,
@@ -297,20 +297,10 @@ class MemoryClient:
         return near
 
     async def _within(self, seconds: float, address: str, work: Coroutine[Any, Any, T]) -> T:
-        tasks = Tasks()
-        job = tasks.spawn(_outcome(work), name="peers/ask")
-        timer = tasks.spawn(self._hub.clock.sleep(seconds), name="peers/deadline")
         try:
-            await asyncio.wait({job, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if not job.done():
-                raise Unreachable(address, f"no answer within {seconds:g} s")
-            result, error = job.result()
-        finally:
-            await tasks.close()
-        if error is not None:
-            raise error
-        assert result is not None
-        return result
+            return await within(self._hub.clock, seconds, work)
+        except TimeoutError:
+            raise Unreachable(address, f"no answer within {seconds:g} s") from None
 
 
 class PeerNode:
@@ -336,15 +326,11 @@ class PeerNode:
 
     async def run(self, address: str, handler: Awaitable[Reply]) -> Reply:
         """Run a handler as this process would: it ends with the process, not with the caller."""
-        job = self.tasks.spawn(_outcome(handler), name=f"peers/handler {address}")
+        job = self.tasks.spawn(outcome(handler), name=f"peers/handler {address}")
         await asyncio.wait({job})
         if job.cancelled():
             raise Unreachable(address, RESET)
-        reply, error = job.result()
-        if error is not None:
-            raise error
-        assert reply is not None
-        return reply
+        return job.result().value()
 
 
 class PeerHub:
@@ -401,13 +387,6 @@ class PeerHub:
             if node.alive:
                 await self.crash(address)
         await self.tasks.close()
-
-
-async def _outcome(work: Awaitable[T]) -> tuple[T | None, Exception | None]:
-    try:
-        return await work, None
-    except Exception as error:  # noqa: BLE001 - raised again by the one who waits
-        return None, error
 
 
 async def _serve(

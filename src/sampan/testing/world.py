@@ -12,8 +12,9 @@ from sampan.aio import Tasks
 from sampan.config import DaemonConfig, Paths
 from sampan.engine.contract import CreateRequest
 from sampan.engine.engine import HostEngine, open_engine
+from sampan.feeds import BoundedFeed
 from sampan.runtime.logs import LogFiles
-from sampan.store.events import Event, EventBus, Feed
+from sampan.store.events import Event, EventBus
 from sampan.store.records import Container, ContainerSpec, EndpointSettings, HostConfig
 from sampan.testing.clock import FakeClock
 from sampan.testing.cluster_networks import FakeClusterNetworks
@@ -51,7 +52,7 @@ class World:
         self.cluster = FakeClusterNetworks()
         self.engine: HostEngine
         self.events: EventBus
-        self.feed: Feed
+        self.feed: BoundedFeed[Event]
 
     async def boot(self) -> HostEngine:
         """A new daemon on what the last one left."""

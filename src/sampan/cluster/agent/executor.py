@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 
-from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
+from sampan.aio import Clock, KeyedLocks, Tasks, first_of, in_thread
 from sampan.cluster.agent.container import (
     TASK_LABEL,
     container_of,
@@ -239,9 +239,8 @@ class EngineExecutor:
         tasks = Tasks()
         try:
             ended = tasks.spawn(self._engine.wait(container_id), name="task exit")
-            sick = tasks.spawn(self._health(container_id, "unhealthy"), name="task health")
-            await asyncio.wait({ended, sick}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
+            first, _ = await first_of(ended=ended, sick=self._health(container_id, "unhealthy"))
+            if first == "ended":
                 return Exit(code=ended.result().exit_code)
             with suppress(AlreadyStopped):  # of itself, in this moment
                 await self._engine.stop(container_id)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, Tasks, first_of, outcome
 from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.protocol.messages import Assignment
@@ -151,18 +151,16 @@ class Runner:
 
     async def _start(self) -> None:
         place = await self._executor.start(self.task)
-        ended = self._tasks.spawn(_caught(lambda: self._executor.wait(self.task)), name="task exit")
+        ended = self._tasks.spawn(outcome(self._executor.wait(self.task)), name="task exit")
         try:
             await self._while_wanted(lambda: self._executor.ready(self.task), ended)
         finally:
             if not ended.done():
                 ended.cancel()
         if ended.done() and not ended.cancelled():
-            outcome = ended.result()
-            if isinstance(outcome, Exception):
-                raise outcome
+            end = ended.result().value()
             self._to(TaskState.RUNNING, "started", place)
-            self._exited(outcome)
+            self._exited(end)
             return
         self._to(TaskState.RUNNING, "started", place)
 
@@ -226,11 +224,7 @@ class Runner:
 
     async def _pause(self, failures: int) -> None:
         pause = backoff_s(failures, FIRST_RETRY_S, LONGEST_RETRY_S)
-        timer = self._tasks.spawn(self._clock.sleep(pause), name="task retry")
-        changed = self._tasks.spawn(self._changed.wait(), name="task changed")
-        await asyncio.wait({timer, changed}, return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        changed.cancel()
+        await first_of(timer=self._clock.sleep(pause), changed=self._changed.wait())
 
     # -- small things
 
@@ -242,23 +236,21 @@ class Runner:
         Raises:
             Unwanted: it was given up for the first reason.
         """
-        doing = self._tasks.spawn(_caught(step), name=f"task {self.task.name}")
+        doing = self._tasks.spawn(outcome(step()), name=f"task {self.task.name}")
         try:
             while not doing.done() and not any(other.done() for other in others):
                 if not self.wanted:
                     raise Unwanted
                 self._changed.clear()
-                changed = self._tasks.spawn(self._changed.wait(), name="task changed")
-                await asyncio.wait({doing, changed, *others}, return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                waited = {f"other {at}": other for at, other in enumerate(others)}
+                await first_of(doing=doing, changed=self._changed.wait(), **waited)
         finally:
             if not doing.done():
                 doing.cancel()
                 await asyncio.wait({doing})
-        outcome = None if doing.cancelled() else doing.result()
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome  # type: ignore[return-value]
+        if doing.cancelled():  # one of ``others`` ended: its caller looks there
+            return None  # type: ignore[return-value]
+        return doing.result().value()
 
     def _say(self, message: str) -> None:
         """Progress of a fetch, for those who wonder what a task waits for. Now and then: each
@@ -288,14 +280,6 @@ class Runner:
             ports=place.ports if place else before.ports,
         )
         self._report(self.task.id, self.status)
-
-
-async def _caught(step: Callable[[], Coroutine[Any, Any, T]]) -> T | Exception:
-    """An error as a result: it is the runner's to judge, not the log's."""
-    try:
-        return await step()
-    except Exception as error:  # noqa: BLE001
-        return error
 
 
 def status_on_return(

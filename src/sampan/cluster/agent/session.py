@@ -11,11 +11,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, first_of
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.worker import Worker
 from sampan.cluster.backoff import backoff_s
@@ -111,31 +110,18 @@ class Sessions:
             await socket.close()
 
     async def _talk(self, address: str, socket: Socket) -> bool:
-        tasks = Tasks()
         listening = _Listening(self._clock.monotonic())
         try:
             await socket.send(encode(self._hello()))
-            parts: set[asyncio.Future[Any]] = {
-                tasks.spawn(
-                    _ended(self._listen(address, socket, listening)), name=f"session {address} in"
-                ),
-                tasks.spawn(_ended(self._send(socket, listening)), name=f"session {address} out"),
-                tasks.spawn(
-                    _ended(self._beat(address, socket, listening)), name=f"session {address} beat"
-                ),
-            }
-            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            for part in done:
-                error = part.result()
-                if isinstance(error, Removed):
-                    raise error
-                if not isinstance(error, SampanError):
-                    raise error
-                log.info("session with manager %s is over: %s", address, error)
-        except SocketClosed as error:
-            log.info("manager %s: %s", address, error)
-        finally:
-            await tasks.close()
+            await first_of(
+                incoming=self._listen(address, socket, listening),
+                outgoing=self._send(socket, listening),
+                beat=self._beat(address, socket, listening),
+            )
+        except msgspec.DecodeError as error:
+            log.info("session with manager %s is over: malformed message: %s", address, error)
+        except SampanError as error:
+            log.info("session with manager %s is over: %s", address, error)
         return listening.accepted.is_set()
 
     async def _listen(self, address: str, socket: Socket, listening: _Listening) -> None:
@@ -203,18 +189,3 @@ class _Listening:
     def __init__(self, now: float) -> None:
         self.heard = now
         self.accepted = asyncio.Event()
-
-
-async def _ended(part: Awaitable[None]) -> Exception:
-    """How a part of the session ended: its error is the end of the session, not a bug."""
-    try:
-        await part
-    except (SampanError, Removed) as error:
-        return error
-    except msgspec.DecodeError as error:
-        return SocketClosed(f"the manager said what is no message: {error}")
-    except Exception as error:
-        # A node without a session is lost to its cluster: whatever it was, there is a next one.
-        log.exception("a session broke")
-        return SocketClosed(f"the session broke: {error}")
-    return SocketClosed()

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, first_of
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.ca.certificates import Validity, validity
 from sampan.cluster.ca.files import CertificateFiles
@@ -117,17 +117,4 @@ class Renewer:
             return
         if seconds <= 0 or self._demand.is_set():
             return
-        tasks = Tasks()
-        try:
-            await asyncio.wait(
-                {
-                    tasks.spawn(self._clock.sleep(seconds), name="renewal/date"),
-                    tasks.spawn(self._demand_came(), name="renewal/demand"),
-                },
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            await tasks.close()
-
-    async def _demand_came(self) -> None:
-        await self._demand.wait()
+        await first_of(date=self._clock.sleep(seconds), demand=self._demand.wait())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, first_of
 from sampan.cluster.dispatcher.nodes import NodeBook
 from sampan.cluster.dispatcher.outbox import Outbox
 from sampan.cluster.dispatcher.statuses import StatusWriter
@@ -99,14 +98,8 @@ class AgentSession:
 
     async def run(self) -> None:
         """Until the socket closes or ``end``."""
-        tasks = Tasks()
         try:
-            parts: set[asyncio.Future[Any]] = {
-                self._over,
-                tasks.spawn(self._receive(), name=f"session {self.node_id} in"),
-                tasks.spawn(self._send(), name=f"session {self.node_id} out"),
-            }
-            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(over=self._over, incoming=self._receive(), outgoing=self._send())
             if self._over.done():
                 kick = self._over.result()
                 log.info("session with %s: %s", self.node_id, kick.reason)
@@ -115,7 +108,6 @@ class AgentSession:
                 except (SocketClosed, TimeoutError):
                     log.debug("node %s was gone before it was told to go", self.node_id)
         finally:
-            await tasks.close()
             await self._socket.close()
 
     async def _send(self) -> None:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, Tasks, within
 from sampan.cluster.contract import (
     FEED_LIMIT,
     PRESENCE_TTL_S,
@@ -160,16 +160,10 @@ class ReplicatedStore:
         Raises:
             NoQuorum: it took longer.
         """
-        job = self._tasks.spawn(_await(work), name="store/wait")
-        timer = self._tasks.spawn(self._clock.sleep(max(seconds, 0.0)), name="store/deadline")
         try:
-            await asyncio.wait({job, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if not job.done():
-                raise NoQuorum
-            job.result()
-        finally:
-            timer.cancel()
-            job.cancel()
+            await within(self._clock, max(seconds, 0.0), work)
+        except TimeoutError:
+            raise NoQuorum from None
 
     # -- following
 
@@ -306,7 +300,3 @@ def _fence_of(fence: Leadership | None) -> int:
     if not isinstance(fence, HeldLeadership):
         raise Internal("the fence is not a leadership that this store gave")
     return fence.revision
-
-
-async def _await(work: Awaitable[object]) -> None:
-    await work

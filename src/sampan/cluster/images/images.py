@@ -25,7 +25,6 @@ from sampan.cluster.images.errand import Errand
 from sampan.cluster.images.peers import Found, PeerRepository, Peers
 from sampan.cluster.images.registries import Registries
 from sampan.cluster.images.serving import ImageServer
-from sampan.cluster.images.shared import Flights, Say
 from sampan.cluster.images.telling import Telling
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import NotFound, SampanError
@@ -35,6 +34,7 @@ from sampan.image.distribution import Described
 from sampan.image.exchange import Exchange
 from sampan.image.manifest import LIMIT, Manifest, Platform, parse_manifest
 from sampan.image.reference import parse
+from sampan.single_flight import SingleFlight
 
 
 class ClusterImages:
@@ -47,7 +47,7 @@ class ClusterImages:
         self._registries = Registries(clock)
         self._peers: Peers | None = None
         self._others: Callable[[], Sequence[Source]] = tuple
-        self._flights: Flights[str] = Flights()
+        self._flights: SingleFlight[str, str] = SingleFlight("bring")
 
     # -- membership
 
@@ -84,7 +84,7 @@ class ClusterImages:
             return image.id
         login = logins.decode(auth)
 
-        async def bring(say: Say) -> str:
+        async def bring(say: Callable[[str], None]) -> str:
             errand = Errand(
                 wanted=wanted,
                 login=login,

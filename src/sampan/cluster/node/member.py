@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
-from sampan.aio import Tasks, in_thread
+from sampan.aio import Tasks, first_of, in_thread
 from sampan.cluster.agent.agent import Agent
 from sampan.cluster.agent.files import DiskFiles
 from sampan.cluster.ca.certificates import issuer_first
@@ -191,15 +191,7 @@ class Member:
         """
         assert self.manager is not None
         removed = self.manager.process.removed
-        waits = [
-            self._tasks.spawn(event.wait(), name="node/serving")
-            for event in (self._served, removed)
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        await first_of(served=self._served.wait(), removed=removed.wait())
         if not self._served.is_set():
             raise EtcdRemoved("the managers have taken this one out of their store again")
 

@@ -117,6 +117,24 @@ class Paths:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSettings:
+    """Where plugins are looked for, and how long one may take."""
+
+    sockets: Path = Path("/run/docker/plugins")
+    specifications: tuple[Path, ...] = (
+        Path("/etc/docker/plugins"),
+        Path("/usr/lib/docker/plugins"),
+    )
+    connect_s: float = 30.0
+    """A plugin that takes no connections is tried again for at most so long (Docker's time)."""
+    answer_s: float = 120.0
+    """A plugin that has not answered a call by then counts as hung. Docker gives the calls of a
+    volume plugin 60 to 120 s, and waits for other kinds without end."""
+    authorization: tuple[str, ...] = ()
+    """Names of the plugins that every API request passes, in this order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonConfig:
     """Everything the command line and daemon.json can say, after both were merged."""
 
@@ -151,6 +169,8 @@ class DaemonConfig:
     default_shm_bytes: int = 64 * 1024 * 1024
     default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name -> (soft, hard) for containers that say nothing of their own."""
+
+    plugins: PluginSettings = field(default_factory=PluginSettings)
 
     @property
     def instance(self) -> Instance:

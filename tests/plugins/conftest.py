@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 
 from sampan.aio import SystemClock
-from sampan.plugins.client import Patience
+from sampan.config import PluginSettings
 from sampan.plugins.discovery import Directories
 from sampan.plugins.plugins import Plugins
 from sampan.testing.daemon import short_directory
 from sampan.testing.plugins.process import PluginProcess, Start, running_plugin
-
-
-@pytest.fixture
-def hasty() -> Patience:
-    """Gives up at the first connection that is refused; waits a second for an answer."""
-    return Patience(connect_s=0.5, answer_s=1.0)
 
 
 @pytest.fixture
@@ -29,8 +23,20 @@ def base() -> Iterator[Path]:
 
 
 @pytest.fixture
-def directories(base: Path) -> Directories:
-    return Directories(base / "run", (base / "etc", base / "lib"))
+def settings(base: Path) -> PluginSettings:
+    """Directories of the test's own. Gives up at the first connection that is refused; waits a
+    second for an answer."""
+    return PluginSettings(
+        sockets=base / "run",
+        specifications=(base / "etc", base / "lib"),
+        connect_s=0.5,
+        answer_s=1.0,
+    )
+
+
+@pytest.fixture
+def directories(settings: PluginSettings) -> Directories:
+    return Directories(settings.sockets, settings.specifications)
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def start(base: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-async def plugins(directories: Directories, hasty: Patience) -> AsyncIterator[Plugins]:
-    known = Plugins(directories, SystemClock(), hasty)
+async def plugins(settings: PluginSettings) -> AsyncIterator[Plugins]:
+    known = Plugins(settings, SystemClock())
     yield known
     await known.close()

@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 
 from sampan.aio import SystemClock, in_thread
-from sampan.plugins.client import Patience, PluginClient, pause_before
+from sampan.config import PluginSettings
+from sampan.plugins.client import PluginClient, pause_before
 from sampan.plugins.discovery import Directories
 from sampan.plugins.errors import (
     BadAnswer,
@@ -32,8 +33,8 @@ from sampan.testing.plugins.process import Start
 
 
 @pytest.fixture
-def client(directories: Directories, hasty: Patience) -> PluginClient:
-    return PluginClient("plug", directories, SystemClock(), hasty)
+def client(directories: Directories, settings: PluginSettings) -> PluginClient:
+    return PluginClient("plug", directories, SystemClock(), settings)
 
 
 async def test_a_call_is_a_post_with_dockers_headers(start: Start, client: PluginClient) -> None:
@@ -96,7 +97,7 @@ async def test_a_plugin_is_waited_for_and_found_where_it_is_then(
     plugin = start("volume")
     plugin.stop()
     clock = FakeClock()
-    client = PluginClient("plug", directories, clock, Patience())
+    client = PluginClient("plug", directories, clock, PluginSettings())
     async with asyncio.TaskGroup() as group:
         calling = group.create_task(client.call("VolumeDriver.List", Answer(), Answer))
         await waits(clock, 1.0)

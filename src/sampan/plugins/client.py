@@ -15,7 +15,6 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ import aiohttp
 import msgspec
 
 from sampan.aio import Clock, in_thread, within
+from sampan.config import PluginSettings
 from sampan.plugins.discovery import Address, Directories, tls_context
 from sampan.plugins.errors import BadAnswer, NoAnswer, NoSuchPlugin, Unreachable
 from sampan.plugins.wire import ANSWER_LIMIT, MEDIA_TYPE, Answer, decode, encode
@@ -35,17 +35,6 @@ T = TypeVar("T")
 BROKE = "the plugin broke the connection off in the middle of its answer"
 HOST = "plugin.moby.localhost"
 """What the ``Host`` header says on a unix socket; plugins see the same from Docker."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a plugin may take."""
-
-    connect_s: float = 30.0
-    """A plugin that takes no connections is tried again for at most so long (Docker's time)."""
-    answer_s: float = 120.0
-    """Every call: a plugin that has not answered by then counts as hung. Docker gives the calls of
-    a volume plugin 60 to 120 s and waits for other kinds without end."""
 
 
 def pause_before(retry: int, elapsed_s: float, limit_s: float) -> float | None:
@@ -61,12 +50,12 @@ class PluginClient:
     """Calls to the plugin ``name``, wherever ``directories`` has it at the time."""
 
     def __init__(
-        self, name: str, directories: Directories, clock: Clock, patience: Patience
+        self, name: str, directories: Directories, clock: Clock, settings: PluginSettings
     ) -> None:
         self.name = name
         self._directories = directories
         self._clock = clock
-        self._patience = patience
+        self._settings = settings
 
     async def call(self, method: str, request: msgspec.Struct | None, reply: type[A]) -> A:
         """Ask and read the answer. ``method`` is ``KIND.METHOD``.
@@ -129,13 +118,13 @@ class PluginClient:
         started = self._clock.monotonic()
         for retry in count():
             try:
-                return await within(self._clock, self._patience.answer_s, attempt())
+                return await within(self._clock, self._settings.answer_s, attempt())
             except TimeoutError:
-                problem = f"no answer within {self._patience.answer_s:g} s"
+                problem = f"no answer within {self._settings.answer_s:g} s"
                 raise NoAnswer(self.name, method, problem) from None
             except (aiohttp.ClientConnectorError, NoSuchPlugin) as error:
                 elapsed = self._clock.monotonic() - started
-                pause = pause_before(retry, elapsed, self._patience.connect_s)
+                pause = pause_before(retry, elapsed, self._settings.connect_s)
                 reason = _reason(error)
                 if pause is None:
                     raise Unreachable(

@@ -11,8 +11,9 @@ import asyncio
 import logging
 
 from sampan.aio import Clock, Tasks, in_thread
+from sampan.config import PluginSettings
 from sampan.errors import SampanError
-from sampan.plugins.client import Patience, PluginClient
+from sampan.plugins.client import PluginClient
 from sampan.plugins.discovery import Directories
 from sampan.plugins.errors import NotThatKind
 from sampan.plugins.wire import Manifest
@@ -23,12 +24,12 @@ Outcome = tuple[str, ...] | SampanError
 
 
 class Plugins:
-    """The plugins in ``directories``. ``close`` it; usable from one event loop."""
+    """The plugins in the directories of ``settings``. ``close`` it; usable from one event loop."""
 
-    def __init__(self, directories: Directories, clock: Clock, patience: Patience) -> None:
-        self._directories = directories
+    def __init__(self, settings: PluginSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._directories = Directories(settings.sockets, settings.specifications)
         self._clock = clock
-        self._patience = patience
         self._implements: dict[str, tuple[str, ...]] = {}
         self._activating: dict[str, asyncio.Task[Outcome]] = {}
         self._tasks = Tasks()
@@ -70,7 +71,7 @@ class Plugins:
         return implements
 
     def _client(self, name: str) -> PluginClient:
-        return PluginClient(name, self._directories, self._clock, self._patience)
+        return PluginClient(name, self._directories, self._clock, self._settings)
 
     def activated(self, kind: str) -> list[str]:
         """Names of the plugins of that kind which were used since the daemon's start."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -73,8 +73,21 @@ class PluginProcess:
         """End it. Its socket's file stays, as after a crash."""
         if self.process is not None:
             self.process.send_signal(how)
+            if how != signal.SIGKILL:
+                self.thaw()
             self.process.wait()
             self.process = None
+
+    def freeze(self) -> None:
+        """Stop it where it stands, with every file open."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def thaw(self) -> None:
+        """Let a frozen one go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def wait(self) -> None:
         """Until it has died of itself."""
@@ -84,7 +97,14 @@ class PluginProcess:
 
     def behave(self, **methods: Behaviour | None) -> None:
         """How it answers from now on: ``behave(VolumeDriver_Mount="hang")``; others: well."""
-        said = {name.replace("_", "."): how for name, how in methods.items() if how}
+        self._say({name: how for name, how in methods.items() if how})
+
+    def answer(self, **methods: dict[str, Any]) -> None:
+        """What it answers from now on, whatever it is asked; other calls: well."""
+        self._say(methods)
+
+    def _say(self, methods: Mapping[str, Behaviour | dict[str, Any]]) -> None:
+        said = {name.replace("_", "."): what for name, what in methods.items()}
         new = self.directory / "behaviour.new"
         new.write_text(json.dumps(said))
         new.replace(self.directory / "behaviour")

@@ -33,7 +33,9 @@ class Plugin:
         request = json.loads(exchange.body) if exchange.body else None
         self._note(method, request, exchange)
         how = self._behaviour().get(method)
-        if how == "hang":
+        if isinstance(how, dict):
+            exchange.reply(200, json.dumps(how).encode(), TYPE)
+        elif how == "hang":
             threading.Event().wait()
         elif how == "die":
             exchange.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
@@ -72,9 +74,9 @@ class Plugin:
         with self._lock, (self._directory / "calls").open("a") as file:
             file.write(line + "\n")
 
-    def _behaviour(self) -> dict[str, str]:
+    def _behaviour(self) -> dict[str, Any]:
         try:
-            said: dict[str, str] = json.loads((self._directory / "behaviour").read_text())
+            said: dict[str, Any] = json.loads((self._directory / "behaviour").read_text())
         except FileNotFoundError:
             return {}
         return said

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -39,25 +39,36 @@ class Route(Generic[C]):
         """The handler runs to its end, whatever its client does."""
         return not self.streams and self.method not in _READING
 
-    def first_word(self) -> str:
-        return self.pattern.split("/", 2)[1]
 
-    def expression(self) -> str:
-        """The pattern as a regular expression on a path that is still quoted."""
-        parts, end = [], 0
-        for found in _VARIABLE.finditer(self.pattern):
-            parts.append(re.escape(self.pattern[end : found.start()]))
-            parts.append(f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})")
-            end = found.end()
-        return "".join(parts) + re.escape(self.pattern[end:])
+class Routed(Protocol):
+    """What a router can find."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def pattern(self) -> str: ...
 
 
-class Router(Generic[C]):
+R = TypeVar("R", bound=Routed)
+
+
+def expression(pattern: str) -> str:
+    """A route's pattern as a regular expression on a path that is still quoted."""
+    parts, end = [], 0
+    for found in _VARIABLE.finditer(pattern):
+        parts.append(re.escape(pattern[end : found.start()]))
+        parts.append(f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})")
+        end = found.end()
+    return "".join(parts) + re.escape(pattern[end:])
+
+
+class Router(Generic[R]):
     """Finds the route of a request. Compiled once; of two patterns the earlier one wins."""
 
-    def __init__(self, routes: Iterable[Route[C]]) -> None:
-        self._fixed: dict[tuple[str, str], Route[C]] = {}
-        self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], Route[C]]]] = {}
+    def __init__(self, routes: Iterable[R]) -> None:
+        self._fixed: dict[tuple[str, str], R] = {}
+        self._patterns: dict[tuple[str, str], list[tuple[re.Pattern[str], R]]] = {}
         self._methods: set[str] = set()
         for route in routes:
             self._methods.add(route.method)
@@ -65,11 +76,11 @@ class Router(Generic[C]):
                 assert (route.method, route.pattern) not in self._fixed, f"{route.pattern} is taken"
                 self._fixed[route.method, route.pattern] = route
                 continue
-            compiled = re.compile(route.expression())
-            known = self._patterns.setdefault((route.method, route.first_word()), [])
+            compiled = re.compile(expression(route.pattern))
+            known = self._patterns.setdefault((route.method, _first_word(route.pattern)), [])
             known.append((compiled, route))
 
-    def resolve(self, method: str, path: str) -> tuple[Route[C], Mapping[str, str]]:
+    def resolve(self, method: str, path: str) -> tuple[R, Mapping[str, str]]:
         """Route and variables of a path that has no version any more (and is still quoted).
 
         Raises:
@@ -80,14 +91,17 @@ class Router(Generic[C]):
         others = frozenset(m for m in self._methods if self._find(m, path) is not None)
         raise NoSuchRoute(method, path, others)
 
-    def _find(self, method: str, path: str) -> tuple[Route[C], Mapping[str, str]] | None:
+    def _find(self, method: str, path: str) -> tuple[R, Mapping[str, str]] | None:
         if (route := self._fixed.get((method, path))) is not None:
             return route, _NOTHING
-        first = path.split("/", 2)[1] if path.startswith("/") else ""
-        for regex, route in self._patterns.get((method, first), ()):
+        for regex, route in self._patterns.get((method, _first_word(path)), ()):
             if (match := regex.fullmatch(path)) is not None:
                 return route, {k: unquote(v) for k, v in match.groupdict().items()}
         return None
+
+
+def _first_word(path: str) -> str:
+    return path.split("/", 2)[1] if path.startswith("/") else ""
 
 
 _NOTHING: Mapping[str, str] = {}

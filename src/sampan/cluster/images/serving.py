@@ -39,11 +39,11 @@ class ImageServer:
         for method in ("GET", "HEAD"):
             server.route(
                 method,
-                "/v2/{name...}/manifests/{which}",
+                "/v2/{name:path}/manifests/{which}",
                 self._manifest,
                 allow=Allow.NODES,
             )
-            server.route(method, "/v2/{name...}/blobs/{digest}", self._blob, allow=Allow.NODES)
+            server.route(method, "/v2/{name:path}/blobs/{digest}", self._blob, allow=Allow.NODES)
 
     async def _manifest(self, request: Request) -> Reply:
         reference = _wanted(request.match["name"], request.match["which"])

@@ -209,7 +209,7 @@ class Server(Protocol):
 
     def route(self, method: str, path: str, handler: Handler, *, allow: Allow) -> None:
         """Answer ``method path``. ``{name}`` in ``path`` stands for one segment,
-        ``{name...}`` for one or more."""
+        ``{name:path}`` for one or more."""
         ...
 
     def call(self, path: str, request: type[B], handler: CallHandler[B], *, allow: Allow) -> None:

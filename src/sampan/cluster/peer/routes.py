@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import msgspec
 
@@ -24,17 +22,17 @@ from sampan.cluster.peer.contract import (
     SocketHandler,
 )
 from sampan.errors import Forbidden, NotFound
+from sampan.http.router import Router
+from sampan.http.status import NoSuchRoute
 
 RoleOf = Callable[[str], NodeRole | None]
 """The role that a node has by the cluster's state; None: it is not (or no longer) a member."""
-
-_NAME = re.compile(r"\{(\w+)(\.\.\.)?\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     method: str
-    pattern: re.Pattern[str]
+    pattern: str
     allow: Allow
     handler: Handler | None = None
     socket: SocketHandler | None = None
@@ -45,12 +43,12 @@ class Routes:
 
     def __init__(self, role_of: RoleOf) -> None:
         self._role_of = role_of
-        self._fixed: dict[tuple[str, str], Route] = {}
-        self._patterns: list[Route] = []
+        self._routes: list[Route] = []
+        self._router: Router[Route] | None = None
 
     def route(self, method: str, path: str, handler: Handler, *, allow: Allow) -> None:
         """Answer ``method path``; see the contract."""
-        self._add(path, Route(method, compile_path(path), allow, handler))
+        self._add(Route(method, path, allow, handler))
 
     def call(self, path: str, request: type[B], handler: CallHandler[B], *, allow: Allow) -> None:
         """Answer ``POST path`` with the struct that ``handler`` makes of a ``request``."""
@@ -65,27 +63,28 @@ class Routes:
 
     def socket(self, path: str, handler: SocketHandler, *, allow: Allow) -> None:
         """Take sockets on ``path``."""
-        self._add(path, Route("GET", compile_path(path), allow, None, handler))
+        self._add(Route("GET", path, allow, None, handler))
 
-    def _add(self, path: str, route: Route) -> None:
-        if "{" in path:
-            self._patterns.append(route)
-        else:
-            assert (route.method, path) not in self._fixed, f"{route.method} {path} is taken"
-            self._fixed[route.method, path] = route
+    def _add(self, route: Route) -> None:
+        self._routes.append(route)
+        self._router = None
 
-    def find(self, method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        return tuple(self._routes)
+
+    def find(self, method: str, raw_path: str) -> tuple[Route, Mapping[str, str]]:
         """The route for a path as it came, still encoded.
 
         Raises:
-            NotFound: there is none. A worker has no routes of managers.
+            NotFound: there is none.
         """
-        if (route := self._fixed.get((method, raw_path))) is not None:
-            return route, {}
-        for route in self._patterns:
-            if route.method == method and (found := route.pattern.fullmatch(raw_path)):
-                return route, {name: unquote(value) for name, value in found.groupdict().items()}
-        raise NotFound(f"this node does not answer {method} {raw_path}: is it a manager?")
+        if self._router is None:
+            self._router = Router(self._routes)
+        try:
+            return self._router.resolve(method, raw_path)
+        except NoSuchRoute as missing:
+            raise no_such_call(missing) from None
 
     def admit(self, route: Route, identity: Identity | None) -> Identity | None:
         """Who the caller counts as: its certificate, cut down to what the cluster's state says.
@@ -113,11 +112,6 @@ class Routes:
         return identity
 
 
-def compile_path(path: str) -> re.Pattern[str]:
-    """``/v2/{name...}/blobs/{digest}`` as a pattern on a still encoded path."""
-    parts, end = [], 0
-    for found in _NAME.finditer(path):
-        parts.append(re.escape(path[end : found.start()]))
-        parts.append(f"(?P<{found[1]}>{'.+' if found[2] else '[^/]+'})")
-        end = found.end()
-    return re.compile("".join(parts) + re.escape(path[end:]))
+def no_such_call(missing: NoSuchRoute) -> NotFound:
+    """What a node says of it. A worker has no routes of managers."""
+    return NotFound(f"this node does not answer {missing.method} {missing.path}: is it a manager?")

@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 from aiohttp.client_exceptions import ClientError
@@ -27,14 +28,28 @@ from sampan.cluster.peer.contract import (
     SocketClosed,
 )
 from sampan.cluster.peer.limits import Gate, Limits
-from sampan.cluster.peer.routes import RoleOf, Route, Routes
+from sampan.cluster.peer.routes import RoleOf, Route, Routes, no_such_call
 from sampan.cluster.peer.sockets import HttpSocket, keep_alive, listener
 from sampan.cluster.peer.tls import Tls, identity_of
 from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, load, to_header
 from sampan.errors import InvalidArgument, SampanError, Unavailable
+from sampan.http.context import RequestContext
+from sampan.http.front import Front
+from sampan.http.front import Limits as HttpLimits
+from sampan.http.router import Route as HttpRoute
+from sampan.http.server import HttpServer
+from sampan.http.status import NoSuchRoute
 
 log = logging.getLogger(__name__)
 
+LIMITS = HttpLimits(
+    line_bytes=8190,
+    field_bytes=16380,
+    headers=64,
+    # longer than the client keeps an idle connection, so that no request meets its end
+    keepalive_s=75.0,
+    linger_s=1.0,
+)
 _CHUNK = 256 * 1024
 _STOP_S = 2.0
 _TELL_EVERY_S = 5.0
@@ -93,19 +108,7 @@ class PeerServer(Routes):
             Conflict: the address is taken or not this host's.
         """
         made = listener(host, port)
-        self._http = _Http(
-            self._answer,
-            self,
-            # longer than the client keeps an idle connection, so that no request meets its end
-            keepalive_timeout=75.0,
-            tcp_keepalive=False,
-            max_line_size=8190,
-            max_field_size=16380,
-            max_headers=64,
-            lingering_time=1.0,
-            auto_decompress=False,
-            access_log=None,
-        )
+        self._http = _Http(self._front(), self._tasks, self)
         self._listener = made
         self._tasks.spawn(self._accept(made), name=f"peers/{self.port}")
 
@@ -226,27 +229,36 @@ class PeerServer(Routes):
 
     # -- requests
 
-    async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
-        try:
-            route, match = self.find(raw.method, raw.rel_url.raw_path)
-            assert raw.transport is not None
-            request = Request(
-                method=raw.method,
-                path=raw.rel_url.raw_path,
-                match=match,
-                query=dict(raw.rel_url.query),
-                headers={name.lower(): value for name, value in raw.headers.items()},
-                identity=self.admit(route, self._identity(raw.transport)),
-                remote=(raw.remote or "").removeprefix("::ffff:"),
-                body=_chunks(raw),
-            )
-            if route.socket is not None:
-                return await self._open_socket(raw, route, request)
-            assert route.handler is not None
-            reply = await route.handler(request)
-        except Exception as error:  # noqa: BLE001 - told to the caller, and logged if it is a bug
-            return _failure(raw, error)
-        return await _send(raw, reply)
+    def _front(self) -> Front[RequestContext]:
+        return Front(
+            name="peers",
+            routes=tuple(
+                HttpRoute(route.method, route.pattern, partial(self._answer, route))
+                for route in self.routes
+            ),
+            context=RequestContext,
+            error=_failure,
+            limits=LIMITS,
+            cancels=False,
+        )
+
+    async def _answer(self, route: Route, context: RequestContext) -> web.StreamResponse:
+        raw = context.request
+        assert raw.transport is not None
+        request = Request(
+            method=raw.method,
+            path=raw.rel_url.raw_path,
+            match=context.path,
+            query=dict(raw.rel_url.query),
+            headers={name.lower(): value for name, value in raw.headers.items()},
+            identity=self.admit(route, self._identity(raw.transport)),
+            remote=(raw.remote or "").removeprefix("::ffff:"),
+            body=_chunks(context),
+        )
+        if route.socket is not None:
+            return await self._open_socket(raw, route, request)
+        assert route.handler is not None
+        return await _send(raw, await route.handler(request))
 
     async def _open_socket(
         self, raw: web.BaseRequest, route: Route, request: Request
@@ -275,11 +287,11 @@ class PeerServer(Routes):
         return response
 
 
-class _Http(web.Server):
-    """aiohttp's server, which says when connections come and go."""
+class _Http(HttpServer[RequestContext]):
+    """A server that says when connections come and go."""
 
-    def __init__(self, handler: object, owner: PeerServer, **options: object) -> None:
-        super().__init__(handler, **options)  # type: ignore[arg-type]
+    def __init__(self, front: Front[RequestContext], tasks: Tasks, owner: PeerServer) -> None:
+        super().__init__(front, tasks)
         self._owner = owner
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
@@ -291,15 +303,17 @@ class _Http(web.Server):
         self._owner.lost(handler)
 
 
-async def _chunks(raw: web.BaseRequest) -> AsyncIterator[bytes]:
+async def _chunks(context: RequestContext) -> AsyncIterator[bytes]:
     try:
-        async for chunk in raw.content.iter_any():
+        async for chunk in context.chunks():
             yield chunk
     except (ClientError, web.RequestPayloadError, OSError) as error:
         raise Unavailable("the caller's connection broke in the middle of its request") from error
 
 
 def _failure(raw: web.BaseRequest, error: Exception) -> web.Response:
+    if isinstance(error, NoSuchRoute):
+        error = no_such_call(error)
     if not isinstance(error, SampanError):
         log.error("%s %s failed", raw.method, raw.path, exc_info=error)
     status, body = dump(error)

@@ -250,7 +250,7 @@ class PeersContract(SocketsContract):
             yield b"one"
             yield b"two"
 
-        manager.server.route("PUT", "/v2/{name...}/blobs/{digest}", double, allow=Allow.NODES)
+        manager.server.route("PUT", "/v2/{name:path}/blobs/{digest}", double, allow=Allow.NODES)
         await world.start(manager)
         async with worker.client.stream(
             manager.address,
@@ -320,7 +320,7 @@ class PeersContract(SocketsContract):
         async def head(request: Request) -> Reply:
             return Reply(headers={"Content-Length": "123", "Docker-Content-Digest": "sha256:1"})
 
-        manager.server.route("HEAD", "/v2/{name...}/blobs/{digest}", head, allow=Allow.NODES)
+        manager.server.route("HEAD", "/v2/{name:path}/blobs/{digest}", head, allow=Allow.NODES)
         await world.start(manager)
         for _ in range(2):
             async with worker.client.stream(

@@ -116,6 +116,16 @@ class Paths:
         return self.state / "netns"
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeProgram:
+    """An OCI runtime as daemon.json names it."""
+
+    path: str
+    """A bare name is looked for in PATH."""
+    arguments: tuple[str, ...] = ()
+    """Before every command of the runtime: ``--debug``."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSettings:
     """Where plugins are looked for, and how long one may take."""
@@ -146,8 +156,8 @@ class DaemonConfig:
     insecure_registries: tuple[str, ...] = ()
     """HOST[:PORT] or CIDR for which plain HTTP and unverified TLS are tried; loopback always is."""
     log_level: str = "info"
-    runtimes: dict[str, str] = field(default_factory=dict)
-    """Name -> path of OCI runtimes beyond the built-in ``crun`` and ``runc``."""
+    runtimes: dict[str, RuntimeProgram] = field(default_factory=dict)
+    """By name: OCI runtimes beyond the built-in ones, or instead of them."""
     default_runtime: str = "crun"
     default_address_pools: tuple[tuple[str, int], ...] = ()
     """(base CIDR, prefix length of one network) pairs; empty means the built-in pools."""
@@ -156,6 +166,10 @@ class DaemonConfig:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    log_driver: str = "json-file"
+    """Of containers that name none."""
+    log_options: dict[str, str] = field(default_factory=dict)
+    """``--log-opt`` of containers that use the default log driver; a container's own win."""
     labels: tuple[str, ...] = ()
     storage_driver: str | None = None
     """``overlay2``, ``vfs`` or None: the best that works on the root directory."""

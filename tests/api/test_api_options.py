@@ -12,6 +12,7 @@ import pytest
 
 from sampan.api.lock import locked
 from sampan.api.options import load
+from sampan.config import RuntimeProgram
 from sampan.errors import Conflict, InvalidArgument
 from sampan.http.sockets import open_unix
 
@@ -42,7 +43,9 @@ def test_the_file_takes_dockers_keys(tmp_path: Path) -> None:
                 default_address_pools=[{"base": "10.2.0.0/16", "size": 24}],
                 dns=["9.9.9.9"],
                 debug=True,
-                runtimes={"mine": {"path": "/bin/mine"}},
+                runtimes={"mine": {"path": "/bin/mine", "runtimeArgs": ["--debug"]}},
+                log_driver="local",
+                log_opts={"max-size": "5m"},
                 default_ulimits={"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}},
                 default_shm_size="128M",
                 iptables=False,
@@ -55,7 +58,7 @@ def test_the_file_takes_dockers_keys(tmp_path: Path) -> None:
     assert config.default_bridge_subnet == "10.1.0.1/24"
     assert config.default_address_pools == (("10.2.0.0/16", 24),)
     assert config.log_level == "debug"
-    assert config.runtimes == {"mine": "/bin/mine"}
+    assert config.runtimes == {"mine": RuntimeProgram("/bin/mine", ("--debug",))}
     assert config.default_ulimits == {"nofile": (1, 2)}
     assert config.default_shm_bytes == 128 << 20
     assert not config.iptables

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sampan.aio import SystemClock, Tasks, in_thread
+from sampan.api.builtin_drivers import builtin_drivers
 from sampan.client.bootstrap import busybox_tar
 from sampan.config import DaemonConfig, Paths
 from sampan.engine.contract import (
@@ -44,7 +45,7 @@ from sampan.store.records import (
 )
 from sampan.testing.daemon import short_directory
 from sampan.testing.faults import Faults, Injected
-from sampan.volume.volumes import LocalVolumes
+from sampan.volume.volumes import DriverVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -59,21 +60,23 @@ async def daemon(
     """Everything a daemon has but the API; ``wrap`` may come between the engine and each part."""
     clock = SystemClock()
     store = open_store(config.paths.database)
+    drivers = builtin_drivers(config, store)
     try:
         async with (
             open_images(config, store, clock) as images,
-            open_runs(config, clock) as runs,
+            open_runs(config, clock, drivers.runtime) as runs,
             open_networks(config, clock, HOST) as networks,
             open_engine(
                 config,
                 store=wrap("store", store),
                 events=EventBus(),
+                drivers=drivers,
                 images=wrap("images", images.images),
                 snapshots=wrap("snapshots", images.snapshots),
                 runs=wrap("runs", runs),
                 logs=LogFiles(),
                 networks=wrap("networks", networks),
-                volumes=wrap("volumes", LocalVolumes(config, store, clock)),
+                volumes=wrap("volumes", DriverVolumes(drivers.volume, store, clock)),
                 clock=clock,
             ) as engine,
         ):

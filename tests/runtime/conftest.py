@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from sampan.aio import SystemClock
+from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig, Paths
 from sampan.kernel import cgroup, mount
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.runs import LinuxRuns, open_runs
 from sampan.store.records import HostConfig
 from sampan.testing.contracts.runs import Bundles
+from sampan.testing.store import MemoryStore
 
 APPLETS = frozenset(
     ("sh", "cat", "echo", "sleep", "true", "false", "ls", "id", "env", "stty", "seq", "head")
@@ -60,7 +62,9 @@ def config(tmp_path: Path) -> Iterator[DaemonConfig]:
 
 @pytest.fixture
 async def runs(config: DaemonConfig) -> AsyncIterator[LinuxRuns]:
-    async with open_runs(config, SystemClock()) as opened:
+    async with open_runs(
+        config, SystemClock(), builtin_drivers(config, MemoryStore()).runtime
+    ) as opened:
         try:
             yield opened
         finally:

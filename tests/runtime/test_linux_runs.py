@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sampan.aio import SystemClock
+from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import cgroup, process
@@ -23,6 +24,7 @@ from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import LinuxRuns, open_runs
 from sampan.store.records import Device, HostConfig, MountPoint, Resources, Ulimit
 from sampan.testing.contracts.runs import Bundles, RunsContract, collect, exec_spec, first
+from sampan.testing.store import MemoryStore
 
 
 class TestLinuxRuns(RunsContract):
@@ -355,7 +357,9 @@ async def test_the_next_daemon_finds_everything(
     await runs.start("ended")
     await runs.wait("ended")
     (config.paths.run("halfmade")).mkdir()
-    async with open_runs(config, SystemClock()) as later:
+    async with open_runs(
+        config, SystemClock(), builtin_drivers(config, MemoryStore()).runtime
+    ) as later:
         assert await later.known() == ["ended", "halfmade", "lives", "unstarted"]
         lives = await later.inspect("lives")
         assert lives.alive

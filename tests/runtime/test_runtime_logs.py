@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.errors import InvalidArgument
 from sampan.runtime import rotate
 from sampan.runtime.contract import LogEntry
+from sampan.runtime.log_drivers.contract import FileRule
 from sampan.runtime.logformat import parse, prefix
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import LinuxRuns
-from sampan.store.records import HostConfig, LogConfig
 from sampan.testing.contracts.runs import Bundles
 
 BOTH = frozenset(("stdout", "stderr"))
@@ -177,22 +176,6 @@ async def test_following_ends_at_until(tmp_path: Path) -> None:
     assert past.lines == []
 
 
-def test_rotation_rules() -> None:
-    def rule(kind: str = "json-file", **options: str) -> rotate.Rule:
-        return rotate.rule_of(
-            LogConfig(type=kind, options={k.replace("_", "-"): v for k, v in options.items()})
-        )
-
-    assert rule() == rotate.Rule(0, 1)
-    assert rule("local") == rotate.Rule(20 << 20, 5)
-    assert rule(max_size="10m", max_file="3") == rotate.Rule(10 << 20, 3)
-    assert rule(max_size="1.5k") == rotate.Rule(1536, 1)
-    assert rule(max_size="-1") == rotate.Rule(0, 1)
-    for bad in ({"max_size": "much"}, {"max_size": "1m", "max_file": "0"}, {"max_file": "3"}):
-        with pytest.raises(InvalidArgument):
-            rule(**bad)
-
-
 def test_rotation_moves_everything_one_on(tmp_path: Path) -> None:
     path = tmp_path / "log"
     ctl = tmp_path / "ctl"
@@ -200,25 +183,24 @@ def test_rotation_moves_everything_one_on(tmp_path: Path) -> None:
     reader = os.open(ctl, os.O_RDONLY | os.O_NONBLOCK)
     for content in (b"first", b"second", b"third"):
         path.write_bytes(content)
-        assert rotate.rotate(path, ctl, rotate.Rule(3, 3))
+        assert rotate.rotate(path, ctl, FileRule(3, 3))
     assert (tmp_path / "log.1").read_bytes() == b"third"
     assert (tmp_path / "log.2").read_bytes() == b"second"
     assert not (tmp_path / "log.3").exists()
     # The daemon died before the order was given: it is given again.
-    assert rotate.rotate(path, ctl, rotate.Rule(3, 3))
+    assert rotate.rotate(path, ctl, FileRule(3, 3))
     assert os.read(reader, 100) == b"2 0 0\n" * 4
     path.write_bytes(b"")
-    assert not rotate.rotate(path, ctl, rotate.Rule(3, 3))
+    assert not rotate.rotate(path, ctl, FileRule(3, 3))
     os.close(reader)
     path.write_bytes(b"last")
-    assert not rotate.rotate(path, ctl, rotate.Rule(3, 3))
+    assert not rotate.rotate(path, ctl, FileRule(3, 3))
 
 
 async def test_the_monitor_loses_nothing_over_a_rotation(
     runs: LinuxRuns, bundle: Bundles, tmp_path: Path
 ) -> None:
-    host = HostConfig(log_config=LogConfig(options={"max-size": "2k", "max-file": "100"}))
-    spec = bundle("rot", "cat", open_stdin=True, host=host)
+    spec = bundle("rot", "cat", open_stdin=True, log_max_bytes=2048, log_max_files=100)
     path = spec.log_path
     assert path is not None
     await runs.create(spec, runtime="crun")
@@ -230,7 +212,7 @@ async def test_the_monitor_loses_nothing_over_a_rotation(
         text = b"".join(b"%d\n" % i for i in range(n * 200, n * 200 + 200))
         await stream.write(text)
         await follower.have(n * 200 + 200)
-        rotate.rotate(path, ctl, rotate.Rule(2048, 100))
+        rotate.rotate(path, ctl, FileRule(2048, 100))
     await stream.close_stdin()
     await runs.wait("rot")
     assert await follower.end() == [b"%d\n" % n for n in range(2000)]

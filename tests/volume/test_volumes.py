@@ -11,11 +11,13 @@ import pytest
 
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
+from sampan.drivers import Registry
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from sampan.kernel import mount as kernel
 from sampan.testing.store import MemoryStore
-from sampan.volume.contract import NoSuchVolume
-from sampan.volume.volumes import LocalVolumes
+from sampan.volume.contract import NoSuchDriver, NoSuchVolume, VolumeDriver
+from sampan.volume.local import LocalVolumes
+from sampan.volume.volumes import DriverVolumes
 
 
 @pytest.fixture
@@ -31,34 +33,40 @@ def store() -> MemoryStore:
     return MemoryStore()
 
 
+def on_drivers(config: DaemonConfig, store: MemoryStore) -> DriverVolumes:
+    drivers: Registry[VolumeDriver] = Registry("volume driver", NoSuchDriver)
+    drivers.register("local", LocalVolumes(config, store))
+    return DriverVolumes(drivers, store, SystemClock())
+
+
 @pytest.fixture
-def volumes(config: DaemonConfig, store: MemoryStore) -> LocalVolumes:
-    return LocalVolumes(config, store, SystemClock())
+def volumes(config: DaemonConfig, store: MemoryStore) -> DriverVolumes:
+    return on_drivers(config, store)
 
 
-async def test_create_makes_a_directory_and_a_row(volumes: LocalVolumes) -> None:
+async def test_create_makes_a_directory_and_a_row(volumes: DriverVolumes) -> None:
     volume = await volumes.create("data", labels={"a": "b"})
     assert Path(volume.mountpoint).is_dir()
     assert volumes.get("data") == volume
     assert volumes.all() == [volume]
-    assert await volumes.mount("data") == Path(volume.mountpoint)
+    assert await volumes.mount("data", "me") == Path(volume.mountpoint)
 
 
-async def test_create_again_gives_the_same(volumes: LocalVolumes) -> None:
+async def test_create_again_gives_the_same(volumes: DriverVolumes) -> None:
     first = await volumes.create("data")
     assert await volumes.create("data", labels={"x": "y"}) == first
     with pytest.raises(Conflict):
         await volumes.create("data", driver="other")
 
 
-async def test_an_anonymous_one_gets_64_hex_digits(volumes: LocalVolumes) -> None:
+async def test_an_anonymous_one_gets_64_hex_digits(volumes: DriverVolumes) -> None:
     volume = await volumes.create("", anonymous=True)
     assert len(volume.name) == 64
     assert volume.anonymous
 
 
 @pytest.mark.parametrize("name", ["a", "../x", "-a", "a/b", "a b"])
-async def test_bad_names(volumes: LocalVolumes, name: str) -> None:
+async def test_bad_names(volumes: DriverVolumes, name: str) -> None:
     with pytest.raises(InvalidArgument):
         await volumes.create(name)
     assert not volumes.all()
@@ -75,20 +83,20 @@ async def test_bad_names(volumes: LocalVolumes, name: str) -> None:
     ],
 )
 async def test_bad_options(
-    volumes: LocalVolumes, options: dict[str, str], error: type[Exception]
+    volumes: DriverVolumes, options: dict[str, str], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         await volumes.create("data", options=options)
     assert not volumes.all()
 
 
-async def test_an_unknown_driver(volumes: LocalVolumes) -> None:
+async def test_an_unknown_driver(volumes: DriverVolumes) -> None:
     with pytest.raises(NotFound, match='plugin "rexray" not found'):
         await volumes.create("data", driver="rexray")
 
 
 async def test_a_full_disk_leaves_no_directory(
-    config: DaemonConfig, store: MemoryStore, volumes: LocalVolumes
+    config: DaemonConfig, store: MemoryStore, volumes: DriverVolumes
 ) -> None:
     store.full = True
     with pytest.raises(Exception, match="no space"):
@@ -96,7 +104,7 @@ async def test_a_full_disk_leaves_no_directory(
     assert list(config.paths.volumes.iterdir()) == []
 
 
-async def test_remove_takes_row_and_directory(config: DaemonConfig, volumes: LocalVolumes) -> None:
+async def test_remove_takes_row_and_directory(config: DaemonConfig, volumes: DriverVolumes) -> None:
     volume = await volumes.create("data")
     (Path(volume.mountpoint) / "file").write_text("x")
     await volumes.remove("data")
@@ -106,7 +114,7 @@ async def test_remove_takes_row_and_directory(config: DaemonConfig, volumes: Loc
 
 
 async def test_a_removal_that_the_disk_never_had_is_undone(
-    config: DaemonConfig, store: MemoryStore, volumes: LocalVolumes
+    config: DaemonConfig, store: MemoryStore, volumes: DriverVolumes
 ) -> None:
     kept, gone = [await volumes.create(name) for name in ("kept", "gone")]
     for volume in (kept, gone):
@@ -125,41 +133,41 @@ async def test_a_removal_that_the_disk_never_had_is_undone(
     # The power goes: the disk has one of the two transactions.
     store.transact(lambda tx: tx.volumes.put(kept))
     store.disk.set()
-    await LocalVolumes(config, store, SystemClock()).recover()
+    await on_drivers(config, store).recover()
     assert (Path(kept.mountpoint) / "file").read_text() == "kept"
     assert [one.name for one in config.paths.volumes.iterdir()] == ["kept"]
 
 
-async def test_a_bind_volume(volumes: LocalVolumes, tmp_path: Path) -> None:
+async def test_a_bind_volume(volumes: DriverVolumes, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_text("x")
     await volumes.create("bb", options={"type": "none", "o": "bind,ro", "device": str(source)})
-    data = await volumes.mount("bb")
-    assert await volumes.mount("bb") == data
+    data = await volumes.mount("bb", "me")
+    assert await volumes.mount("bb", "me") == data
     assert (data / "file").read_text() == "x"
     with pytest.raises(OSError, match="Read-only"):
         (data / "other").write_text("y")
-    await volumes.unmount("bb")
+    await volumes.unmount("bb", "me")
     assert not kernel.is_mounted(data)
-    await volumes.mount("bb")
+    await volumes.mount("bb", "me")
     await volumes.remove("bb")
     assert (source / "file").read_text() == "x"
 
 
-async def test_a_tmpfs_volume(volumes: LocalVolumes) -> None:
+async def test_a_tmpfs_volume(volumes: DriverVolumes) -> None:
     await volumes.create(
         "tt", options={"type": "tmpfs", "o": "size=1m,mode=0700", "device": "tmpfs"}
     )
-    data = await volumes.mount("tt")
+    data = await volumes.mount("tt", "me")
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
-    await volumes.unmount("tt")
+    await volumes.unmount("tt", "me")
 
 
-async def test_a_mount_that_fails_says_what(volumes: LocalVolumes) -> None:
+async def test_a_mount_that_fails_says_what(volumes: DriverVolumes) -> None:
     await volumes.create("bb", options={"type": "none", "o": "bind", "device": "/does/not/exist"})
     with pytest.raises(InvalidArgument, match="failed to mount local volume"):
-        await volumes.mount("bb")
+        await volumes.mount("bb", "me")
 
 
 @pytest.fixture
@@ -180,7 +188,7 @@ def image_dir(tmp_path: Path) -> Path:
 
 
 async def test_seeding_copies_everything_of_every_kind(
-    volumes: LocalVolumes, image_dir: Path
+    volumes: DriverVolumes, image_dir: Path
 ) -> None:
     data = Path((await volumes.create("data")).mountpoint)
     await volumes.seed("data", image_dir)
@@ -197,21 +205,21 @@ async def test_seeding_copies_everything_of_every_kind(
     assert volumes.get("data").seeded
 
 
-async def test_a_volume_with_content_is_not_seeded(volumes: LocalVolumes, image_dir: Path) -> None:
+async def test_a_volume_with_content_is_not_seeded(volumes: DriverVolumes, image_dir: Path) -> None:
     data = Path((await volumes.create("data")).mountpoint)
     (data / "mine").write_text("x")
     await volumes.seed("data", image_dir)
     assert [p.name for p in data.iterdir()] == ["mine"]
 
 
-async def test_seeding_from_nothing_is_nothing(volumes: LocalVolumes, tmp_path: Path) -> None:
+async def test_seeding_from_nothing_is_nothing(volumes: DriverVolumes, tmp_path: Path) -> None:
     await volumes.create("data")
     await volumes.seed("data", tmp_path / "missing")
     assert not volumes.get("data").seeded
 
 
 async def test_recovery_finishes_a_seed_and_sweeps_strangers(
-    config: DaemonConfig, volumes: LocalVolumes, image_dir: Path
+    config: DaemonConfig, volumes: DriverVolumes, image_dir: Path
 ) -> None:
     data = Path((await volumes.create("data")).mountpoint)
     whole = data.parent / "_seed"
@@ -231,7 +239,7 @@ async def test_recovery_finishes_a_seed_and_sweeps_strangers(
     }
 
 
-async def test_a_volume_whose_container_never_came_is_swept(volumes: LocalVolumes) -> None:
+async def test_a_volume_whose_container_never_came_is_swept(volumes: DriverVolumes) -> None:
     half = await volumes.create("", anonymous=True, provisional=True)
     await volumes.create("wanted", provisional=True)
     await volumes.create("wanted")  # the user asked for it meanwhile

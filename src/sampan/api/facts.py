@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 from sampan.config import DaemonConfig
@@ -60,12 +59,6 @@ def ip_forwarding() -> bool:
         return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
     except OSError:
         return False
-
-
-def runtimes(config: DaemonConfig) -> dict[str, str]:
-    """Name -> path of the OCI runtimes that are there."""
-    found = {name: shutil.which(name) for name in ("crun", "runc")}
-    return {name: path for name, path in found.items() if path} | config.runtimes
 
 
 def daemon_id(config: DaemonConfig) -> str:

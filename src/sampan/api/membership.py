@@ -13,6 +13,7 @@ from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.membership import HostMembership, open_membership
 from sampan.config import DaemonConfig
 from sampan.engine.contract import Engine
+from sampan.engine.drivers import Drivers
 from sampan.network.overlay.contract import Overlay
 
 
@@ -24,6 +25,7 @@ def membership(
     images: ClusterImages,
     attachments: Attachments,
     durable: Callable[[], Awaitable[None]],
+    drivers: Drivers,
     clock: Clock,
 ) -> AbstractAsyncContextManager[HostMembership]:
     """Open what ``<root>/cluster`` says this host is a member of."""
@@ -36,6 +38,7 @@ def membership(
             clock,
             durable=durable,
             root_certificate=facts.root_certificate,
+            plugins=drivers.plugins,
         )
 
     host = Host(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -21,6 +22,7 @@ from sampan.config import (
     DEFAULT_STATE,
     DaemonConfig,
     Paths,
+    RuntimeProgram,
 )
 from sampan.errors import InvalidArgument
 from sampan.http.sockets import TlsFiles
@@ -40,6 +42,7 @@ class _Runtime(
     path: str = ""
     runtime_args: list[str] | None = None
     runtime_type: str = ""
+    options: dict[str, Any] | None = None
 
 
 class _Ulimit(msgspec.Struct, rename="pascal"):
@@ -66,6 +69,8 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     dns_opts: list[str] | UnsetType = UNSET
     dns_search: list[str] | UnsetType = UNSET
     labels: list[str] | UnsetType = UNSET
+    log_driver: str | UnsetType = UNSET
+    log_opts: dict[str, str] | UnsetType = UNSET
     storage_driver: str | UnsetType = UNSET
     runtimes: dict[str, _Runtime] | UnsetType = UNSET
     default_runtime: str | UnsetType = UNSET
@@ -114,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--dns-opt", dest="dns_opts", action="append", metavar="OPTION")
     parse.add_argument("--dns-search", dest="dns_search", action="append", metavar="DOMAIN")
     parse.add_argument("--label", dest="labels", action="append", metavar="KEY=VALUE")
+    parse.add_argument("--log-driver", dest="log_driver", metavar="NAME")
+    parse.add_argument("--log-opt", dest="log_opts", action="append", metavar="KEY=VALUE")
     parse.add_argument("-s", "--storage-driver", dest="storage_driver", metavar="NAME")
     parse.add_argument("--default-runtime", dest="default_runtime", metavar="NAME")
     parse.add_argument("--shutdown-timeout", dest="shutdown_timeout", type=int, metavar="SECONDS")
@@ -131,6 +138,8 @@ def load(arguments: list[str] | None = None) -> Options:
         InvalidArgument: names the file and the key.
     """
     flags = vars(parser().parse_args(arguments))
+    if "log_opts" in flags:
+        flags["log_opts"] = dict(option.partition("=")[::2] for option in flags["log_opts"])
     named = flags.pop("config", None)
     path = Path(named) if named else DEFAULT_FILE
     file = read_file(path, required=named is not None)
@@ -181,15 +190,6 @@ def _options(said: DaemonFile, path: Path) -> Options:
     # The daemon leaves the directory it was started in: from here on every path is absolute.
     state = Path(text(said.exec_root, str(DEFAULT_STATE))).absolute()
     default_host = f"unix://{DEFAULT_SOCKET if state == DEFAULT_STATE else state / 'sampan.sock'}"
-    runtimes: dict[str, str] = {}
-    for name, runtime in (said.runtimes or {}).items():
-        if runtime.runtime_args or runtime.runtime_type or not runtime.path:
-            raise InvalidArgument(
-                f"configuration file {path}: runtimes.{name}: give the path of an OCI runtime; "
-                "runtimeArgs and runtimeType are not supported"
-            )
-        # A bare name is looked for in PATH.
-        runtimes[name] = str(Path(runtime.path).absolute()) if "/" in runtime.path else runtime.path
     config = DaemonConfig(
         paths=Paths(Path(text(said.data_root, str(DEFAULT_ROOT))).absolute(), state),
         hosts=tuple(_absolute(host) for host in many(said.hosts)) or (default_host,),
@@ -197,7 +197,11 @@ def _options(said: DaemonFile, path: Path) -> Options:
         registry_mirrors=many(said.registry_mirrors),
         insecure_registries=many(said.insecure_registries),
         log_level="debug" if said.debug is True else level,
-        runtimes=runtimes,
+        runtimes={
+            name: _runtime(name, runtime, path) for name, runtime in (said.runtimes or {}).items()
+        },
+        log_driver=text(said.log_driver, "json-file"),
+        log_options={} if isinstance(said.log_opts, UnsetType) else said.log_opts,
         default_runtime=text(said.default_runtime, "crun"),
         default_address_pools=()
         if isinstance(said.default_address_pools, UnsetType)
@@ -221,6 +225,20 @@ def _options(said: DaemonFile, path: Path) -> Options:
     )
     pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()
     return Options(config, _tls(said, config.hosts), pid_file)
+
+
+def _runtime(name: str, said: _Runtime, path: Path) -> RuntimeProgram:
+    where = f"configuration file {path}: runtimes.{name}"
+    for key, given in (("runtimeType", said.runtime_type), ("options", said.options)):
+        if given:
+            raise InvalidArgument(
+                f"{where}: {key} is not supported: it configures a shim of containerd, and a "
+                "container is held by conmon here: give the path of an OCI runtime"
+            )
+    if not said.path:
+        raise InvalidArgument(f"{where}: path is missing: give the path of an OCI runtime")
+    program = str(Path(said.path).absolute()) if "/" in said.path else said.path
+    return RuntimeProgram(program, tuple(said.runtime_args or ()))
 
 
 def _absolute(host: str) -> str:

@@ -19,8 +19,10 @@ def problems(config: DaemonConfig) -> list[SampanError]:
     if os.geteuid() != 0:
         found.append(Forbidden("sampand needs root: start it with sudo"))
     runtime = config.runtimes.get(config.default_runtime)
-    if runtime is not None and shutil.which(runtime) is None:
-        found.append(Unsupported(f"the default runtime {runtime} is no program of this host"))
+    if runtime is not None and shutil.which(runtime.path) is None:
+        found.append(
+            Unsupported(f"the default runtime {runtime.path} is not a program of this host")
+        )
     found += [Unsupported(lack.cure) for lack in components.missing(loads) if _stops(lack, config)]
     return found
 

@@ -9,6 +9,7 @@ from sampan.build.contract import Builder
 from sampan.cluster.node.contract import Membership
 from sampan.config import DaemonConfig
 from sampan.engine.contract import Engine
+from sampan.engine.drivers import Drivers
 from sampan.image.contract import Images, Snapshots
 from sampan.image.distribution import Describes
 from sampan.store.contract import Store
@@ -23,6 +24,7 @@ class Services:
     config: DaemonConfig
     store: Store
     events: EventBus
+    drivers: Drivers
     engine: Engine
     images: Images
     snapshots: Snapshots

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sampan.aio import Clock, SystemClock
+from sampan.api.builtin_drivers import builtin_drivers, check_defaults
 from sampan.api.membership import membership
 from sampan.api.services import Services
 from sampan.build.builder import open_builder
@@ -20,7 +21,7 @@ from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
 from sampan.store.events import EventBus
-from sampan.volume.volumes import LocalVolumes
+from sampan.volume.volumes import DriverVolumes
 
 
 @asynccontextmanager
@@ -37,8 +38,11 @@ async def open_services(
         store = open_store(paths.database)
         stack.callback(store.close)
         images = await stack.enter_async_context(open_images(config, store, clock))
-        volumes = LocalVolumes(config, store, clock)
-        runs = await stack.enter_async_context(open_runs(config, clock))
+        drivers = builtin_drivers(config, store)
+        await check_defaults(drivers, config)
+        volumes = DriverVolumes(drivers.volume, store, clock)
+        stack.push_async_callback(volumes.close)
+        runs = await stack.enter_async_context(open_runs(config, clock, drivers.runtime))
         networks = await stack.enter_async_context(open_networks(config, clock, HOST))
         attachments = Attachments(clock)
         engine = await stack.enter_async_context(
@@ -46,6 +50,7 @@ async def open_services(
                 config,
                 store=store,
                 events=events,
+                drivers=drivers,
                 images=images.images,
                 snapshots=images.snapshots,
                 runs=runs,
@@ -76,6 +81,7 @@ async def open_services(
                 images=cluster_images,
                 attachments=attachments,
                 durable=store.durable,
+                drivers=drivers,
                 clock=clock,
             )
         )
@@ -83,6 +89,7 @@ async def open_services(
             config=config,
             store=store,
             events=events,
+            drivers=drivers,
             engine=engine,
             images=images.images,
             snapshots=images.snapshots,

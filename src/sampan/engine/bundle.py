@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from sampan.config import DaemonConfig
 from sampan.engine.books import Books
 from sampan.engine.contract import NotRunning
@@ -15,11 +13,11 @@ from sampan.engine.defaults import merged_env
 from sampan.engine.signals import parse_signal
 from sampan.errors import InvalidArgument
 from sampan.runtime.contract import BundleSpec
+from sampan.runtime.log_drivers.contract import UNBOUNDED, FileRule
 from sampan.store.records import Container, ContainerSpec, MountPoint
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_STOP_SIGNAL = "SIGTERM"
-LOG_NAME = "container.log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +30,9 @@ class Ready:
     mounts: tuple[MountPoint, ...]
     home: str
     """HOME, unless the container says otherwise."""
-
-
-def log_path(container: Container, config: DaemonConfig) -> Path | None:
-    """None: its log driver keeps nothing."""
-    if container.spec.host.log_config.type == "none":
-        return None
-    return config.paths.container(container.id) / LOG_NAME
+    log_path: Path | None = None
+    """None: not a line is kept."""
+    log_rule: FileRule = UNBOUNDED
 
 
 def process_env(spec: ContainerSpec, home: str) -> tuple[str, ...]:
@@ -56,11 +50,6 @@ def bundle(container: Container, ready: Ready, books: Books, config: DaemonConfi
     """Raises InvalidArgument, NoSuchContainer, NotRunning: a namespace to join is not there."""
     spec, host = container.spec, container.spec.host
     ipc, shm = _ipc(host.ipc_mode, books, config)
-    runtime_host = host
-    if host.log_config.type == "":
-        runtime_host = msgspec.structs.replace(
-            host, log_config=msgspec.structs.replace(host.log_config, type="json-file")
-        )
     return BundleSpec(
         id=container.id,
         rootfs=ready.rootfs,
@@ -74,7 +63,7 @@ def bundle(container: Container, ready: Ready, books: Books, config: DaemonConfi
         open_stdin=spec.open_stdin,
         stop_signal=parse_signal(spec.stop_signal or DEFAULT_STOP_SIGNAL),
         labels=spec.labels,
-        host=runtime_host,
+        host=host,
         mounts=ready.mounts,
         etc_files=ready.etc_files,
         netns=ready.netns,
@@ -82,7 +71,9 @@ def bundle(container: Container, ready: Ready, books: Books, config: DaemonConfi
         pid_ns=_shared(host.pid_mode, "pid", books),
         uts_ns=_uts(container, books),
         shm_path=shm,
-        log_path=log_path(container, config),
+        log_path=ready.log_path,
+        log_max_bytes=ready.log_rule.max_bytes,
+        log_max_files=ready.log_rule.max_files,
         default_shm_bytes=config.default_shm_bytes,
         default_ulimits=config.default_ulimits,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from sampan.errors import Conflict, InvalidArgument, NotFound, NotModified
@@ -256,6 +257,15 @@ class Engine(Protocol):
         ...
 
     def logs(self, ref: str, request: LogRequest) -> AsyncIterator[list[LogEntry]]: ...
+
+    def log_details(self, ref: str) -> bytes:
+        """What ``logs --details`` shows before every line, ``name=value,...``; may be empty."""
+        ...
+
+    def log_path(self, ref: str) -> Path | None:
+        """The file that the container's lines are in; None: they are not kept."""
+        ...
+
     async def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], list[Process]]: ...
     async def size(self, ref: str) -> tuple[int, int]:
         """(bytes written, bytes of the root file system)."""

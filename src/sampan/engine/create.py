@@ -27,6 +27,7 @@ from sampan.engine.books import Books
 from sampan.engine.clustered import asks, find_anywhere
 from sampan.engine.contract import Created, CreateRequest
 from sampan.engine.defaults import merged
+from sampan.engine.logs import with_default
 from sampan.engine.mounts import Mounts
 from sampan.engine.names import checked_name, made_up_name
 from sampan.engine.parts import Parts
@@ -58,7 +59,7 @@ class Creator:
     async def _create(self, request: CreateRequest, image: Image, config: ImageConfig) -> Created:
         parts = self._parts
         container_id = secrets.token_hex(32)
-        spec = self._specify(request, config, container_id)
+        spec = await self._with_drivers(self._specify(request, config, container_id))
         known = {
             ref: await find_anywhere(parts.store, parts.cluster, ref, given=_given(request, ref))
             for ref in modes.networks_named(spec.host, request.networks)
@@ -127,6 +128,17 @@ class Creator:
             host=host,
             hostname=hostname,
             mounts=tuple(sorted(spec.mounts, key=lambda m: os.path.normpath(m.target).count("/"))),
+        )
+
+    async def _with_drivers(self, spec: ContainerSpec) -> ContainerSpec:
+        """Every driver that the container names is there, and understands its options."""
+        parts, host = self._parts, spec.host
+        await parts.drivers.runtime.find(host.runtime)
+        log_config = with_default(host.log_config, parts.config)
+        driver = await parts.drivers.log.find(log_config.type)
+        driver.validate(log_config.options)
+        return msgspec.structs.replace(
+            spec, host=msgspec.structs.replace(host, log_config=log_config)
         )
 
     def _check_links(self, host: HostConfig) -> None:

@@ -21,6 +21,10 @@ class UnknownNetworkDriver(NotFound):
         self.name = name
 
 
+NETWORK = ("bridge", "host", "null", "overlay")
+"""Until the network's drivers are registered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drivers:
     """Every driver that containers, volumes and networks can name."""
@@ -43,7 +47,7 @@ class Drivers:
         description and the scheduler know them: "Log", "Network" and "Volume"."""
         kinds = (
             ("Log", self.log.names()),
-            ("Network", self.network.names()),
+            ("Network", self.network.names() or NETWORK),
             ("Volume", self.volume.names()),
         )
         return tuple((kind, name) for kind, names in kinds for name in names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
@@ -28,11 +29,13 @@ from sampan.engine.contract import (
     WaitCondition,
 )
 from sampan.engine.create import Creator
+from sampan.engine.drivers import Drivers
 from sampan.engine.exec import Execs
 from sampan.engine.exit import Ender
+from sampan.engine.forward import Forwarding
 from sampan.engine.health import HealthChecks
 from sampan.engine.live import Live
-from sampan.engine.logs import Logs
+from sampan.engine.logs import Logs, log_path
 from sampan.engine.mounts import Mounts
 from sampan.engine.networks import NetworkBook
 from sampan.engine.parts import Parts
@@ -71,6 +74,7 @@ async def open_engine(
     *,
     store: Store,
     events: EventBus,
+    drivers: Drivers,
     images: Images,
     snapshots: Snapshots,
     runs: Runs,
@@ -90,6 +94,7 @@ async def open_engine(
         config=config,
         store=store,
         events=events,
+        drivers=drivers,
         images=images,
         snapshots=snapshots,
         runs=runs,
@@ -124,9 +129,17 @@ class HostEngine:
         self._books = books = Books(parts.store)
         self._plugs = plugs = Plugs(parts, books, announce)
         mounts = Mounts(parts, books, announce)
-        self._remover = remover = ContainerRemover(parts, books, live, announce)
+        forwarding = Forwarding(parts, live)
+        self._remover = remover = ContainerRemover(parts, books, live, announce, forwarding)
         health = HealthChecks(parts, books, live, announce)
         ender = Ender(parts, books, live, announce, mounts, plugs, remover)
+
+        def supervise(container: Container) -> None:
+            """A container runs from now on, or was found to."""
+            run = ender.watch(container)
+            health.watch(container, run)
+            forwarding.watch(container, run)
+
         starter = Starter(
             parts,
             books,
@@ -135,7 +148,7 @@ class HostEngine:
             mounts,
             plugs,
             remover,
-            started=lambda container: health.watch(container, ender.watch(container)),
+            started=supervise,
         )
         self._starter = starter
         self._restarts = restarts = Restarts(parts, books, live, starter)
@@ -154,7 +167,16 @@ class HostEngine:
         self._connector = Connector(parts, books, live, announce, plugs)
         self._volumes = VolumeBook(parts, announce)
         self.reconciler = Reconciler(
-            parts, books, live, plugs, self._networks, starter, ender, health, remover
+            parts,
+            books,
+            live,
+            plugs,
+            self._networks,
+            starter,
+            ender,
+            forwarding,
+            remover,
+            found_running=supervise,
         )
 
     # -- containers: books
@@ -258,6 +280,12 @@ class HostEngine:
 
     def logs(self, ref: str, request: LogRequest) -> AsyncIterator[list[LogEntry]]:
         return self._logs.read(ref, request)
+
+    def log_details(self, ref: str) -> bytes:
+        return self._logs.details(ref)
+
+    def log_path(self, ref: str) -> Path | None:
+        return log_path(self._books.get(ref), self._parts.drivers.log, self._parts.config)
 
     async def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], list[Process]]:
         answer = await top(self._parts, self._books, ref, ps_args)

@@ -12,6 +12,7 @@ import msgspec
 from sampan.aio import in_thread
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
+from sampan.engine.live import all_of
 from sampan.engine.parts import Parts
 from sampan.engine.rootfs import resolve_inside
 from sampan.errors import InvalidArgument
@@ -96,7 +97,7 @@ class Mounts:
         known = mount.source in self._parts.store.volumes
         volume = await volumes.create(
             mount.source,
-            driver=mount.volume_driver or ("" if known else "local"),
+            driver=mount.volume_driver,
             options=dict(mount.volume_options),
             labels=dict(mount.volume_labels),
             anonymous=not mount.source,
@@ -132,9 +133,9 @@ class Mounts:
             root = await snapshots.mount(container.id)
             for point in empty:
                 source = await in_thread(resolve_inside, root, point.target)
-                if not self._in_use(point.name):
-                    undo.push_async_callback(volumes.unmount, point.name)
-                await volumes.mount(point.name)
+                # Not the container's own mount: this one ends here.
+                undo.push_async_callback(volumes.unmount, point.name, f"seed-{container.id}")
+                await volumes.mount(point.name, f"seed-{container.id}")
                 await volumes.seed(point.name, source)
 
     # -- at start and exit
@@ -150,7 +151,7 @@ class Mounts:
         for point in container.mount_points:
             mount = wanted.get(_normal(point.target))
             if point.type == "volume":
-                data = await self._parts.volumes.mount(point.name)
+                data = await self._parts.volumes.mount(point.name, container.id)
                 if mount is not None and mount.subpath:
                     data = await in_thread(resolve_inside, data, mount.subpath)
                     await in_thread(_must_exist, data)
@@ -176,20 +177,12 @@ class Mounts:
                 self._announce.volume(action, volume, **extra)
 
     async def release(self, container: Container) -> None:
-        """The container has ended: unmount volumes that nobody else runs with. Idempotent."""
-        for point in container.mount_points:
-            volume = self._parts.store.volumes.get(point.name)
-            if point.type != "volume" or volume is None or not volume.options:
-                continue
-            if not self._in_use(point.name, other_than=container.id):
-                await self._parts.volumes.unmount(point.name)
-
-    def _in_use(self, name: str, other_than: str = "") -> bool:
-        return any(
-            point.name == name
-            for container in self._parts.store.containers.values()
-            if container.id != other_than and container.running
-            for point in container.mount_points
+        """The container has ended, or was never started: undo what ``ready`` mounted. Idempotent;
+        one volume that cannot be unmounted does not keep the others."""
+        names = dict.fromkeys(p.name for p in container.mount_points if p.type == "volume")
+        await all_of(
+            f"unmounting the volumes of container {container.id[:12]}",
+            *(self._parts.volumes.unmount(name, container.id) for name in names),
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
 from sampan.engine.clustered import ClusterNetworks
+from sampan.engine.drivers import Drivers
 from sampan.image.contract import Images, Snapshots
 from sampan.network.contract import Networks
 from sampan.runtime.contract import LogReader, Runs
@@ -22,6 +23,7 @@ class Parts:
     config: DaemonConfig
     store: Store
     events: EventBus
+    drivers: Drivers
     images: Images
     snapshots: Snapshots
     runs: Runs

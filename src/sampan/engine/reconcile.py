@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -31,7 +32,7 @@ from sampan.engine import modes
 from sampan.engine.books import Books
 from sampan.engine.clustered import asks
 from sampan.engine.exit import NOBODY_KNOWS, Ender, ended
-from sampan.engine.health import HealthChecks
+from sampan.engine.forward import Forwarding
 from sampan.engine.live import Live, LiveRun, all_of
 from sampan.engine.networks import NetworkBook
 from sampan.engine.parts import Parts
@@ -70,23 +71,25 @@ class Reconciler:
         networks: NetworkBook,
         starter: Starter,
         ender: Ender,
-        health: HealthChecks,
+        forwarding: Forwarding,
         remover: ContainerRemover,
+        found_running: Callable[[Container], None],
     ) -> None:
         self._parts, self._books, self._live = parts, books, live
         self._plugs, self._networks, self._starter = plugs, networks, starter
-        self._ender, self._health, self._remover = ender, health, remover
+        self._ender, self._forwarding, self._remover = ender, forwarding, remover
+        self._found_running = found_running
 
     async def reconcile(self) -> None:
         """Everything but the new runs, which ``start_wanted`` starts."""
         parts = self._parts
         found = await self._look()
-        await parts.volumes.recover()
+        await parts.volumes.recover(frozenset(c.id for c in found.alive))
         await parts.networks.start(self._networks.all())
         await self._networks.predefine()
         await parts.networks.restore([self._net(c) for c in found.alive if _has_sandbox(c)])
         for container in found.alive:
-            self._health.watch(container, self._ender.watch(container))
+            self._found_running(container)
         for container in found.unfinished:
             self._books.change(container.id, lambda c: _interrupted(c, parts.clock.now()))
         for container, status in found.ended:
@@ -98,8 +101,15 @@ class Reconciler:
             await self._ender.finish(run, status)
         await self._sweep()
         for container in self._books.all():
+            if not container.running:
+                self._forwarding.watch(container, None)
             if container.removing or _left_behind(container, found):
-                await self._remove(container)
+                removal = self._remove(container)
+                if self._forwarding.busy(container.id):
+                    # A log driver that takes its time keeps nobody from starting.
+                    self._live.tasks.spawn(removal, name=f"remove {container.id[:12]}")
+                else:
+                    await removal
 
     async def _look(self) -> Findings:
         found = Findings()

@@ -17,6 +17,7 @@ import msgspec
 from sampan.aio import in_thread
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
+from sampan.engine.forward import Forwarding
 from sampan.engine.live import Live
 from sampan.engine.parts import Parts
 from sampan.errors import NotFound
@@ -29,8 +30,16 @@ log = logging.getLogger(__name__)
 class ContainerRemover:
     """Takes away a container that does not run."""
 
-    def __init__(self, parts: Parts, books: Books, live: Live, announce: Announcer) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        books: Books,
+        live: Live,
+        announce: Announcer,
+        forwarding: Forwarding,
+    ) -> None:
         self._parts, self._books, self._live, self._announce = parts, books, live, announce
+        self._forwarding = forwarding
         self.removed: list[Callable[[str], None]] = []
         """Told the id of every container that has gone."""
 
@@ -49,6 +58,7 @@ class ContainerRemover:
             await self._parts.networks.close_sandbox(container_id)
             await self._parts.store.durable(marked)
             await self._parts.snapshots.remove(container_id)
+            await self._forwarding.finish(container_id)
             directory = self._parts.config.paths.container(container_id)
             await in_thread(shutil.rmtree, directory, ignore_errors=True)
             doomed = self._anonymous(container) if volumes else []

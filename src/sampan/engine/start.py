@@ -33,11 +33,13 @@ from sampan.engine.books import Books
 from sampan.engine.bundle import Ready, bundle
 from sampan.engine.contract import AlreadyStarted
 from sampan.engine.live import Live, together
+from sampan.engine.logs import log_path
 from sampan.engine.mounts import Mounts
 from sampan.engine.parts import Parts
 from sampan.engine.plug import Plugged, Plugs, unplugged
 from sampan.errors import Conflict, SampanError
 from sampan.runtime.contract import ExitStatus
+from sampan.runtime.log_drivers.contract import UNBOUNDED
 from sampan.runtime.users import home_of
 from sampan.store.records import Container, Health, Phase, Run
 
@@ -120,12 +122,17 @@ class Starter:
         wired = msgspec.structs.replace(container, networks=net.networks, ports=net.ports)
         self._plugs.write_etc(wired)
         undo.push_async_callback(self._mounts.release, container)
+        log_config = container.spec.host.log_config
+        logs = await parts.drivers.log.find(log_config.type)
+        rule = logs.file_rule(log_config.options) if logs.capabilities.keeps else UNBOUNDED
         ready = Ready(
             rootfs=rootfs,
             netns=net.netns,
             etc_files=self._plugs.etc_files(container),
             mounts=await self._mounts.ready(container),
             home=await in_thread(home_of, rootfs, container.spec.user),
+            log_path=log_path(container, parts.drivers.log, parts.config),
+            log_rule=rule,
         )
         undo.push_async_callback(parts.runs.delete, container_id)
         spec = bundle(container, ready, self._books, parts.config)

@@ -19,7 +19,6 @@ from sampan.store.records import (
 )
 
 MEMORY_MINIMUM = 6 * 1024 * 1024
-BUILT_IN_RUNTIMES = ("crun", "runc")
 _PORT = re.compile(r"(\d+)(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 
 
@@ -45,17 +44,12 @@ def validate(spec: ContainerSpec, config: DaemonConfig) -> None:
 
 
 def _host(host: HostConfig, config: DaemonConfig) -> None:
-    runtime = host.runtime
-    if runtime and runtime not in BUILT_IN_RUNTIMES and runtime not in config.runtimes:
-        raise InvalidArgument(f"unknown or invalid runtime name: {runtime}")
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidArgument(
             f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
         )
-    if host.log_config.type not in ("", "json-file", "local", "none"):
-        raise InvalidArgument(f"logger: no log driver named '{host.log_config.type}' is registered")
     for entry in host.extra_hosts:
         if ":" not in entry and "=" not in entry:
             raise InvalidArgument(f'bad format for add-host: "{entry}"')

@@ -25,7 +25,7 @@ class VolumeBook:
     ) -> Volume:
         new = name not in self._parts.store.volumes
         volume = await self._parts.volumes.create(
-            name, driver=driver or "local", options=options, labels=labels, anonymous=not name
+            name, driver=driver, options=options, labels=labels, anonymous=not name
         )
         if new:
             self._announce.volume("create", volume)

@@ -155,6 +155,9 @@ class PluginVolumeDriver:
         answer = await self._client.call("VolumeDriver.List", _Nothing(), _Listed)
         return [_told(volume, volume.name) for volume in answer.volumes if volume.name]
 
+    async def recover(self, names: frozenset[str]) -> None:
+        """Found when it is first named: at the start of the daemon there is nothing to do."""
+
     async def _knows(self, name: str) -> bool:
         return any(volume.name == name for volume in await self.list())
 

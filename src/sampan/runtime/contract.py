@@ -78,7 +78,11 @@ class BundleSpec:
     shm_path: Path | None = None
     """Another container's /dev/shm to share (``--ipc container:``)."""
     log_path: Path | None
-    """None: the log driver ``none``."""
+    """None: not a line is kept."""
+    log_max_bytes: int = 0
+    """The log is rotated when it is larger; 0: never."""
+    log_max_files: int = 1
+    """How many files there are, the one that is written to included."""
     default_shm_bytes: int
     default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -266,6 +270,15 @@ class LogEntry(msgspec.Struct, frozen=True, gc=False):
     partial: bool = False
 
 
+class LogPlace(msgspec.Struct, frozen=True):
+    """A place in a log that is written to and rotated: behind the last line that was handled."""
+
+    inode: int
+    offset: int
+    head: str
+    """The file's first bytes, as Latin-1: inodes are given again, and these tell files apart."""
+
+
 class LogReader(Protocol):
     """Reads a monitor's log file (and what was rotated away), while it is being written."""
 
@@ -284,4 +297,15 @@ class LogReader(Protocol):
         ``follow``: goes on until this iterator is exhausted (the run ended) and the rest is read;
         new data is noticed by inotify. None: up to what is there now.
         """
+        ...
+
+    def forward(
+        self, path: Path, place: LogPlace | None, follow: AsyncIterator[None]
+    ) -> AsyncIterator[tuple[list[LogEntry], LogPlace]]:
+        """All entries behind ``place`` (None: from the oldest there is), followed as ``read``
+        does, each batch with the place behind it. What was rotated away meanwhile is lost."""
+        ...
+
+    async def behind(self, path: Path, place: LogPlace | None) -> bool:
+        """Whether there is anything behind ``place``."""
         ...

@@ -23,7 +23,7 @@ from sampan.kernel import process
 from sampan.kernel.process import Child
 from sampan.runtime.contract import ExecSpec, NoSuchRun, Stream
 from sampan.runtime.failures import exec_failed
-from sampan.runtime.oci import Runtime, Runtimes
+from sampan.runtime.oci_runtimes.contract import OciRuntime
 from sampan.runtime.streams import PipeOut, Writer, pipe_writer
 
 _PID_FD = 9
@@ -128,9 +128,7 @@ class _Descriptors:
         self._open.clear()
 
 
-async def start(
-    runtimes: Runtimes, runtime: Runtime, spec: ExecSpec, process_json: bytes, directory: Path
-) -> Exec:
+async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, directory: Path) -> Exec:
     """Start it and wait until it executes.
 
     Raises:
@@ -164,8 +162,8 @@ async def start(
             if spec.stdin:
                 given[0], stdin = fds.pipe()
         child = process.spawn(
-            runtimes.argv(runtime, *arguments, spec.run_id),
-            executable=runtime.executable,
+            [runtime.name, *runtime.arguments, *arguments, spec.run_id],
+            executable=runtime.executable(),
             fds=given,
         )
         for number, fd in given.items():

@@ -15,7 +15,7 @@ from datetime import datetime
 from sampan.runtime.contract import LogEntry, Stream
 
 _STREAMS: dict[bytes, Stream] = {b"stdout": "stdout", b"stderr": "stderr"}
-_PREFIX = 45
+PREFIX = 45
 _NANOSECONDS = 1_000_000_000
 
 
@@ -36,25 +36,23 @@ def parse(
     stream: Stream = "stdout"
     partial = wanted = False
     for raw in lines:
-        if raw[:_PREFIX] != last:
+        if raw[:PREFIX] != last:
             meaning = prefix(raw)
             if meaning is None:
                 continue
             stamp, stream, partial = meaning
-            last = raw[:_PREFIX]
+            last = raw[:PREFIX]
             wanted = stream in streams and stamp >= since_ns and (not until_ns or stamp <= until_ns)
         if wanted:
             append(
-                LogEntry(
-                    stamp, stream, raw[_PREFIX:] if partial else raw[_PREFIX:] + b"\n", partial
-                )
+                LogEntry(stamp, stream, raw[PREFIX:] if partial else raw[PREFIX:] + b"\n", partial)
             )
     return found
 
 
 def prefix(raw: bytes) -> tuple[int, Stream, bool] | None:
     """(nanoseconds since the epoch, stream, partial) of a line; None: not in the format."""
-    if len(raw) < _PREFIX or raw[35:36] != b" " or raw[42:43] != b" " or raw[44:45] != b" ":
+    if len(raw) < PREFIX or raw[35:36] != b" " or raw[42:43] != b" " or raw[44:45] != b" ":
         return None
     stream = _STREAMS.get(raw[36:42])
     flag = raw[43:44]

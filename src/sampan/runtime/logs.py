@@ -2,33 +2,42 @@
 
     LOG.2  LOG.1  LOG        oldest to newest; only LOG is written to
 
-Reading happens on the loop in blocks of 128 KiB (2 ms of work): the files are in the page cache,
-and a thread would fight for the interpreter with the loop it is meant to spare.
+Every block is read and parsed in a thread, and one block is held at a time: a log of any size
+neither stops the loop nor fills the memory, whoever asks for how much of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ParamSpec, TypeVar
 
-from sampan.aio import Clock, SystemClock, Tasks
+from sampan.aio import Clock, SystemClock, Tasks, in_thread, shielded
 from sampan.kernel.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
-from sampan.runtime.contract import LogEntry, Stream
-from sampan.runtime.logformat import parse
+from sampan.runtime.contract import LogEntry, LogPlace, Stream
+from sampan.runtime.logblocks import BLOCK, LineCutter, TailScan, Wanted
 
-_BLOCK = 128 * 1024
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BLOCKS_AT_ONCE = 8
+"""How many blocks one visit of a thread looks at before it comes back, when none has what is
+wanted: a caller who goes away waits for no more than these."""
 _BOTH: frozenset[Stream] = frozenset(("stdout", "stderr"))
+_HEAD = 64
+VISIT_DEADLINE_S = 600.0
+"""For a disk that does not answer any more."""
 
 
 class LogFiles:
     """``LogReader`` on the monitor's files."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, block: int = BLOCK) -> None:
         self._clock = clock or SystemClock()
+        self._block = block
 
     async def read(
         self,
@@ -40,91 +49,160 @@ class LogFiles:
         streams: frozenset[Stream] = _BOTH,
         follow: AsyncIterator[None] | None = None,
     ) -> AsyncIterator[list[LogEntry]]:
-        cursor = _Cursor(path)
+        wanted = Wanted(streams, since_ns, until_ns)
+        cursor = _Cursor(path, wanted, self._block)
         try:
             if tail is None:
-                cursor.open_oldest(since_ns)
+                await _visit(cursor.open_oldest, follow is None)
             else:
-                entries = _tail(path, tail, streams, since_ns, until_ns, cursor)
-                if entries:
-                    yield entries
-            if follow is None:
-                while lines := cursor.lines():
-                    if entries := parse(lines, streams, since_ns, until_ns):
-                        yield entries
-                    await asyncio.sleep(0)
-                return
-            async with _Changes(path, follow) as changes:
-                while True:
-                    over = changes.over()
-                    while lines := cursor.lines():
-                        if entries := parse(lines, streams, since_ns, until_ns):
-                            yield entries
-                        await asyncio.sleep(0)
-                    # Asked before the last read: what was written until the end is read by now.
-                    if over or (until_ns and self._clock.now() * 1e9 > until_ns):
-                        return
-                    left = until_ns / 1e9 - self._clock.now() if until_ns else None
-                    await changes.wait(left)
+                scan = _Scan(path, tail, wanted, self._block)
+                try:
+                    while not await _visit(scan.look):
+                        pass
+                    scan.hand_over(cursor, bounded=follow is None)
+                finally:
+                    scan.close()
+            async for entries in self._batches(cursor, until_ns, follow):
+                yield entries
         finally:
             cursor.close()
 
+    async def forward(
+        self, path: Path, place: LogPlace | None, follow: AsyncIterator[None]
+    ) -> AsyncIterator[tuple[list[LogEntry], LogPlace]]:
+        cursor = _Cursor(path, Wanted(), self._block)
+        try:
+            await _visit(cursor.resume, place)
+            async for entries in self._batches(cursor, 0, follow):
+                yield entries, await _visit(cursor.place)
+        finally:
+            cursor.close()
+
+    async def behind(self, path: Path, place: LogPlace | None) -> bool:
+        return await in_thread(_behind, path, place)
+
+    async def _batches(
+        self, cursor: _Cursor, until_ns: int, follow: AsyncIterator[None] | None
+    ) -> AsyncIterator[list[LogEntry]]:
+        if follow is None:
+            while (entries := await _visit(cursor.entries)) is not None:
+                if entries:
+                    yield entries
+            return
+        async with _Changes(cursor.path, follow) as changes:
+            while True:
+                over = changes.over()
+                while (entries := await _visit(cursor.entries)) is not None:
+                    if entries:
+                        yield entries
+                # Asked before the last read: what was written until the end is read by now.
+                if over or (until_ns and self._clock.now() * 1e9 > until_ns):
+                    return
+                left = until_ns / 1e9 - self._clock.now() if until_ns else None
+                await changes.wait(left)
+
+
+async def _visit(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """One step in a thread, to its end: the files may not be closed under its hands."""
+    return await shielded(in_thread(step, *args, **kwargs), deadline_s=VISIT_DEADLINE_S)
+
 
 class _Cursor:
-    """A place in the sequence of files; moves on to the next when one has been rotated away."""
+    """A place in the sequence of files; moves on to the next when one has been rotated away.
+    Every method blocks."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, wanted: Wanted, block: int) -> None:
+        self.path = path
+        self._wanted, self._block = wanted, block
         self._file: BinaryIO | None = None
-        self._rest = b""
+        self._lines = LineCutter()
+        self._end: tuple[int, int] | None = None
+        """(inode, size) of the newest file as it was at first: reading ends there, or a container
+        that writes as fast as its log is read would keep its reader for ever."""
 
-    def open_oldest(self, since_ns: int) -> None:
-        """Begin with the oldest file that was written to after ``since_ns``."""
-        for candidate in reversed(rotated(self._path)):
+    def open_oldest(self, bounded: bool) -> None:
+        """Begin with the oldest file that has something from ``since_ns`` on."""
+        if bounded:
             with suppress(FileNotFoundError):
-                if candidate.stat().st_mtime_ns >= since_ns:
+                status = self.path.stat()
+                self._end = (status.st_ino, status.st_size)
+        for candidate in reversed(rotated(self.path)):
+            with suppress(FileNotFoundError):
+                if candidate.stat().st_mtime_ns >= self._wanted.since_ns:
                     self._file = candidate.open("rb", buffering=0)
                     return
 
-    def adopt(self, file: BinaryIO, position: int) -> None:
-        file.seek(position)
-        self._file = file
+    def adopt(self, file: BinaryIO, offset: int, end: tuple[int, int] | None) -> None:
+        """Begin at ``offset`` of ``file``, which is closed here."""
+        file.seek(offset)
+        self._file, self._lines, self._end = file, LineCutter(offset), end
 
-    def lines(self) -> list[bytes]:
-        """The next complete lines; empty when there are none for now."""
+    def resume(self, place: LogPlace | None) -> None:
+        """Begin behind what was read before; with the oldest there is where that has gone."""
+        if place is not None:
+            for candidate in rotated(self.path):
+                with suppress(FileNotFoundError):
+                    file = candidate.open("rb", buffering=0)
+                    if _is(file, place):
+                        return self.adopt(file, place.offset, None)
+                    file.close()
+        self.open_oldest(bounded=False)
+
+    def place(self) -> LogPlace:
+        """Behind the last line that was read."""
+        assert self._file is not None
+        fd = self._file.fileno()
+        head = os.pread(fd, _HEAD, 0).decode("latin-1")
+        return LogPlace(os.fstat(fd).st_ino, self._lines.offset, head)
+
+    def entries(self) -> list[LogEntry] | None:
+        """What the next block has, or the next that has any; None: no more for now."""
+        for _ in range(BLOCKS_AT_ONCE):
+            lines = self._next()
+            if lines is None:
+                return None
+            if entries := self._wanted.of(lines):
+                return entries
+        return []
+
+    def _next(self) -> list[bytes] | None:
         while True:
             if self._file is None:
                 try:
-                    self._file = self._path.open("rb", buffering=0)
+                    self._file = self.path.open("rb", buffering=0)
                 except FileNotFoundError:
-                    return []
+                    return None
+            if self._at_the_end():
+                return None
             # Looked at before the read: once the next file exists, this one is complete.
             successor = self._successor()
-            block = self._file.read(_BLOCK)
-            if block:
-                lines = (self._rest + block).split(b"\n")
-                self._rest = lines.pop()
-                if lines:
-                    return lines
-            elif successor is not None:
-                self._file.close()
-                self._file = successor
-                self._rest = b""
-            else:
-                return []
+            if block := self._file.read(self._block):
+                if successor is not None:
+                    successor.close()
+                return self._lines.feed(block)
+            if successor is None:
+                return None
+            self._file.close()
+            self._file, self._lines = successor, LineCutter()
+
+    def _at_the_end(self) -> bool:
+        if self._end is None or self._file is None:
+            return False
+        inode, size = self._end
+        return os.fstat(self._file.fileno()).st_ino == inode and self._file.tell() >= size
 
     def _successor(self) -> BinaryIO | None:
         """The file after ours, if ours has been rotated away."""
         assert self._file is not None
         ours = os.fstat(self._file.fileno())
         try:
-            newest = os.stat(self._path)
+            newest = os.stat(self.path)
         except FileNotFoundError:
             return None  # renamed just now; the monitor has not opened the next one yet
         if (newest.st_ino, newest.st_dev) == (ours.st_ino, ours.st_dev):
             return None
-        after = self._path
-        for candidate in rotated(self._path)[1:]:
+        after = self.path
+        for candidate in rotated(self.path)[1:]:
             with suppress(FileNotFoundError):
                 status = os.stat(candidate)
                 if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
@@ -140,6 +218,70 @@ class _Cursor:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class _Scan:
+    """The search for the last lines, a few blocks a visit."""
+
+    def __init__(self, path: Path, count: int, wanted: Wanted, block: int) -> None:
+        self._path, self._wanted, self._block = path, wanted, block
+        self._scan = TailScan(count, wanted)
+        self._files: list[BinaryIO] | None = None
+        """Newest first, each once, though it may be renamed while the others are opened."""
+        self._at = self._position = 0
+
+    def look(self) -> bool:
+        """True: it is found, or there is no more. Blocks."""
+        if self._files is None:
+            self._files = self._open_all()
+            self._begin()
+        for _ in range(BLOCKS_AT_ONCE):
+            while self._position == 0:
+                self._at += 1
+                if self._at >= len(self._files):
+                    return True
+                self._begin()
+            size = min(self._block, self._position)
+            self._position -= size
+            block = os.pread(self._files[self._at].fileno(), size, self._position)
+            if self._scan.feed(block, self._position):
+                return True
+        return False
+
+    def hand_over(self, cursor: _Cursor, *, bounded: bool) -> None:
+        """Have ``cursor`` begin where the last lines do. ``bounded``: and end where they do."""
+        if not self._files:
+            return
+        file, offset = self._scan.begin
+        newest = os.fstat(self._files[0].fileno()).st_ino
+        end = (newest, self._scan.end(0)) if bounded else None
+        cursor.adopt(self._files.pop(file), offset, end)
+
+    def close(self) -> None:
+        for file in self._files or ():
+            file.close()
+
+    def _begin(self) -> None:
+        if self._files and self._at < len(self._files):
+            self._position = os.fstat(self._files[self._at].fileno()).st_size
+            self._scan.start_file(self._at)
+
+    def _open_all(self) -> list[BinaryIO]:
+        opened: dict[int, BinaryIO] = {}
+        for candidate in rotated(self._path):
+            try:
+                status = candidate.stat()
+                if opened and status.st_mtime_ns < self._wanted.since_ns:
+                    break
+                file = candidate.open("rb", buffering=0)
+            except FileNotFoundError:
+                continue
+            inode = os.fstat(file.fileno()).st_ino
+            if inode in opened:
+                file.close()
+            else:
+                opened[inode] = file
+        return list(opened.values())
 
 
 class _Changes:
@@ -197,66 +339,18 @@ def rotated(path: Path) -> list[Path]:
         found.append(candidate)
 
 
-def _tail(
-    path: Path,
-    count: int,
-    streams: frozenset[Stream],
-    since_ns: int,
-    until_ns: int,
-    cursor: _Cursor,
-) -> list[LogEntry]:
-    """The last ``count`` lines, read from the end; leaves ``cursor`` behind them."""
-    newest_first: list[LogEntry] = []
-    complete = 0
-    for number, candidate in enumerate(rotated(path)):
-        try:
-            file = candidate.open("rb", buffering=0)
-        except FileNotFoundError:
-            continue
-        try:
-            end = file.seek(0, os.SEEK_END)
-            fragment = b""
-            first = True
-            position = end
-            while position > 0 and (complete <= count or first):
-                size = min(_BLOCK, position)
-                position -= size
-                file.seek(position)
-                data = file.read(size) + fragment
-                if first:
-                    # What the monitor is writing just now belongs to whoever follows.
-                    cut = data.rfind(b"\n") + 1
-                    if not cut:
-                        fragment = data
-                        continue
-                    end -= len(data) - cut
-                    data = data[: cut - 1]
-                    first = False
-                lines = data.split(b"\n")
-                fragment = lines.pop(0) if position else b""
-                entries = parse(lines, streams, since_ns, until_ns)
-                newest_first.extend(reversed(entries))
-                complete += sum(not entry.partial for entry in entries)
-            if first:
-                end = 0
-        finally:
-            if number == 0:
-                cursor.adopt(file, end)
-            else:
-                file.close()
-        if complete > count:
-            break
-    return _last(newest_first, count)
+def _is(file: BinaryIO, place: LogPlace) -> bool:
+    """Whether it is the file of ``place``, and not another that was given its inode since."""
+    status = os.fstat(file.fileno())
+    head = os.pread(file.fileno(), len(place.head), 0).decode("latin-1")
+    return status.st_ino == place.inode and status.st_size >= place.offset and head == place.head
 
 
-def _last(newest_first: list[LogEntry], count: int) -> list[LogEntry]:
-    """The newest ``count`` whole lines with all their parts, oldest first."""
-    taken: list[LogEntry] = []
-    for at, entry in enumerate(newest_first):
-        if not entry.partial or at == 0:
-            count -= 1
-            if count < 0:
-                break
-        taken.append(entry)
-    taken.reverse()
-    return taken
+def _behind(path: Path, place: LogPlace | None) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    if place is None:
+        return status.st_size > 0
+    return status.st_ino != place.inode or status.st_size > place.offset

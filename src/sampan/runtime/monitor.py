@@ -19,7 +19,7 @@ from sampan.kernel import process
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.failures import creation_failed
 from sampan.runtime.files import RunFiles, read_pid
-from sampan.runtime.oci import Runtime
+from sampan.runtime.oci_runtimes.contract import OciRuntime
 
 _SYNC_FD = 3
 _CREATE_DEADLINE_S = 60.0
@@ -49,7 +49,7 @@ def find() -> str:
     return str(components.require(components.CONMON))
 
 
-def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime) -> list[str]:
+def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: OciRuntime) -> list[str]:
     """conmon's command line for a run."""
     log = "none" if spec.log_path is None else f"k8s-file:{spec.log_path}"
     argv = [
@@ -57,8 +57,8 @@ def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: Runtime) 
         "--api-version=1",
         f"--cid={files.id}",
         f"--cuuid={files.id}",
-        f"--runtime={runtime.executable}",
-        f"--runtime-arg=--root={files.oci.parent}",
+        f"--runtime={runtime.executable()}",
+        *(f"--runtime-arg={argument}" for argument in runtime.arguments),
         f"--bundle={files.directory}",
         f"--container-pidfile={files.pid}",
         f"--conmon-pidfile={files.monitor_pid}",

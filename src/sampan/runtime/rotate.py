@@ -11,66 +11,20 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.aio import Clock
-from sampan.errors import InvalidArgument
-from sampan.store.records import LogConfig
+from sampan.runtime.log_drivers.contract import FileRule
 
 log = logging.getLogger(__name__)
 
 PERIOD_S = 1.0
 _REOPEN = b"2 0 0\n"
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
-_LOCAL_BYTES, _LOCAL_FILES = 20 << 20, 5
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How large a log may get, and how many files there are, the current one included."""
-
-    max_bytes: int
-    """0: unlimited."""
-    max_files: int
-
-
-def rule_of(config: LogConfig) -> Rule:
-    """From ``--log-opt max-size`` and ``max-file``, with each driver's own defaults.
-
-    Raises:
-        InvalidArgument: a value that cannot be read.
-    """
-    local = config.type == "local"
-    size = config.options.get("max-size")
-    count = config.options.get("max-file")
-    if count is not None and not (count.isdigit() and int(count) > 0):
-        raise InvalidArgument(f"max-file must be a positive integer, got {count!r}")
-    max_bytes = parse_size(size) if size is not None else (_LOCAL_BYTES if local else 0)
-    max_files = int(count) if count is not None else (_LOCAL_FILES if local else 1)
-    if max_files > 1 and not max_bytes and not local:
-        raise InvalidArgument("max-file is set without max-size: set both, or neither")
-    return Rule(max_bytes, max_files)
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "10m", "1.5g", "500". "-1" is unlimited: 0.
-
-    Raises:
-        InvalidArgument: not a size.
-    """
-    if text == "-1":
-        return 0
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise InvalidArgument(f"invalid max-size {text!r}: write a number and k, m or g")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def rotate(path: Path, ctl: Path, rule: Rule) -> bool:
+def rotate(path: Path, ctl: Path, rule: FileRule) -> bool:
     """Rotate ``path`` if it is due; says whether anything was done.
 
     Renaming goes from the oldest to the newest, so that a crash in between leaves a hole in the
@@ -113,7 +67,7 @@ class Rotated:
 
     path: Path
     ctl: Path
-    rule: Rule
+    rule: FileRule
 
 
 async def watch(logs: Mapping[str, Rotated], clock: Clock) -> None:

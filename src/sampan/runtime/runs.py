@@ -21,6 +21,7 @@ import msgspec
 from sampan import components
 from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.config import DaemonConfig
+from sampan.drivers import Registry
 from sampan.errors import Conflict, Internal, InvalidArgument
 from sampan.kernel import cgroup, dynmods, inroot, process, usage
 from sampan.runtime import capabilities, execs, facts, files, monitor, rotate, spec, users
@@ -37,7 +38,8 @@ from sampan.runtime.contract import (
 )
 from sampan.runtime.exits import Exits
 from sampan.runtime.files import RunFiles, RunRecord
-from sampan.runtime.oci import Runtimes
+from sampan.runtime.log_drivers.contract import FileRule
+from sampan.runtime.oci_runtimes.contract import OciRuntime
 from sampan.runtime.spec_mounts import check_sources
 from sampan.runtime.spec_resources import limits
 from sampan.store.records import Resources
@@ -53,7 +55,10 @@ _MONITOR_TREES = ("name=systemd", "memory")
 class LinuxRuns:
     """``Runs`` on this host."""
 
-    def __init__(self, config: DaemonConfig, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self, config: DaemonConfig, clock: Clock, tasks: Tasks, runtimes: Registry[OciRuntime]
+    ) -> None:
+        self._runtimes = runtimes
         self._tasks = tasks
         self._config = config
         self._paths = config.paths
@@ -64,7 +69,6 @@ class LinuxRuns:
         self._facts = facts.gather(self._cgroups)
         self._conmon = monitor.find()
         files.prepare(config.paths)
-        self._runtimes = Runtimes(config.runtimes, files.oci_root(config.paths))
         # A creation is processor time of other processes. More of them at once than processors do
         # not end sooner, and starting a child holds the loop until the child gets its turn.
         self._launches = asyncio.Semaphore(2 * (os.cpu_count() or 1))
@@ -81,7 +85,7 @@ class LinuxRuns:
 
     def _watch_log(self, at: RunFiles, record: RunRecord) -> None:
         if record.log_path and record.log_max_bytes:
-            rule = rotate.Rule(record.log_max_bytes, record.log_max_files)
+            rule = FileRule(record.log_max_bytes, record.log_max_files)
             self._logs[at.id] = rotate.Rotated(Path(record.log_path), at.ctl, rule)
 
     async def warm_up(self) -> None:
@@ -94,16 +98,16 @@ class LinuxRuns:
     async def close(self) -> None:
         """The daemon goes; runs stay."""
         await self._exits.close()
-        self._runtimes.close()
+        for name in self._runtimes.names():
+            self._runtimes.get(name).close()
 
     # -- life
 
     async def create(self, spec_: BundleSpec, *, runtime: str) -> CreatedRun:
         at = RunFiles.of(self._paths, spec_.id)
-        oci = self._runtimes.get(runtime)
-        rotation = rotate.rule_of(spec_.host.log_config)
+        oci = await self._runtimes.find(runtime)
         # In a thread: it reads the image's passwd from a disk, and may compile a filter (15 ms).
-        bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.direct)
+        bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.capabilities.takes_bpf)
         async with AsyncExitStack() as undo:
             try:
                 at.directory.mkdir(mode=0o700)
@@ -136,8 +140,8 @@ class LinuxRuns:
                 stdin_ends=spec_.open_stdin and spec_.stdin_once and not spec_.tty,
                 group_add=spec_.host.group_add,
                 log_path=str(spec_.log_path or ""),
-                log_max_bytes=rotation.max_bytes,
-                log_max_files=rotation.max_files,
+                log_max_bytes=spec_.log_max_bytes,
+                log_max_files=spec_.log_max_files,
             )
             at.write_record(record)
             self._tasks.spawn(
@@ -156,7 +160,8 @@ class LinuxRuns:
         at, record = self._complete(run_id)
         if not at.exec_fifo.exists():
             raise Conflict(f"run {run_id} has been started already")
-        await self._runtimes.start(self._runtimes.get(record.runtime), at, record.command)
+        oci = await self._runtimes.find(record.runtime)
+        await oci.start(at, record.command)
 
     async def wait(self, run_id: str) -> ExitStatus:
         at, record = self._complete(run_id)
@@ -177,7 +182,8 @@ class LinuxRuns:
             await self._stop_everything(at, record, monitor_pid, monitor_started)
         self._exits.settle(at)
         name = record.runtime if record else self._config.default_runtime
-        await self._runtimes.delete(self._runtimes.get(name), at)
+        oci = await self._runtimes.find(name)
+        await oci.delete(at)
         # In a thread: under load the kernel makes whoever changes cgroups wait for its turn.
         await in_thread(self._clear, at)
 
@@ -248,9 +254,8 @@ class LinuxRuns:
     async def update(self, run_id: str, resources: Resources) -> None:
         _at, record = self._living(run_id)
         wanted, _warnings = limits(resources, self._facts)
-        problem = await self._runtimes.update(
-            self._runtimes.get(record.runtime), run_id, msgspec.json.encode(wanted)
-        )
+        oci = await self._runtimes.find(record.runtime)
+        problem = await oci.update(run_id, msgspec.json.encode(wanted))
         if problem:
             raise InvalidArgument(
                 f"Cannot update container {run_id}: {problem.strip()}: the kernel refused a limit"
@@ -273,9 +278,8 @@ class LinuxRuns:
         user = spec_.user or record.user
         who = users.resolve(rootfs, user, record.group_add)
         process_json = spec.exec_process(at.process.read_bytes(), spec_, who, self._facts)
-        return await execs.start(
-            self._runtimes, self._runtimes.get(record.runtime), spec_, process_json, at.directory
-        )
+        oci = await self._runtimes.find(record.runtime)
+        return await execs.start(oci, spec_, process_json, at.directory)
 
     # -- what a later daemon asks
 
@@ -375,15 +379,17 @@ def _make_working_dir(rootfs: Path, directory: str) -> None:
 
 
 @asynccontextmanager
-async def open_runs(config: DaemonConfig, clock: Clock) -> AsyncIterator[LinuxRuns]:
-    """The runtime of this host. Leaving the context lets every run run on.
+async def open_runs(
+    config: DaemonConfig, clock: Clock, runtimes: Registry[OciRuntime]
+) -> AsyncIterator[LinuxRuns]:
+    """The runtime of this host. Leaving the context lets every run run on, and closes ``runtimes``.
 
     Raises:
         Unsupported: conmon is not installed.
         OSError: the cgroup trees that are needed could not be mounted.
     """
     tasks = Tasks()
-    runs = LinuxRuns(config, clock, tasks)
+    runs = LinuxRuns(config, clock, tasks, runtimes)
     tasks.spawn(runs.rotate_logs(), name="rotate logs")
     tasks.spawn(runs.warm_up(), name="compile the default seccomp profile")
     try:

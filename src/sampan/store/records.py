@@ -387,6 +387,9 @@ class Volume(Record, frozen=True, kw_only=True, omit_defaults=True):
     provisional: bool = False
     """Made for a container that has no row yet, or to go with one whose row has gone: swept when
     the daemon starts. The transaction that stores the container clears it."""
+    mounted_by: tuple[str, ...] = ()
+    """Who had it mounted when the record was written: ids of containers, or another user's word.
+    Not kept where mounting does nothing."""
 
 
 # ---------------------------------------------------------------- images

@@ -38,6 +38,7 @@ async def memory_engine(
             config=world.config,
             store=world.store,
             events=world.events,
+            drivers=world.drivers,
             engine=world.engine,
             images=world.images,
             snapshots=world.snapshots,

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sampan.aio import Tasks
+from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig, Paths
 from sampan.engine.contract import CreateRequest
+from sampan.engine.drivers import Drivers
 from sampan.engine.engine import HostEngine, open_engine
 from sampan.feeds import BoundedFeed
 from sampan.runtime.logs import LogFiles
@@ -22,7 +24,7 @@ from sampan.testing.images import FakeImages, FakeSnapshots
 from sampan.testing.networks import FakeNetworks
 from sampan.testing.runs import FakeProcess, FakeRuns
 from sampan.testing.store import MemoryStore
-from sampan.volume.volumes import LocalVolumes
+from sampan.volume.volumes import DriverVolumes
 
 T = TypeVar("T")
 
@@ -46,6 +48,9 @@ class World:
         self.snapshots = FakeSnapshots(tmp / "snapshots")
         self.snapshots.accept_any = True
         self.image = self.images.add("busybox:latest", Cmd=["sh"], Env=["PATH=/bin", "A=image"])
+        self.add_drivers: list[Callable[[Drivers], None]] = []
+        """Called by every daemon, as the composition root would: one line a driver."""
+        self.drivers: Drivers
         self.wrap: Callable[[str, object], object] = lambda name, part: part
         self._daemon = AsyncExitStack()
         self.networks = FakeNetworks(self.config.paths.state)
@@ -58,6 +63,9 @@ class World:
         """A new daemon on what the last one left."""
         self.events = EventBus()
         self.feed = self.events.feed()
+        self.drivers = builtin_drivers(self.config, self.store)
+        for add in self.add_drivers:
+            add(self.drivers)
         # A daemon's books of addresses are its own; the world it finds is not.
         self.networks = FakeNetworks(self.config.paths.state)
         parts = {
@@ -65,7 +73,7 @@ class World:
             "snapshots": self.snapshots,
             "runs": self.runs,
             "networks": self.networks,
-            "volumes": LocalVolumes(self.config, self.store, self.clock),
+            "volumes": DriverVolumes(self.drivers.volume, self.store, self.clock),
             "store": self.store,
         }
         wrapped = {name: self.wrap(name, part) for name, part in parts.items()}
@@ -73,6 +81,7 @@ class World:
             open_engine(
                 self.config,
                 events=self.events,
+                drivers=self.drivers,
                 logs=LogFiles(),
                 clock=self.clock,
                 cluster=self.cluster,

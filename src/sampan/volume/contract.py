@@ -35,6 +35,11 @@ class VolumeCapabilities:
 
     scope: Literal["local", "global"] = "local"
     """``global``: a volume of that name is the same on every host that has the driver."""
+    engine_owned: bool = False
+    """Volumes are the engine's own, and exist as long as their records do: one without options is
+    a directory that is always there, so that nobody keeps a record of who mounts it; a removal
+    begins with the record, and destroys nothing before the disk has it that the record is gone.
+    False: volumes are somebody else's, who may refuse, take his time, and have others of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,11 @@ class VolumeDriver(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Nobody has it mounted. Idempotent."""
+        """Nobody has it mounted. Idempotent.
+
+        Raises:
+            SampanError, OSError: it cannot be removed now; the record stays.
+        """
         ...
 
     async def mount(self, name: str, user: str) -> Path:
@@ -98,45 +107,67 @@ class VolumeDriver(Protocol):
         """All that the driver has, also those that others made."""
         ...
 
+    async def recover(self, names: frozenset[str]) -> None:
+        """The daemon starts, and has records of ``names``: finish or remove what a crash has
+        interrupted. Not called for a driver that is only found later."""
+        ...
+
 
 class Volumes(Protocol):
+    """What the engine asks: volumes by name, whatever their drivers. A driver that waits holds up
+    only who asks for that volume."""
+
     async def create(
         self,
         name: str,
         *,
-        driver: str = "local",
+        driver: str = "",
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         anonymous: bool = False,
         provisional: bool = False,
     ) -> Volume:
         """The volume of that name, made when it does not exist (empty ``name``: 64 random hex
-        digits). An existing one with another driver is a Conflict. ``provisional``: for a
-        container that is being made; whoever asks for it otherwise makes it stay."""
+        digits). No ``driver``: the default one, or the existing volume's. ``provisional``: for a
+        container that is being made; whoever asks for it otherwise makes it stay.
+
+        Raises:
+            NoSuchDriver; Conflict: it exists with another driver; InvalidArgument.
+        """
         ...
 
     def get(self, name: str) -> Volume: ...
     def all(self) -> list[Volume]: ...
 
-    async def mount(self, name: str) -> Path:
-        """Make the data directory usable (drivers may mount now), counting users by reference is
-        the engine's: containers in the store name their volumes."""
+    def scope(self, volume: Volume) -> Literal["local", "global"]:
+        """Its driver's; ``local`` as long as the driver was not found."""
         ...
 
-    async def unmount(self, name: str) -> None:
-        """No running container uses it any more: undo what ``mount`` mounted, if it did."""
+    async def mount(self, name: str, user: str) -> Path:
+        """The directory for a container. ``user`` is the container's id, or another word for who
+        mounts it; recorded before it is done, so that the daemon after a crash can undo it."""
+        ...
+
+    async def unmount(self, name: str, user: str) -> None:
+        """Undo one user's ``mount``. Idempotent; nothing for a volume that is gone."""
         ...
 
     async def seed(self, name: str, source: Path) -> None:
         """Copy what the image has at the target (``source`` in the mounted snapshot) into an
-        empty, never seeded volume: contents, owner, mode, xattrs. Nothing when it has content."""
+        empty, never seeded volume: contents, owner, mode, xattrs. Nothing when it has content. It
+        is mounted by the caller."""
         ...
 
     async def remove(self, name: str) -> None:
         """Raises NoSuchVolume. The caller has made sure that no container uses it."""
         ...
 
-    async def recover(self) -> None:
-        """At the daemon's start: finish what a crash interrupted, remove directories that no
-        record knows."""
+    async def recover(self, alive: frozenset[str] = frozenset()) -> None:
+        """At the daemon's start: finish what a crash interrupted, unmount what users other than
+        ``alive`` had mounted, remove what was made for containers that never came to be. What a
+        plugin has to do for that is done beside, when it answers."""
+        ...
+
+    async def close(self) -> None:
+        """The daemon stops; what it does beside is given up until the next start."""
         ...

@@ -4,8 +4,8 @@
          a crash here: thrown away            a crash here: moved on at the next start
 
 Replacing ``_data`` as a whole would be simpler, but another container may have it mounted already.
-A volume whose data directory is a mount (nfs, tmpfs) is copied to directly: a rename cannot reach
-it.
+A volume whose data directory is a mount (nfs, tmpfs, a plugin's) is copied to directly: a rename
+cannot reach it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from pathlib import Path
 from sampan.volume.copy import copy_attributes, copy_tree
 
 
-def seed(volume: Path, source: Path, *, mounted: bool) -> bool:
+def seed_mounted(data: Path, source: Path) -> bool:
+    """Fill the mounted directory ``data`` from ``source``. Blocks. See ``seed``."""
+    if not source.is_dir() or _has_content(data):
+        return False
+    copy_tree(source, data)
+    return True
+
+
+def seed(volume: Path, source: Path) -> bool:
     """Fill ``volume/_data`` from ``source``. Blocks.
 
     Returns:
         False when there was nothing to do: the volume has content, or the image has no directory
         there.
     """
-    data = volume / "_data"
-    if not source.is_dir() or _has_content(data):
+    if not source.is_dir() or _has_content(volume / "_data"):
         return False
-    if mounted:
-        copy_tree(source, data)
-        return True
     part, whole = volume / "_seed.part", volume / "_seed"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(mode=0o700)

@@ -1,65 +1,48 @@
-"""The ``local`` driver: one directory a volume, with something mounted on it if the user says so.
+"""Volumes by name, whatever their drivers: records, references, and who has what mounted.
 
-    volumes/NAME/_data        what containers see
-    volumes/NAME/_seed*       an image's content on its way there, see ``seed``
-    volumes/.removed-NAME     what was NAME, until the disk has it that there is no such row
+Who mounts is written down before the driver is asked, and taken back after it has unmounted:
 
-Order of making: directory, then row. Order of removal: row, then directory. So a crash leaves at
-most a directory without a row, which ``recover`` removes, and never a row without its data: if the
-power goes before the removal is on disk, ``recover`` finds the row and gives it its directory back.
+    record user ──> driver.mount ──> run ──> driver.unmount ──> forget user
+
+so that the daemon after a crash knows every mount that may have been made, and asks for each to be
+undone. A driver may wait as long as it likes: one lock a volume is all that waits with it.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import secrets
-import shutil
-import socket
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from sampan.aio import Clock, KeyedLocks, in_thread
-from sampan.config import DaemonConfig
-from sampan.errors import Conflict, InvalidArgument
-from sampan.kernel import mount as kernel
+from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
+from sampan.drivers import Registry
+from sampan.errors import Conflict, SampanError
 from sampan.store.contract import Store
 from sampan.store.records import Volume
-from sampan.volume.contract import NoSuchDriver, NoSuchVolume
-from sampan.volume.options import MountOptions, parse_options
-from sampan.volume.seed import finish, seed
+from sampan.volume import local
+from sampan.volume.contract import NoSuchVolume, VolumeDriver
+from sampan.volume.seed import seed, seed_mounted
 
 log = logging.getLogger(__name__)
 
-_REMOVED = ".removed-"
-"""No volume's name begins so."""
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+DEFAULT_DRIVER = local.NAME
 
 
-def check_name(name: str) -> None:
-    """Raises InvalidArgument unless ``name`` is one that a volume may have."""
-    if len(name) == 1:
-        raise InvalidArgument(
-            "volume name is too short, names should be at least two alphanumeric characters"
-        )
-    if not _NAME.fullmatch(name):
-        raise InvalidArgument(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
-            "use absolute path"
-        )
+class DriverVolumes:
+    """``Volumes`` on a registry of drivers."""
 
-
-class LocalVolumes:
-    """``Volumes`` on the host's file system."""
-
-    def __init__(self, config: DaemonConfig, store: Store, clock: Clock) -> None:
-        self._root = config.paths.volumes
-        self._store = store
-        self._clock = clock
+    def __init__(self, drivers: Registry[VolumeDriver], store: Store, clock: Clock) -> None:
+        self._drivers, self._store, self._clock = drivers, store, clock
         self._locks = KeyedLocks()
-        """By name: mounting and seeding happen once."""
+        """By name of the volume."""
+        self._tasks = Tasks()
+        self._paths: dict[tuple[str, str], Path] = {}
+        """(volume, user) -> where this daemon has mounted it."""
 
     def get(self, name: str) -> Volume:
         if (volume := self._store.volumes.get(name)) is None:
@@ -69,65 +52,107 @@ class LocalVolumes:
     def all(self) -> list[Volume]:
         return list(self._store.volumes.values())
 
+    def scope(self, volume: Volume) -> Literal["local", "global"]:
+        if volume.driver not in self._drivers:
+            return "local"
+        return self._drivers.get(volume.driver).capabilities.scope
+
     async def create(
         self,
         name: str,
         *,
-        driver: str = "local",
+        driver: str = "",
         options: dict[str, str] | None = None,
         labels: dict[str, str] | None = None,
         anonymous: bool = False,
         provisional: bool = False,
     ) -> Volume:
-        """See ``Volumes.create``. Does not suspend: of two at once, the second finds the first."""
         name = name or secrets.token_hex(32)
-        check_name(name)
-        if (existing := self._store.volumes.get(name)) is not None:
-            if driver not in ("", existing.driver):
-                raise Conflict(
-                    f"create {name}: a volume of that name exists with driver {existing.driver}: "
-                    "remove it or choose another name"
-                )
-            if existing.provisional and not provisional:
-                existing = msgspec.structs.replace(existing, provisional=False)
-                self._store.transact(lambda tx: tx.volumes.put(existing))
-            return existing
-        if driver not in ("", "local"):
-            raise NoSuchDriver(driver)
-        parse_options(options or {})
-        data = self._root / name / "_data"
-        data.mkdir(parents=True, exist_ok=True)
-        volume = Volume(
-            name=name,
-            driver="local",
-            created_at=self._clock.now(),
-            mountpoint=str(data),
-            options=options or {},
-            labels=labels or {},
-            anonymous=anonymous,
-            provisional=provisional,
-        )
-        try:
-            self._store.transact(lambda tx: tx.volumes.put(volume))
-        except BaseException:
-            shutil.rmtree(data.parent, ignore_errors=True)
-            raise
-        return volume
-
-    async def mount(self, name: str) -> Path:
-        volume = self.get(name)
-        data = Path(volume.mountpoint)
-        if (options := parse_options(volume.options)) is None:
-            return data
         async with self._locks.hold(name):
-            await in_thread(_mount, options, data)
-        return data
+            if (existing := self._store.volumes.get(name)) is not None:
+                return self._taken(existing, driver, provisional=provisional)
+            driver = driver or DEFAULT_DRIVER
+            maker = await self._drivers.find(driver)
+            # What another host, or a user of the plugin, has made is not ours to take away again.
+            found = await self._found(maker, name)
+            if not found:
+                await maker.create(name, options or {}, labels or {})
+            try:
+                volume = Volume(
+                    name=name,
+                    driver=driver,
+                    created_at=self._clock.now(),
+                    mountpoint=await maker.path(name),
+                    options=options or {},
+                    labels=labels or {},
+                    anonymous=anonymous,
+                    provisional=provisional and not found,
+                )
+                self._put(volume)
+            except BaseException:
+                if not found:
+                    await maker.remove(name)
+                raise
+            return volume
 
-    async def unmount(self, name: str) -> None:
+    def _taken(self, existing: Volume, driver: str, *, provisional: bool) -> Volume:
+        if driver not in ("", existing.driver):
+            raise Conflict(
+                f"create {existing.name}: a volume of that name exists with driver "
+                f"{existing.driver}: remove it or choose another name"
+            )
+        if existing.provisional and not provisional:
+            existing = self._change(existing.name, lambda v: _with(v, provisional=False))
+        return existing
+
+    @staticmethod
+    async def _found(driver: VolumeDriver, name: str) -> bool:
+        if driver.capabilities.engine_owned:
+            return False  # its volumes are those that have a record
+        try:
+            await driver.get(name)
+        except NoSuchVolume:
+            return False
+        return True
+
+    async def mount(self, name: str, user: str) -> Path:
+        volume = self.get(name)
+        driver = await self._drivers.find(volume.driver)
+        if _is_plain(volume, driver):
+            return Path(volume.mountpoint)
+        async with self._locks.hold(name):
+            if (path := self._paths.get((name, user))) is not None:
+                return path
+            if user in self.get(name).mounted_by:
+                # An unmount that has failed: the driver must not count this user twice.
+                await driver.unmount(name, user)
+            self._change(name, lambda v: _with(v, mounted_by=(*_without(v, user), user)))
+            try:
+                path = await driver.mount(name, user)
+            except (SampanError, OSError):
+                self._change(name, lambda v: _with(v, mounted_by=_without(v, user)))
+                raise
+            self._paths[name, user] = path
+            if (mountpoint := str(path)) != self.get(name).mountpoint:
+                self._change(name, lambda v: _with(v, mountpoint=mountpoint))
+            return path
+
+    async def unmount(self, name: str, user: str) -> None:
         volume = self._store.volumes.get(name)
-        if volume is not None and volume.options:
-            async with self._locks.hold(name):
-                await in_thread(kernel.unmount_if_mounted, Path(volume.mountpoint), lazy=True)
+        if volume is None or user not in volume.mounted_by:
+            return
+        async with self._locks.hold(name):
+            await self._unmount(name, user)
+
+    async def _unmount(self, name: str, user: str) -> None:
+        """The volume's lock is held."""
+        volume = self._store.volumes.get(name)
+        if volume is None or user not in volume.mounted_by:
+            return
+        driver = await self._drivers.find(volume.driver)
+        await driver.unmount(name, user)
+        self._paths.pop((name, user), None)
+        self._change(name, lambda v: _with(v, mounted_by=_without(v, user)))
 
     async def seed(self, name: str, source: Path) -> None:
         if self.get(name).seeded:
@@ -136,87 +161,84 @@ class LocalVolumes:
             volume = self.get(name)
             if volume.seeded:
                 return
-            directory = Path(volume.mountpoint).parent
-            if await in_thread(seed, directory, source, mounted=bool(volume.options)):
-                self._mark_seeded(name)
+            data = Path(volume.mountpoint)
+            if _is_plain(volume, self._drivers.get(volume.driver)):
+                done = await in_thread(seed, data.parent, source)
+            else:
+                done = await in_thread(seed_mounted, data, source)
+            if done:
+                self._change(name, lambda v: _with(v, seeded=True))
 
     async def remove(self, name: str) -> None:
         async with self._locks.hold(name):
             volume = self.get(name)
-            directory = Path(volume.mountpoint).parent
-            if volume.options:
-                await in_thread(kernel.unmount_if_mounted, directory / "_data", lazy=True)
-            doomed = self._root / f"{_REMOVED}{name}"
-            await in_thread(shutil.rmtree, doomed, ignore_errors=True)
-            # Row and rename in one turn of the loop: a new volume of this name never meets the
-            # old directory.
+            driver = await self._drivers.find(volume.driver)
+            for key in [key for key in self._paths if key[0] == name]:
+                del self._paths[key]
+            if driver.capabilities.engine_owned:
+                self._store.transact(lambda tx: tx.volumes.delete(name))
+                await driver.remove(name)
+                return
+            # Marked first: a daemon that is killed between the two comes back to finish this.
+            self._change(name, lambda v: _with(v, provisional=True))
+            try:
+                await driver.remove(name)
+            except (SampanError, OSError):
+                self._change(name, lambda v: _with(v, provisional=volume.provisional))
+                raise
             self._store.transact(lambda tx: tx.volumes.delete(name))
-            if directory.exists():
-                directory.rename(doomed)
-            await self._store.durable()
-            await in_thread(shutil.rmtree, doomed, ignore_errors=True)
 
-    async def recover(self) -> None:
+    async def recover(self, alive: frozenset[str] = frozenset()) -> None:
+        for name in self._drivers.names():
+            known = frozenset(v.name for v in self.all() if v.driver == name)
+            await self._drivers.get(name).recover(known)
         for volume in self.all():
+            left = [user for user in volume.mounted_by if user not in alive]
+            if not left and not volume.provisional:
+                continue
+            work = self._settle(volume, left)
+            if self._is_engine_owned(volume.driver):
+                await work
+            else:
+                # Nobody waits at the daemon's start for what others answer, or may not answer.
+                self._tasks.spawn(work, name=f"recover volume {volume.name}")
+
+    async def _settle(self, volume: Volume, left: list[str]) -> None:
+        """Unmount what ended without it, and remove what was made for nobody."""
+        try:
+            for user in left:
+                await self.unmount(volume.name, user)
             if volume.provisional:
                 log.info(
                     "removing volume %s, whose container was never made or is gone", volume.name
                 )
-                await self.remove(volume.name)
-        finished = await in_thread(self._recover, frozenset(self._store.volumes))
-        for name in finished:
-            self._mark_seeded(name)
+                with suppress(NoSuchVolume):
+                    await self.remove(volume.name)
+        except (SampanError, OSError) as error:
+            log.error("volume %s is not as it should be: %s", volume.name, error)
 
-    def _recover(self, known: frozenset[str]) -> list[str]:
-        finished: list[str] = []
-        if not self._root.exists():
-            return finished
-        for directory in list(self._root.iterdir()):
-            name = directory.name.removeprefix(_REMOVED)
-            if name != directory.name:
-                if name in known and not (self._root / name).exists():
-                    log.info("volume %s was not removed before the power went: it is back", name)
-                    directory.rename(self._root / name)
-                else:
-                    shutil.rmtree(directory)
-        for directory in self._root.iterdir():
-            if directory.name not in known:
-                log.info("removing the directory of volume %s, which was never made", directory)
-                kernel.unmount_if_mounted(directory / "_data", lazy=True)
-                shutil.rmtree(directory)
-            elif finish(directory):
-                finished.append(directory.name)
-        for name in known:
-            (self._root / name / "_data").mkdir(parents=True, exist_ok=True)
-        return finished
+    def _is_engine_owned(self, driver: str) -> bool:
+        return driver in self._drivers and self._drivers.get(driver).capabilities.engine_owned
 
-    def _mark_seeded(self, name: str) -> None:
-        volume = self.get(name)
-        self._store.transact(
-            lambda tx: tx.volumes.put(msgspec.structs.replace(volume, seeded=True))
-        )
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    def _change(self, name: str, change: Callable[[Volume], Volume]) -> Volume:
+        volume = change(self.get(name))
+        self._put(volume)
+        return volume
+
+    def _put(self, volume: Volume) -> None:
+        self._store.transact(lambda tx: tx.volumes.put(volume))
 
 
-def _mount(options: MountOptions, data: Path) -> None:
-    """Blocks: in a thread."""
-    if kernel.is_mounted(data):
-        return
-    if options.address:
-        try:
-            found = socket.getaddrinfo(options.address, None, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise InvalidArgument(
-                f"failed to mount local volume: cannot resolve addr={options.address}: {error}"
-            ) from error
-        options = options.with_address(str(found[0][4][0]))
-    try:
-        kernel.mount(options.device, data, options.fstype, options.flags, options.data)
-        if options.flags & kernel.MS_BIND and options.flags & kernel.MS_RDONLY:
-            # A bind mount ignores read-only in the first call.
-            remount = kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY
-            kernel.mount("none", data, "", remount)
-    except OSError as error:
-        raise InvalidArgument(
-            f"failed to mount local volume: mount {options.device}:{data}, "
-            f"flags: {options.flags:#x}, data: {options.data}: {error.strerror}"
-        ) from error
+def _with(volume: Volume, **changes: object) -> Volume:
+    return msgspec.structs.replace(volume, **changes)
+
+
+def _without(volume: Volume, user: str) -> tuple[str, ...]:
+    return tuple(other for other in volume.mounted_by if other != user)
+
+
+def _is_plain(volume: Volume, driver: VolumeDriver) -> bool:
+    return driver.capabilities.engine_owned and not volume.options

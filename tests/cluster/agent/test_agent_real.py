@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from sampan.aio import SystemClock, in_thread
+from sampan.api.builtin_drivers import builtin_drivers
 from sampan.client.bootstrap import busybox_tar
 from sampan.cluster.agent.agent import Agent
 from sampan.cluster.agent.executor import EngineExecutor
@@ -58,7 +59,7 @@ from sampan.testing.agents import PlainSealing
 from sampan.testing.cluster_store import MemoryCluster
 from sampan.testing.daemon import short_directory
 from sampan.testing.peers import PeerHub
-from sampan.volume.volumes import LocalVolumes
+from sampan.volume.volumes import DriverVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -88,21 +89,23 @@ Durable = Callable[[], Awaitable[None]]
 async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images, Durable]]:
     clock = SystemClock()
     store = open_store(config.paths.database)
+    drivers = builtin_drivers(config, store)
     try:
         async with (
             open_images(config, store, clock) as images,
-            open_runs(config, clock) as runs,
+            open_runs(config, clock, drivers.runtime) as runs,
             open_networks(config, clock, HOST) as networks,
             open_engine(
                 config,
                 store=store,
                 events=EventBus(),
+                drivers=drivers,
                 images=images.images,
                 snapshots=images.snapshots,
                 runs=runs,
                 logs=LogFiles(),
                 networks=networks,
-                volumes=LocalVolumes(config, store, clock),
+                volumes=DriverVolumes(drivers.volume, store, clock),
                 clock=clock,
             ) as engine,
         ):

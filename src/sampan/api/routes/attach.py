@@ -83,12 +83,13 @@ async def logs(call: Call) -> web.StreamResponse:
         stderr=stderr,
     )
     tty, stamp = container.spec.tty, call.flag("timestamps")
+    details = engine.log_details(container.id) + b" " if call.flag("details") else b""
     # What fails at once (log driver "none") is an HTTP error; with follow, nothing may come for
     # long, and the head must not wait for it.
     async with closing(engine.logs(container.id, request)) as batches:
         first = None if request.follow else await anext(batches, None)
         response = await call.stream(content_type(call.version, tty=tty))
-        await _send_logs(response, first, batches, tty=tty, stamp=stamp)
+        await _send_logs(response, first, batches, tty=tty, stamp=stamp, details=details)
         return response
 
 
@@ -99,13 +100,14 @@ async def _send_logs(
     *,
     tty: bool,
     stamp: bool,
+    details: bytes,
 ) -> None:
     try:
         if first is not None:
-            await response.write(log_bytes(first, tty=tty, stamp=stamp, details=b""))
+            await response.write(log_bytes(first, tty=tty, stamp=stamp, details=details))
         async for batch in rest:
             if batch:
-                await response.write(log_bytes(batch, tty=tty, stamp=stamp, details=b""))
+                await response.write(log_bytes(batch, tty=tty, stamp=stamp, details=details))
     except SampanError as error:
         await response.write(error_frame(sentence_of(error)))
 

@@ -15,7 +15,6 @@ from sampan.api.translate.summary import FILTERS, Matcher, shown_image
 from sampan.api.types import containers as wire
 from sampan.api.types.common import CreatedBody, PruneReport
 from sampan.api.types.hostconfig import UPDATE_DECODER, HostConfig
-from sampan.engine.bundle import log_path
 from sampan.engine.contract import Engine
 from sampan.errors import NotFound, SampanError
 from sampan.http.router import Route
@@ -123,7 +122,7 @@ async def inspect_container(call: Call) -> web.Response:
         call.services.config,
         driver=call.services.snapshots.driver,
         network_id=network_ids(engine),
-        log_path=str(log_path(container, call.services.config) or ""),
+        log_path=str(engine.log_path(container.id) or ""),
     )
     if call.flag("size"):
         body.size_rw, body.size_root_fs = await engine.size(container.id)

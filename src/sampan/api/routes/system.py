@@ -13,7 +13,7 @@ from itertools import takewhile
 import msgspec
 from aiohttp import web
 
-from sampan import __version__
+from sampan import __version__, components
 from sampan.api import cluster, credentials, facts, moments, preflight, versions
 from sampan.api.call import Call, encode
 from sampan.api.disk import disk_usage
@@ -29,6 +29,7 @@ from sampan.api.types import system as wire
 from sampan.api.types.cluster import SwarmInfo
 from sampan.api.types.images import AUTH_DECODER, AuthAnswer, ImageSummary
 from sampan.api.types.volumes import UsageData
+from sampan.engine.drivers import Drivers
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.http.router import Route
 from sampan.image.config import chain_ids
@@ -93,7 +94,7 @@ async def version(call: Call) -> web.Response:
 
 
 async def info(call: Call) -> web.Response:
-    services, config = call.services, call.services.config
+    services, config, drivers = call.services, call.services.config, call.services.drivers
     states = Counter(state_name(container) for container in services.engine.all())
     running = states["running"] + states["restarting"]
     name, os_version = facts.operating_system()
@@ -126,10 +127,10 @@ async def info(call: Call) -> web.Response:
             driver=driver,
             driver_status=[("Root Dir", str(config.paths.layers))],
             plugins=wire.Plugins(
-                volume=["local"],
-                network=["bridge", "host", "null", "overlay"],
+                volume=list(drivers.volume.names()),
+                network=[name for kind, name in drivers.plugins() if kind == "Network"],
                 authorization=None,
-                log=["json-file", "none"],
+                log=list(drivers.log.names()),
             ),
             memory_limit="memory" in have,
             swap_limit=facts.swap_limit(),
@@ -144,12 +145,10 @@ async def info(call: Call) -> web.Response:
             oom_kill_disable="memory" in have and not v2,
             n_goroutines=len(asyncio.all_tasks()),
             system_time=moments.rfc3339(services.clock.now()),
-            logging_driver="json-file",
+            logging_driver=config.log_driver,
             cgroup_driver="cgroupfs",
             cgroup_version="2" if v2 else "1",
-            n_events_listener=services.events.listeners
-            if hasattr(services.events, "listeners")
-            else 0,
+            n_events_listener=services.events.listeners,
             kernel_version=platform.release(),
             operating_system=name,
             os_version=os_version,
@@ -172,12 +171,12 @@ async def info(call: Call) -> web.Response:
             labels=list(config.labels),
             experimental_build=False,
             server_version=__version__,
-            runtimes={n: wire.Runtime(path=p) for n, p in facts.runtimes(config).items()},
+            runtimes=_runtimes(drivers),
             default_runtime=config.default_runtime,
             swarm=_swarm_info(call),
             live_restore_enabled=True,
             isolation="",
-            init_binary="docker-init",
+            init_binary=init.name if (init := components.find(components.INIT)) else "",
             containerd_commit=wire.Commit(),
             runc_commit=wire.Commit(),
             init_commit=wire.Commit(),
@@ -192,6 +191,16 @@ async def info(call: Call) -> web.Response:
             warnings=warnings or None,
         )
     )
+
+
+def _runtimes(drivers: Drivers) -> dict[str, wire.Runtime]:
+    """Those whose programs are there."""
+    runtimes = [drivers.runtime.get(name) for name in drivers.runtime.names()]
+    return {
+        runtime.name: wire.Runtime(path=path, runtime_args=list(runtime.arguments[1:]))
+        for runtime in runtimes
+        if (path := runtime.path)
+    }
 
 
 def _swarm_info(call: Call) -> SwarmInfo:
@@ -253,6 +262,7 @@ async def df(call: Call) -> web.Response:
         body.volumes = [
             body_of(
                 volume,
+                services.volumes.scope(volume),
                 UsageData(
                     ref_count=len(engine.volume_users(volume.name)),
                     size=await disk_usage(volume.mountpoint),

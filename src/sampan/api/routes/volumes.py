@@ -18,7 +18,7 @@ from sampan.store.records import Volume
 FILTERS = ("dangling", "driver", "label", "name")
 
 
-def body_of(volume: Volume, usage: wire.UsageData | None = None) -> wire.VolumeBody:
+def body_of(volume: Volume, scope: str, usage: wire.UsageData | None = None) -> wire.VolumeBody:
     return wire.VolumeBody(
         created_at=rfc3339(int(volume.created_at)),
         driver=volume.driver,
@@ -26,7 +26,7 @@ def body_of(volume: Volume, usage: wire.UsageData | None = None) -> wire.VolumeB
         mountpoint=volume.mountpoint,
         name=volume.name,
         options=volume.options or None,
-        scope="local",
+        scope=scope,
         usage_data=usage if usage is not None else wire.UNSET,
     )
 
@@ -35,7 +35,7 @@ async def list_volumes(call: Call) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
     found = [
-        body_of(volume)
+        body_of(volume, call.services.volumes.scope(volume))
         for volume in engine.volumes()
         if filters.pattern("name", volume.name)
         and filters.exact("driver", volume.driver)
@@ -52,13 +52,14 @@ async def create(call: Call) -> web.Response:
     body = await call.body(wire.CREATE_DECODER, default=wire.CreateBody())
     name = volume_name(body.name) if body.name else ""
     volume = await call.services.engine.volume_create(
-        name, body.driver or "local", dict(body.driver_opts or {}), dict(body.labels or {})
+        name, body.driver or "", dict(body.driver_opts or {}), dict(body.labels or {})
     )
-    return call.json(body_of(volume), status=201)
+    return call.json(body_of(volume, call.services.volumes.scope(volume)), status=201)
 
 
 async def inspect(call: Call) -> web.Response:
-    return call.json(body_of(call.services.engine.volume(call.path["name"])))
+    volume = call.services.engine.volume(call.path["name"])
+    return call.json(body_of(volume, call.services.volumes.scope(volume)))
 
 
 async def remove(call: Call) -> web.Response:

@@ -75,7 +75,7 @@ def record(host: wire.HostConfig) -> HostConfig:
         readonly_paths=None if host.readonly_paths is None else tuple(host.readonly_paths),
         oom_score_adj=_oom_score(host.oom_score_adj or 0),
         log_config=LogConfig(
-            type=(host.log_config and host.log_config.type) or "json-file",
+            type=(host.log_config and host.log_config.type) or "",
             options=dict((host.log_config and host.log_config.config) or {}),
         ),
         resources=resources(host),

@@ -56,8 +56,9 @@ class RegistryConfig(Wire, kw_only=True):
     mirrors: list[str]
 
 
-class Runtime(msgspec.Struct):
+class Runtime(msgspec.Struct, omit_defaults=True):
     path: str
+    runtime_args: list[str] = field(name="runtimeArgs", default_factory=list)
 
 
 class Commit(Wire, kw_only=True):

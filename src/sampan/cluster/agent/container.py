@@ -208,8 +208,9 @@ def _hosts(lines: Sequence[str]) -> Iterable[str]:
 
 
 def _log(driver: wanted.Driver | None) -> LogConfig:
-    if driver is None or not driver.name:
-        return LogConfig(options=driver.options if driver is not None else {})
+    """No name: the node's default."""
+    if driver is None:
+        return LogConfig(type="")
     return LogConfig(type=driver.name, options=driver.options)
 
 

@@ -11,20 +11,11 @@ from sampan.cluster.records import NodeDescription, Plugin
 from sampan.cluster.spec import Platform, Resources
 from sampan.kernel.netlink import Netlink
 
-PLUGINS = (
-    Plugin(type="Log", name="json-file"),
-    Plugin(type="Log", name="local"),
-    Plugin(type="Log", name="none"),
-    Plugin(type="Network", name="bridge"),
-    Plugin(type="Network", name="host"),
-    Plugin(type="Network", name="null"),
-    Plugin(type="Network", name="overlay"),
-    Plugin(type="Volume", name="local"),
-)
 
-
-def describe(labels: Iterable[str], root_certificate: str) -> NodeDescription:
-    """``labels`` are the daemon's, "NAME=VALUE"."""
+def describe(
+    labels: Iterable[str], root_certificate: str, plugins: Iterable[tuple[str, str]]
+) -> NodeDescription:
+    """``labels`` are the daemon's, "NAME=VALUE"; ``plugins`` its drivers, (type, name)."""
     issuer, key = b"", b""
     if root_certificate:
         from sampan.cluster.ca.certificates import issuer_of  # its library takes its time
@@ -39,7 +30,7 @@ def describe(labels: Iterable[str], root_certificate: str) -> NodeDescription:
         ),
         engine_version=__version__,
         engine_labels=dict(label.partition("=")[::2] for label in labels),
-        plugins=PLUGINS,
+        plugins=tuple(Plugin(type=kind, name=name) for kind, name in plugins),
         trust_root=root_certificate,
         certificate_issuer=issuer,
         certificate_issuer_key=key,

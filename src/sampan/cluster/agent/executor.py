@@ -53,12 +53,13 @@ class EngineExecutor:
         *,
         durable: Callable[[], Awaitable[None]],
         root_certificate: Callable[[], str] = lambda: "",
+        plugins: Callable[[], Sequence[tuple[str, str]]] = tuple,
     ) -> None:
         """``durable``: waits until this host will find its containers again after a power cut. A
         step is over then, since what follows it is told to the managers."""
         self._durable = durable
         self._engine, self._images, self._config, self._clock = engine, images, config, clock
-        self._root_certificate = root_certificate
+        self._root_certificate, self._plugins = root_certificate, plugins
         self._networks = NodeNetworks(engine)
         self._payloads = PayloadFiles(config.paths.state)
         self._ids: dict[str, str] = {}
@@ -72,8 +73,9 @@ class EngineExecutor:
         self._description = NodeDescription()
 
     async def describe(self) -> NodeDescription:
+        plugins = self._plugins()
         self._description = await in_thread(
-            lambda: describe(self._config.labels, self._root_certificate())
+            lambda: describe(self._config.labels, self._root_certificate(), plugins)
         )
         return self._description
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from sampan.errors import InvalidArgument
@@ -56,6 +57,9 @@ class FileRule:
     max_files: int = 1
 
 
+UNBOUNDED = FileRule()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedContainer:
     """Whose log it is, for those drivers that tag or file entries by it."""
@@ -72,6 +76,9 @@ class LoggedContainer:
     labels: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     """``--log-opt``, complete: the daemon's defaults included."""
+    hostname: str = ""
+    path: Path | None = None
+    """The monitor's file; a driver reads it at most."""
     daemon: str = "sampan"
 
 

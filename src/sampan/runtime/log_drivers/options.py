@@ -1,0 +1,113 @@
+"""Options that several log drivers share: reading them, and refusing what is not there.
+
+``mode`` and ``max-buffer-size`` are every driver's. A container never waits for its log driver
+here, because its lines are in a file before the driver sees them: ``blocking`` loses nothing,
+``non-blocking`` does not block, and the buffer that ``max-buffer-size`` bounds is always empty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.runtime.log_drivers.contract import UNBOUNDED, FileRule, UnknownLogOption
+
+EVERY_DRIVER = frozenset(("mode", "max-buffer-size"))
+ATTRIBUTES = frozenset(("labels", "labels-regex", "env", "env-regex", "tag"))
+ROTATION = frozenset(("max-size", "max-file", "compress"))
+CACHE = frozenset(("cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"))
+CACHE_RULE = FileRule(20 << 20, 5)
+
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
+_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
+
+
+def check_known(options: Mapping[str, str], known: Collection[str], driver: str) -> None:
+    """Refuse options that are neither in ``known`` nor every driver's, and check the latter.
+
+    Raises:
+        UnknownLogOption, InvalidArgument.
+    """
+    for option in options:
+        if option not in known and option not in EVERY_DRIVER:
+            raise UnknownLogOption(option, driver)
+    check_mode(options)
+
+
+def check_mode(options: Mapping[str, str]) -> None:
+    """Raises InvalidArgument: ``mode`` or ``max-buffer-size`` makes no sense."""
+    mode = options.get("mode", "")
+    if mode not in ("", "blocking", "non-blocking"):
+        raise InvalidArgument(f"logger: logging mode not supported: {mode}")
+    if "max-buffer-size" in options:
+        if mode != "non-blocking":
+            raise InvalidArgument(
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'"
+            )
+        size(options["max-buffer-size"], "max-buffer-size")
+
+
+def rotation(
+    options: Mapping[str, str], default: FileRule = UNBOUNDED, prefix: str = ""
+) -> FileRule:
+    """From ``max-size`` and ``max-file`` (``cache-max-size`` ... with that ``prefix``).
+
+    Raises:
+        InvalidArgument: a value that cannot be read.
+        Unsupported: compressed files are asked for.
+    """
+    if flag(options, f"{prefix}compress"):
+        raise Unsupported(
+            f"log opt {prefix}compress=true is not supported: rotated log files are kept as they "
+            "are written: leave it out, and lower max-size or max-file where space is short"
+        )
+    count = options.get(f"{prefix}max-file")
+    if count is not None and not (count.isdigit() and int(count) > 0):
+        raise InvalidArgument(f"{prefix}max-file must be a positive integer, got {count!r}")
+    limit = options.get(f"{prefix}max-size")
+    return FileRule(
+        size(limit, f"{prefix}max-size") if limit is not None else default.max_bytes,
+        int(count) if count is not None else default.max_files,
+    )
+
+
+def cache(options: Mapping[str, str]) -> FileRule:
+    """How large the file may get from which a sink is fed.
+
+    Raises:
+        InvalidArgument, Unsupported: as ``rotation``.
+    """
+    if flag(options, "cache-disabled"):
+        raise Unsupported(
+            "log opt cache-disabled=true is not supported: the file is what keeps a line until "
+            "the log driver has taken it: leave it out"
+        )
+    return rotation(options, CACHE_RULE, "cache-")
+
+
+def flag(options: Mapping[str, str], name: str) -> bool:
+    """A truth value; False when it is not given.
+
+    Raises:
+        InvalidArgument: it is neither true nor false.
+    """
+    value = options.get(name, "false")
+    if value.lower() not in _TRUE + _FALSE:
+        raise InvalidArgument(f"invalid value for log opt {name}: {value!r}: write true or false")
+    return value.lower() in _TRUE
+
+
+def size(text: str, name: str) -> int:
+    """Bytes of "10m", "1.5g", "500". "-1" is unlimited: 0.
+
+    Raises:
+        InvalidArgument: not a size.
+    """
+    if text == "-1":
+        return 0
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidArgument(f"invalid {name} {text!r}: write a number and k, m or g")
+    return int(float(match[1]) * _UNITS[match[2].lower()])

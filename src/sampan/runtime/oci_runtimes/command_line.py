@@ -1,0 +1,109 @@
+"""An OCI runtime by the command line that all of them share.
+
+A driver of its own adds what is known of one program: see ``crun``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from sampan.kernel import process
+from sampan.runtime.failures import creation_failed
+from sampan.runtime.files import RunFiles
+from sampan.runtime.oci_runtimes.contract import RuntimeCapabilities, UnknownRuntime
+
+log = logging.getLogger(__name__)
+
+
+class CommandLineRuntime:
+    """``OciRuntime``: every operation is one command of the program.
+
+    ``program`` is a path, or a name that is looked for in PATH when it is first used. ``package``
+    is what to install where a built-in one is missing. ``sealed``: execute a sealed copy in memory,
+    which a container cannot write to through /proc/self/exe; the program would make one for every
+    command otherwise.
+    """
+
+    capabilities = RuntimeCapabilities()
+
+    def __init__(
+        self,
+        name: str,
+        program: str,
+        root: Path,
+        arguments: Sequence[str] = (),
+        *,
+        package: str = "",
+        sealed: bool = False,
+    ) -> None:
+        self.name = name
+        self.arguments = (f"--root={root}", *arguments)
+        self._program, self._package, self._sealed = program, package, sealed
+        self._executable = ""
+        self._fd = -1
+
+    @property
+    def path(self) -> str:
+        return shutil.which(self._program) or ""
+
+    def executable(self) -> str:
+        if not self._executable:
+            path = self.path
+            if not path:
+                hint = f": install the package {self._package}" if self._package else ""
+                raise UnknownRuntime(self.name, hint)
+            self._executable = self._copy_of(path) if self._sealed else path
+        return self._executable
+
+    def _copy_of(self, path: str) -> str:
+        try:
+            self._fd = process.sealed_copy(path)
+        except OSError as error:
+            log.warning("no sealed copy of %s: %s; it will make its own", path, error)
+            return path
+        return f"/proc/{os.getpid()}/fd/{self._fd}"
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._executable = -1, ""
+
+    async def start(self, files: RunFiles, command: str) -> None:
+        code, output = await self._call("start", files.id)
+        if code:
+            raise creation_failed(output, command)
+
+    async def delete(self, files: RunFiles) -> None:
+        if not files.oci.exists():
+            return
+        code, output = await self._call("delete", "--force", files.id)
+        if code:
+            log.warning("%s delete %s: %s", self.name, files.id, output.strip())
+
+    async def update(self, run_id: str, resources: bytes) -> str:
+        source = os.memfd_create("oci-resources", os.MFD_CLOEXEC)
+        try:
+            os.write(source, resources)
+            path = f"/proc/{os.getpid()}/fd/{source}"
+            code, output = await self._call("update", f"--resources={path}", run_id)
+            return output if code else ""
+        finally:
+            os.close(source)
+
+    async def _call(self, *arguments: str) -> tuple[int, str]:
+        """Run one command to its end: exit code, and all it printed."""
+        output = os.memfd_create("oci-output", os.MFD_CLOEXEC)
+        try:
+            child = process.spawn(
+                [self.name, *self.arguments, *arguments],
+                executable=self.executable(),
+                fds={1: output, 2: output},
+            )
+            code = await child.wait()
+            return code, os.pread(output, 65536, 0).decode("utf-8", "replace")
+        finally:
+            os.close(output)

@@ -117,3 +117,23 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="not a socket"):
         open_unix(path, "root")
     assert path.read_text() == "precious"
+
+
+def test_plugins_are_looked_for_where_the_file_or_the_command_line_says(tmp_path: Path) -> None:
+    usual = load(["--config", file(tmp_path)]).config.plugins
+    assert str(usual.sockets) == "/run/docker/plugins"
+    assert [str(d) for d in usual.specifications] == [
+        "/etc/docker/plugins",
+        "/usr/lib/docker/plugins",
+    ]
+    assert (usual.connect_s, usual.answer_s, usual.authorization) == (30, 120, ())
+    said = file(tmp_path, authorization_plugins=["a", "b", "a"], plugin_timeout=60)
+    more = ["--plugin-sockets", "/s", "--plugin-specs", "/e", "--plugin-specs", "/l"]
+    config = load(["--config", said, *more]).config.plugins
+    assert str(config.sockets) == "/s"
+    assert [str(directory) for directory in config.specifications] == ["/e", "/l"]
+    assert (config.connect_s, config.answer_s, config.authorization) == (30, 60, ("a", "b"))
+    short = load(["--config", file(tmp_path), "--plugin-timeout", "2"]).config.plugins
+    assert (short.connect_s, short.answer_s) == (2, 2)
+    with pytest.raises(InvalidArgument, match="plugin-timeout: 0: give 1 second or more"):
+        load(["--config", file(tmp_path), "--plugin-timeout", "0"])

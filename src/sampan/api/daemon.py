@@ -21,6 +21,7 @@ from aiohttp import web
 
 from sampan import __version__
 from sampan.api import preflight
+from sampan.api.authorization import guards
 from sampan.api.front import docker_front
 from sampan.api.lock import locked, pid_file
 from sampan.api.options import Options, load
@@ -87,7 +88,7 @@ async def serve(options: Options) -> None:
         # nobody is let in before everything is open.
         bound = [_bind(host, config.group, stack) for host in config.hosts]
         services = await stack.enter_async_context(open_services(config))
-        server = HttpServer(docker_front(services), services.tasks)
+        server = HttpServer(docker_front(services, guards(services)), services.tasks)
         runner = web.ServerRunner(server, shutdown_timeout=GRACE_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -22,6 +22,7 @@ from sampan.config import (
     DEFAULT_STATE,
     DaemonConfig,
     Paths,
+    PluginSettings,
     RuntimeProgram,
 )
 from sampan.errors import InvalidArgument
@@ -81,6 +82,10 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     default_ulimits: dict[str, _Ulimit] | UnsetType = UNSET
     default_shm_size: str | int | UnsetType = UNSET
     live_restore: bool | UnsetType = UNSET
+    authorization_plugins: list[str] | UnsetType = UNSET
+    plugin_sockets: str | UnsetType = UNSET
+    plugin_specs: list[str] | UnsetType = UNSET
+    plugin_timeout: int | UnsetType = UNSET
     tls: bool | UnsetType = UNSET
     tlsverify: bool | UnsetType = UNSET
     tlscacert: str | UnsetType = UNSET
@@ -124,6 +129,12 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("-s", "--storage-driver", dest="storage_driver", metavar="NAME")
     parse.add_argument("--default-runtime", dest="default_runtime", metavar="NAME")
     parse.add_argument("--shutdown-timeout", dest="shutdown_timeout", type=int, metavar="SECONDS")
+    parse.add_argument(
+        "--authorization-plugin", dest="authorization_plugins", action="append", metavar="NAME"
+    )
+    parse.add_argument("--plugin-sockets", dest="plugin_sockets", metavar="DIR")
+    parse.add_argument("--plugin-specs", dest="plugin_specs", action="append", metavar="DIR")
+    parse.add_argument("--plugin-timeout", dest="plugin_timeout", type=int, metavar="SECONDS")
     parse.add_argument("--tlsverify", dest="tlsverify", action="store_true")
     parse.add_argument("--tlscacert", dest="tlscacert", metavar="FILE")
     parse.add_argument("--tlscert", dest="tlscert", metavar="FILE")
@@ -222,6 +233,7 @@ def _options(said: DaemonFile, path: Path) -> Options:
         default_ulimits={}
         if isinstance(said.default_ulimits, UnsetType)
         else {name: (limit.soft, limit.hard) for name, limit in said.default_ulimits.items()},
+        plugins=_plugins(said, path),
     )
     pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()
     return Options(config, _tls(said, config.hosts), pid_file)
@@ -239,6 +251,30 @@ def _runtime(name: str, said: _Runtime, path: Path) -> RuntimeProgram:
         raise InvalidArgument(f"{where}: path is missing: give the path of an OCI runtime")
     program = str(Path(said.path).absolute()) if "/" in said.path else said.path
     return RuntimeProgram(program, tuple(said.runtime_args or ()))
+
+
+def _plugins(said: DaemonFile, path: Path) -> PluginSettings:
+    usual = PluginSettings()
+    names = () if isinstance(said.authorization_plugins, UnsetType) else said.authorization_plugins
+    timeout = said.plugin_timeout
+    if not isinstance(timeout, UnsetType) and timeout < 1:
+        raise InvalidArgument(
+            f"configuration file {path}: plugin-timeout: {timeout}: give 1 second or more"
+        )
+    return PluginSettings(
+        sockets=usual.sockets
+        if isinstance(said.plugin_sockets, UnsetType)
+        else Path(said.plugin_sockets).absolute(),
+        specifications=usual.specifications
+        if isinstance(said.plugin_specs, UnsetType)
+        else tuple(Path(directory).absolute() for directory in said.plugin_specs),
+        connect_s=usual.connect_s
+        if isinstance(timeout, UnsetType)
+        else min(usual.connect_s, float(timeout)),
+        answer_s=usual.answer_s if isinstance(timeout, UnsetType) else float(timeout),
+        # named twice, as Docker takes it: asked once
+        authorization=tuple(dict.fromkeys(names)),
+    )
 
 
 def _absolute(host: str) -> str:

@@ -12,6 +12,7 @@ from sampan.engine.contract import Engine
 from sampan.engine.drivers import Drivers
 from sampan.image.contract import Images, Snapshots
 from sampan.image.distribution import Describes
+from sampan.plugins.plugins import Plugins
 from sampan.store.contract import Store
 from sampan.store.events import EventBus
 from sampan.volume.contract import Volumes
@@ -37,5 +38,7 @@ class Services:
     """None: this daemon can be in no cluster."""
     describes: Describes | None = None
     """Who says what an image is that need not be here; None: registries alone."""
+    plugins: Plugins | None = None
+    """Processes of others that stand behind drivers; None: there are none."""
     tasks: Tasks = field(default_factory=Tasks)
     """Requests that go on to their end when their client has hung up."""

@@ -17,6 +17,7 @@ from sampan.engine.engine import open_engine
 from sampan.image import open_images
 from sampan.kernel.linux import HOST
 from sampan.network.networks import open_networks
+from sampan.plugins.plugins import Plugins
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
@@ -37,6 +38,8 @@ async def open_services(
     async with AsyncExitStack() as stack:
         store = open_store(paths.database)
         stack.callback(store.close)
+        plugins = Plugins(config.plugins, clock)
+        stack.push_async_callback(plugins.close)
         images = await stack.enter_async_context(open_images(config, store, clock))
         drivers = builtin_drivers(config, store)
         await check_defaults(drivers, config)
@@ -97,6 +100,7 @@ async def open_services(
             builder=builder,
             cluster=cluster,
             describes=cluster_images,
+            plugins=plugins,
             clock=clock,
             started_at=clock.now(),
         )

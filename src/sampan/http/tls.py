@@ -29,7 +29,7 @@ class TlsProtocol(asyncio.Protocol):
         self._make_inner = inner
         self._inner: asyncio.Protocol | None = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+        self.object = context.wrap_bio(self._in, self._out, server_side=True)
         self._eof = False
         self._said_end = False
         self._paused = False
@@ -85,7 +85,7 @@ class TlsProtocol(asyncio.Protocol):
             self.flush()
 
     def _handshake(self) -> None:
-        self._tls.do_handshake()
+        self.object.do_handshake()
         if self._deadline is not None:
             self._deadline.cancel()
         self._inner = self._make_inner()
@@ -94,7 +94,7 @@ class TlsProtocol(asyncio.Protocol):
     def _read(self) -> None:
         assert self._inner is not None
         while not self._paused and not self._eof:
-            data = self._tls.read(_READ)
+            data = self.object.read(_READ)
             if not data:
                 self._end()
                 return
@@ -117,7 +117,7 @@ class TlsProtocol(asyncio.Protocol):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if data and not self._said_end:
-            self._tls.write(data)
+            self.object.write(data)
             self.flush()
 
     def say_end(self) -> None:
@@ -126,7 +126,7 @@ class TlsProtocol(asyncio.Protocol):
             self._said_end = True
             # It wants the other side's answer, which is not waited for.
             with suppress(ssl.SSLError):
-                self._tls.unwrap()
+                self.object.unwrap()
             self.flush()
 
     def pause(self) -> None:
@@ -183,4 +183,6 @@ class TlsTransport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         if name == "sslcontext":
             return self._tls.context
+        if name == "ssl_object":
+            return self._tls.object
         return self._tls.raw.get_extra_info(name, default)

@@ -22,6 +22,7 @@ def every() -> Iterator[Route[Call]]:
         lifecycle,
         networks,
         nodes,
+        plugins,
         services,
         stats,
         stored,
@@ -54,6 +55,7 @@ def every() -> Iterator[Route[Call]]:
         tasks,
         task_logs,
         stored,
+        plugins,
     ):
         yield from module.ROUTES
 

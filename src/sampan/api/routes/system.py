@@ -129,7 +129,7 @@ async def info(call: Call) -> web.Response:
             plugins=wire.Plugins(
                 volume=list(drivers.volume.names()),
                 network=[name for kind, name in drivers.plugins() if kind == "Network"],
-                authorization=None,
+                authorization=list(config.plugins.authorization) or None,
                 log=list(drivers.log.names()),
             ),
             memory_limit="memory" in have,
@@ -326,11 +326,6 @@ async def auth(call: Call) -> web.Response:
     return call.json(AuthAnswer(status="Login Succeeded"))
 
 
-async def plugins(call: Call) -> web.Response:
-    """There are none: drivers are built in."""
-    return call.json([])
-
-
 ROUTES = (
     Route("GET", "/_ping", ping),
     Route("HEAD", "/_ping", ping_head),
@@ -339,5 +334,4 @@ ROUTES = (
     Route("GET", "/events", events, streams=True),
     Route("GET", "/system/df", df),
     Route("POST", "/auth", auth),
-    Route("GET", "/plugins", plugins),
 )

@@ -79,7 +79,7 @@ def _to_resolve(stack: Stack, known: object, resolve: str) -> list[str]:
         return []
     images = []
     for key, one in stack.services.items():
-        image = one.service.image
+        image = one.image
         there = known.get(stack.scoped(key)) if isinstance(known, dict) else None
         labels = (there["Spec"].get("Labels") or {}) if there else {}
         if resolve == "always" or labels.get(IMAGE) != image:
@@ -109,9 +109,9 @@ def _request(args: Args) -> Request:
 
 def _load(console: Console, args: Args, *, interpolated: bool = True) -> Loaded:
     from sampan.compose.file.load import load
-    from sampan.compose.stack.schema import STACK_TOP
+    from sampan.compose.model.schema import cluster_top
 
-    loaded = load(_request(args), console.environ, STACK_TOP, interpolated=interpolated)
+    loaded = load(_request(args), console.environ, cluster_top(), interpolated=interpolated)
     for warning in loaded.warnings:
         console.err(warning)
     return loaded

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +10,11 @@ import pytest
 from sampan.compose.errors import ComposeFileError, ManyProblems
 from sampan.compose.file.load import Request, load
 from sampan.compose.model.canonical import project_data
-from sampan.compose.model.project import HEALTHY, STARTED, Mount, Port, Project
+from sampan.compose.model.create_request import container_body
+from sampan.compose.model.project import Project
 from sampan.compose.model.schema import TOP
+from sampan.compose.model.values import HEALTHY, STARTED, Mount, Port
+from sampan.compose.run.execute import secret_files
 from sampan.errors import InvalidArgument
 
 Reader = Callable[..., Project]
@@ -58,10 +63,53 @@ def test_all_shape_errors_come_at_once(project: Reader) -> None:
 
 
 def test_valid_keys_without_effect_warn(tmp_path: Path) -> None:
-    (tmp_path / "compose.yaml").write_text("services: {a: {image: x, gpus: all, x-mine: 1}}")
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: x, models: [m], x-mine: 1}}")
     warnings = load(Request(cwd=str(tmp_path)), {}, TOP).warnings
     assert len(warnings) == 1
-    assert "services.a.gpus is not supported" in warnings[0]
+    assert "services.a.models has no effect: no models are run" in warnings[0]
+
+
+def test_valid_keys_that_are_not_honoured_are_refused_by_name(project: Reader) -> None:
+    with pytest.raises(ManyProblems, match=r"services\.a\.provider is not supported: providers"):
+        project("services: {a: {image: x, provider: {type: model}}}")
+
+
+def test_what_the_engine_can_do_reaches_it(project: Reader, tmp_path: Path) -> None:
+    p = project(
+        """
+        services:
+          a:
+            image: x
+            annotations: [k=v]
+            blkio_config: {weight: 300, device_read_bps: [{path: /dev/a, rate: 1mb}]}
+            device_cgroup_rules: ["c 1:3 mr"]
+            gpus: [{driver: d, count: 2}]
+            label_file: some.labels
+            labels: {b: mine}
+            storage_opt: {size: 10m}
+            expose: ["6000-6001/udp", 5000]
+            volumes: [{type: volume, target: /v, volume: {labels: {l: m}}}]
+            secrets: [{source: s, uid: "5", mode: 0o400}]
+        secrets: {s: {content: hush}}
+        """,
+        some__labels="a=1\nb=2\n",
+    )
+    a = p.services["a"]
+    assert a.labels == {"a": "1", "b": "mine"}
+    body = container_body(p, a, "n", {}, keep_volumes={}, containers={})
+    host = body["HostConfig"]
+    assert host["Annotations"] == {"k": "v"}
+    assert host["BlkioWeight"] == 300
+    assert host["BlkioDeviceReadBps"] == [{"Path": "/dev/a", "Rate": 1 << 20}]
+    assert host["DeviceCgroupRules"] == ["c 1:3 mr"]
+    assert host["DeviceRequests"][0]["Count"] == 2
+    assert host["StorageOpt"] == {"size": "10m"}
+    assert host["Mounts"][0]["VolumeOptions"]["Labels"] == {"l": "m"}
+    assert set(body["ExposedPorts"]) == {"6000/udp", "6001/udp", "5000/tcp"}
+    (tar,) = secret_files(p, a)
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        info = archive.getmember("run/secrets/s")
+    assert (info.uid, info.mode) == (5, 0o400)
 
 
 def test_forms(project: Reader) -> None:
@@ -103,8 +151,8 @@ def test_forms(project: Reader) -> None:
     assert web.mounts[1].read_only
     assert web.mounts[3].size == 1 << 20
     assert web.scale == 3
-    assert web.settings["mem_limit"] == 64 << 20
-    assert web.settings["cpus"] == 0.5
+    assert web.mem_limit == 64 << 20
+    assert web.cpus == 0.5
     assert web.ulimits == {"nofile": (10, 20), "nproc": (5, 5)}
     assert web.extra_hosts == ("a:1.2.3.4", "b:5.6.7.8")
     assert web.stop_grace_ns == 90 * 10**9

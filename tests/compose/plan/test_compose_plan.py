@@ -9,12 +9,13 @@ from textwrap import dedent
 import pytest
 
 from sampan.compose.errors import UsageError
+from sampan.compose.model.canonical import hashes
 from sampan.compose.model.create_request import PREFIX, container_labels, network_body
 from sampan.compose.model.project import Project
 from sampan.compose.plan.down import plan_down, plan_remove, plan_signal, plan_start, plan_stop
 from sampan.compose.plan.observed import Observed, ObservedContainer
 from sampan.compose.plan.steps import Plan
-from sampan.compose.plan.up import UpOptions, hashes, plan_up
+from sampan.compose.plan.up import UpOptions, plan_up
 
 Reader = Callable[..., Project]
 FILE = """

@@ -11,12 +11,12 @@ import pytest
 from sampan.client import Client
 from sampan.compose.errors import ComposeFileError
 from sampan.compose.file.load import Request, load
+from sampan.compose.model.schema import cluster_top
 from sampan.compose.stack.deploy import Deployment, observe, pins, remove_stack
 from sampan.compose.stack.diff import differences
 from sampan.compose.stack.model import Stack
 from sampan.compose.stack.plan import CannotDeploy, StackPlan, plan_deploy, plan_remove
 from sampan.compose.stack.read import read_stack
-from sampan.compose.stack.schema import STACK_TOP
 from sampan.testing.cluster_api import ClusterApi
 from sampan.testing.cluster_members import Refused
 
@@ -39,7 +39,7 @@ def stack_of(tmp_path: Path, text: str, **variables: str) -> Stack:
     path = tmp_path / "compose.yaml"
     path.write_text(text)
     request = Request(files=(str(path),), project="stack", cwd=str(tmp_path))
-    return read_stack("app", load(request, {"KEY": "k", **variables}, STACK_TOP))
+    return read_stack("app", load(request, {"KEY": "k", **variables}, cluster_top()))
 
 
 class Cluster:

@@ -7,18 +7,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from sampan.client import Client
 from sampan.compose.errors import StepFailed, UsageError
 from sampan.compose.file.load import Request, folder_name, load
-from sampan.compose.model.project import Project
+from sampan.compose.model.project import Project, no_such_service
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP
-from sampan.compose.plan.observed import ObservedContainer
-from sampan.compose.plan.steps import Plan
-from sampan.compose.plan.up import no_such_service
-from sampan.compose.run.observe import list_project
-from sampan.compose.run.progress import Progress
+
+if TYPE_CHECKING:
+    from sampan.client import Client
+    from sampan.compose.plan.observed import ObservedContainer
+    from sampan.compose.plan.steps import Plan
+    from sampan.compose.run.progress import Progress
 
 
 class App:
@@ -40,6 +41,8 @@ class App:
 
     @cached_property
     def progress(self) -> Progress:
+        from sampan.compose.run.progress import Progress
+
         color = {"auto": None, "never": False, "always": True}[self.args.ansi]
         return Progress(mode=self.args.progress, color=color)
 
@@ -72,7 +75,10 @@ class App:
         for warning in loaded.warnings:
             self.progress.warn(warning)
         profiles = ("*",) if every_profile else self.request.profiles
-        return read(loaded, profiles, named)
+        project = read(loaded, profiles, named)
+        for warning in project.warnings:
+            self.progress.warn(warning)
+        return project
 
     def project_name(self) -> str:
         """The project's name when the file is not needed (or not there)."""
@@ -91,6 +97,8 @@ class App:
         Raises:
             UsageError: a service is named that neither the file nor a container knows.
         """
+        from sampan.compose.run.observe import list_project
+
         found = list_project(self.client, self.project_name(), all=every)
         for name in self.services:
             if not any(c.service == name for c in found):

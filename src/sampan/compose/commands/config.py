@@ -9,8 +9,8 @@ from typing import Any
 from sampan.compose.commands.app import App
 from sampan.compose.commands.table import print_lines
 from sampan.compose.errors import UsageError
-from sampan.compose.model.canonical import project_data
-from sampan.compose.plan.up import chosen, hashes
+from sampan.compose.model.canonical import hashes, project_data
+from sampan.compose.model.project import chosen
 
 
 def config(app: App) -> int:

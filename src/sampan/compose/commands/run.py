@@ -13,9 +13,12 @@ from sampan.compose.commands.app import App
 from sampan.compose.commands.up import converge
 from sampan.compose.errors import UsageError
 from sampan.compose.model import create_request as bodies
-from sampan.compose.model.project import Port, Project, Service
-from sampan.compose.model.read_service import read_mount, read_ports
-from sampan.compose.plan.up import UpOptions, hashes, no_such_service
+from sampan.compose.model.canonical import hashes
+from sampan.compose.model.project import Project, no_such_service
+from sampan.compose.model.readers import argument_mount, argument_ports
+from sampan.compose.model.service import Service
+from sampan.compose.model.values import Port
+from sampan.compose.plan.up import UpOptions
 from sampan.compose.run.execute import create_container
 from sampan.compose.run.observe import list_project
 from sampan.compose.run.terminal import join
@@ -86,7 +89,15 @@ def run(app: App) -> int:
     )
     labels |= dict(item.partition("=")[::2] for item in args.label)
     container = create_container(
-        app.client, project, changed, name, labels, alias=name, keep={}, known={}
+        app.client,
+        project,
+        changed,
+        name,
+        labels,
+        alias=name,
+        keep={},
+        known={},
+        warn=app.progress.warn,
     )
     try:
         return _attached(app, container, terminal)
@@ -100,7 +111,7 @@ def _prepare(app: App, project: Project, service: Service, options: UpOptions) -
     from sampan.compose.plan.up import plan_up
     from sampan.compose.run.observe import observe
 
-    fresh = replace(service, scale=1, container_name="")
+    fresh = service._replace(scale=1, container_name="")
     alone = replace(project, services={**project.services, service.name: fresh})
     observed = observe(app.client, project, (service.name,))
     blank = replace(observed, containers=())
@@ -113,29 +124,26 @@ def _prepare(app: App, project: Project, service: Service, options: UpOptions) -
 
 def _changed(app: App, service: Service, terminal: bool) -> Service:
     args = app.args
-    settings: dict[str, Any] = {**service.settings, "tty": terminal, "stdin_open": not args.detach}
-    if args.user:
-        settings["user"] = args.user
-    if args.workdir:
-        settings["working_dir"] = args.workdir
     environment = dict(service.environment)
     for item in _environment(args.env):
         key, _, value = item.partition("=")
         environment[key] = value
     ports: tuple[Port, ...] = service.ports if args.service_ports else ()
-    ports += read_ports(tuple(args.publish))
+    ports += argument_ports(tuple(args.publish))
     entrypoint = service.entrypoint
     if args.entrypoint is not None:
         entrypoint = split_command(args.entrypoint)
-    return replace(
-        service,
+    return service._replace(
         command=tuple(args.argv) if args.argv or args.entrypoint is not None else service.command,
         entrypoint=entrypoint,
         environment=environment,
         ports=ports,
-        mounts=(*service.mounts, *(read_mount(text) for text in args.volume)),
+        mounts=(*service.mounts, *(argument_mount(text) for text in args.volume)),
         restart="",
-        settings=settings,
+        tty=terminal,
+        stdin_open=not args.detach,
+        user=args.user or service.user,
+        working_dir=args.workdir or service.working_dir,
         container_name="",
     )
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from sampan.compose.commands.app import App
 from sampan.compose.errors import StepFailed, UsageError
-from sampan.compose.model.project import HEALTHY, Project
+from sampan.compose.model.project import Project, chosen
+from sampan.compose.model.values import HEALTHY
 from sampan.compose.plan.steps import Await, BuildImage, Plan, PullImage
-from sampan.compose.plan.up import UpOptions, chosen, plan_up
+from sampan.compose.plan.up import UpOptions, plan_up
 from sampan.compose.run.observe import observe
 
 

@@ -16,7 +16,7 @@ from sampan.compose.errors import ComposeFileError, ManyProblems, UsageError, Wh
 from sampan.compose.file import dotenv
 from sampan.compose.file.interpolate import interpolate
 from sampan.compose.file.merge import is_remote, merge, normalise, resolve, without_resets
-from sampan.compose.file.schema_types import Obj, Report, check, suggestion
+from sampan.compose.file.schema_types import ANYTHING, MapOf, Obj, Report, check, suggestion
 from sampan.compose.file.yaml_tree import Map, Node, Scalar, Seq, parse
 
 NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -106,7 +106,7 @@ def load(
     tree: Node | None = None
     for path in files:
         part = work.file(path, directory)
-        tree = part if tree is None else merge(tree, part)
+        tree = part if tree is None else merge(tree, part, schema)
     work.finish()
     tree = without_resets(tree) if tree is not None else None
     assert isinstance(tree, Map)
@@ -183,6 +183,8 @@ class _Work:
     ) -> None:
         self.variables = variables
         self.schema = schema
+        services = schema.keys["services"]
+        self.service = services.value if isinstance(services, MapOf) else ANYTHING
         self._interpolated = interpolated
         self.directory = directory
         self.report = Report()
@@ -208,13 +210,13 @@ class _Work:
         self._legacy(tree)
         check(tree, self.schema, "", self.report)
         self.finish()
-        normalise(tree, base)
+        normalise(tree, self.schema, base)
         result: Node = self._include(tree, base)
         services = tree.entries.get("services")
         if isinstance(services, Map):
             for name in list(services.entries):
                 services.entries[name] = self._extended(name, services, path, base, ())
-        result = merge(result, tree)
+        result = merge(result, tree, self.schema)
         self._reading.pop()
         assert isinstance(result, Map)
         self._trees[(path, base)] = result
@@ -269,12 +271,12 @@ class _Work:
                 if not os.path.isfile(path):
                     raise ComposeFileError(scalar.where, f"include: no such file: {path}")
                 one = self.file(path, inner)
-                part = one if part is None else merge(part, one)
+                part = one if part is None else merge(part, one, self.schema)
             self.variables = before
             assert part is not None
             if isinstance(part, Map):
                 part = Map(part.where, {k: v for k, v in part.entries.items() if k != "name"})
-            result = merge(result, part)
+            result = merge(result, part, self.schema)
         return result
 
     def _extended(
@@ -306,10 +308,11 @@ class _Work:
                 parent = candidates.entries.get(other)
                 if parent is None:
                     raise _no_base(extends, name, other, candidates)
-                return merge(parent, own)
+                return merge(parent, own, self.service)
         if other not in services.entries:
             raise _no_base(extends, name, other, services)
-        return merge(self._extended(other, services, path, base, (*trail, here)), own)
+        parent = self._extended(other, services, path, base, (*trail, here))
+        return merge(parent, own, self.service)
 
 
 def _no_base(extends: Node, name: str, other: str, known: Map) -> ComposeFileError:

@@ -1,166 +1,65 @@
 """Bring a file's short forms into one form, and lay one file over another.
 
-``normalise`` turns lists that are mappings in disguise (``environment``, ``labels``, ``networks``,
-``depends_on`` ...) into mappings and makes paths absolute, so that ``merge`` has three rules only:
-mappings merge by key, lists append without repeating, everything else (and ``command``,
-``entrypoint`` and a health check's ``test``) is replaced.
+Both walk the shapes that the file was checked against. ``normalise`` turns what is a mapping in
+disguise (``environment: [A=1]``) into a mapping and makes paths absolute, by the ``Form`` of each
+key; so ``merge`` needs three general rules: mappings merge by key, lists append without repeating,
+everything else is replaced. A key that merges in another way says so in its ``Form``.
 """
 
 from __future__ import annotations
 
 import os
 
-from sampan.compose.file.yaml_tree import Map, Node, Scalar, Seq, scalar_kind
-
-_PAIRS = (
-    ("environment",),
-    ("labels",),
-    ("annotations",),
-    ("sysctls",),
-    ("build", "args"),
-    ("build", "labels"),
-    ("deploy", "labels"),
-)
-_REPLACED = frozenset({"command", "entrypoint", "test"})
+from sampan.compose.file.schema_types import ANYTHING, ListOf, MapOf, Obj, Shape, fitting_shape
+from sampan.compose.file.yaml_tree import Map, Node, Scalar, Seq
 
 
-def normalise(tree: Map, base: str) -> None:
-    """Bring ``tree`` (checked, interpolated) into its one form. ``base``: where paths start."""
-    services = tree.entries.get("services")
-    if isinstance(services, Map):
-        for service in services.entries.values():
-            if isinstance(service, Map):
-                normalise_service(service, base)
-    for kind in ("networks", "volumes", "secrets", "configs"):
-        section = tree.entries.get(kind)
-        if isinstance(section, Map):
-            for item in section.entries.values():
-                if isinstance(item, Map):
-                    _pairs(item, ("labels",))
-                    if kind in ("secrets", "configs"):
-                        _absolute(item, "file", base)
+def normalise(node: Node, shape: Shape, base: str) -> None:
+    """Bring ``node`` (checked, interpolated) into its one form. ``base``: where paths start."""
+    fitting = fitting_shape(node, shape)
+    if isinstance(fitting, Obj) and isinstance(node, Map):
+        for key, form in fitting.forms.items():
+            if form.normal is not None and key in node.entries:
+                node.entries[key] = form.normal(node.entries[key], base)
+        for key, value in node.entries.items():
+            normalise(value, fitting.keys.get(key, ANYTHING), base)
+    elif isinstance(fitting, MapOf) and isinstance(node, Map):
+        for value in node.entries.values():
+            normalise(value, fitting.value, base)
+    elif isinstance(fitting, ListOf) and isinstance(node, Seq):
+        for item in node.items:
+            normalise(item, fitting.item, base)
 
 
-def normalise_service(service: Map, base: str) -> None:
-    """As ``normalise``, of one service."""
-    build = service.entries.get("build")
-    if isinstance(build, Scalar) and build.kind != "null":
-        context = Scalar(build.where, build.text, interpolated=build.interpolated)
-        service.entries["build"] = build = Map(build.where, {"context": context}, build.tag)
-    for path in _PAIRS:
-        _pairs(service, path)
-    _names_to_map(service, "networks", lambda where: Scalar(where, "", "null"))
-    _names_to_map(
-        service,
-        "depends_on",
-        lambda where: Map(where, {"condition": Scalar(where, "service_started")}),
-    )
-    for key in ("env_file", "label_file", "dns", "dns_search", "tmpfs"):
-        value = service.entries.get(key)
-        if isinstance(value, Scalar) and value.kind != "null":
-            service.entries[key] = Seq(value.where, [value], value.tag)
-    _paths(service, base)
-
-
-def _paths(service: Map, base: str) -> None:
-    build = service.entries.get("build")
-    if isinstance(build, Map):
-        context = build.entries.get("context")
-        if context is None:
-            build.entries["context"] = Scalar(build.where, base)
-        elif isinstance(context, Scalar) and not is_remote(context.text):
-            context.text = resolve(context.text, base)
-    for key in ("env_file", "label_file"):
-        value = service.entries.get(key)
-        for item in value.items if isinstance(value, Seq) else ():
-            if isinstance(item, Scalar):
-                item.text = resolve(item.text, base)
-            elif isinstance(item, Map):
-                _absolute(item, "path", base)
-    volumes = service.entries.get("volumes")
-    for item in volumes.items if isinstance(volumes, Seq) else ():
-        if isinstance(item, Scalar):
-            source, colon, rest = item.text.partition(":")
-            if colon and is_path(source):
-                item.text = f"{resolve(source, base)}:{rest}"
-        elif isinstance(item, Map):
-            kind = item.entries.get("type")
-            if isinstance(kind, Scalar) and kind.text == "bind":
-                _absolute(item, "source", base)
-
-
-def is_path(source: str) -> bool:
-    """Whether a volume's source is a path of the host and not the name of a volume."""
-    return source.startswith((".", "/", "~"))
-
-
-def is_remote(context: str) -> bool:
-    """Whether a build's context is something that the daemon fetches."""
-    return (
-        "://" in context or context.startswith(("git@", "github.com/")) or context.endswith(".git")
-    )
-
-
-def resolve(path: str, base: str) -> str:
-    """``path`` as seen from ``base``, absolute; ``~`` is the user's home directory."""
-    return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
-
-
-def _absolute(item: Map, key: str, base: str) -> None:
-    value = item.entries.get(key)
-    if isinstance(value, Scalar) and value.kind != "null":
-        value.text = resolve(value.text, base)
-
-
-def _pairs(node: Map, path: tuple[str, ...]) -> None:
-    """Turn the list ``["K=V", "K"]`` at ``path`` into a mapping; a bare K means: from outside."""
-    for key in path[:-1]:
-        below = node.entries.get(key)
-        if not isinstance(below, Map):
-            return
-        node = below
-    value = node.entries.get(path[-1])
-    if not isinstance(value, Seq):
-        return
-    entries: dict[str, Node] = {}
-    for item in value.items:
-        if isinstance(item, Scalar):
-            key, equals, text = item.text.partition("=")
-            entries[key] = Scalar(item.where, text, "string" if equals else scalar_kind(""))
-    node.entries[path[-1]] = Map(value.where, entries, value.tag)
-
-
-def _names_to_map(service: Map, key: str, value_of: object) -> None:
-    value = service.entries.get(key)
-    if isinstance(value, Seq):
-        assert callable(value_of)
-        entries = {i.text: value_of(i.where) for i in value.items if isinstance(i, Scalar)}
-        service.entries[key] = Map(value.where, entries, value.tag)
-
-
-def merge(base: Node, over: Node, key: str = "") -> Node:
+def merge(base: Node, over: Node, shape: Shape) -> Node:
     """``over`` laid on ``base``; neither is changed."""
-    if over.tag == "override" or type(base) is not type(over) or key in _REPLACED:
+    if over.tag == "override" or type(base) is not type(over):
         return over
     if isinstance(base, Map) and isinstance(over, Map):
-        if key == "logging" and _text(base, "driver") != (
-            _text(over, "driver") or _text(base, "driver")
-        ):
-            return over  # options of one driver mean nothing to another
+        fitting = fitting_shape(over, shape)
         entries = dict(base.entries)
         for name, value in over.entries.items():
             if value.tag == "reset":
                 entries.pop(name, None)
             elif name in entries:
-                entries[name] = merge(entries[name], value, name)
+                entries[name] = _merge_key(entries[name], value, name, fitting)
             else:
                 entries[name] = value
         return Map(over.where, entries)
     if isinstance(base, Seq) and isinstance(over, Seq):
-        seen = {i.text for i in base.items if isinstance(i, Scalar)}
-        fresh = [i for i in over.items if not (isinstance(i, Scalar) and i.text in seen)]
+        known = {i.text for i in base.items if isinstance(i, Scalar)}
+        fresh = [i for i in over.items if not (isinstance(i, Scalar) and i.text in known)]
         return Seq(over.where, base.items + fresh)
     return over
+
+
+def _merge_key(base: Node, over: Node, key: str, shape: Shape | None) -> Node:
+    if isinstance(shape, Obj):
+        own = shape.forms.get(key)
+        if own is not None and own.merge is not None and not over.tag:
+            return own.merge(base, over)
+        return merge(base, over, shape.keys.get(key, ANYTHING))
+    return merge(base, over, shape.value if isinstance(shape, MapOf) else ANYTHING)
 
 
 def without_resets(node: Node) -> Node:
@@ -173,6 +72,18 @@ def without_resets(node: Node) -> Node:
     return node
 
 
-def _text(node: Map, key: str) -> str:
-    value = node.entries.get(key)
-    return value.text if isinstance(value, Scalar) else ""
+def resolve(path: str, base: str) -> str:
+    """``path`` as seen from ``base``, absolute; ``~`` is the user's home directory."""
+    return os.path.normpath(os.path.join(base, os.path.expanduser(path)))
+
+
+def is_path(source: str) -> bool:
+    """Whether a volume's source is a path of the host and not the name of a volume."""
+    return source.startswith((".", "/", "~"))
+
+
+def is_remote(context: str) -> bool:
+    """Whether a build's context is something that the daemon fetches."""
+    return (
+        "://" in context or context.startswith(("git@", "github.com/")) or context.endswith(".git")
+    )

@@ -39,6 +39,13 @@ class NodeReader:
         node = self.node.entries.get(key) if isinstance(self.node, Map) else None
         return NodeReader(node, f"{self.path}.{key}" if self.path else key, self._place)
 
+    def at(self, path: str) -> NodeReader:
+        """What is at a dotted path below this."""
+        found = self
+        for key in path.split("."):
+            found = found[key]
+        return found
+
     def items(self) -> Iterator[tuple[str, NodeReader]]:
         """Keys (without ``x-...``) and values of a mapping."""
         if isinstance(self.node, Map):
@@ -54,6 +61,10 @@ class NodeReader:
     @property
     def is_scalar(self) -> bool:
         return isinstance(self.node, Scalar)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, Seq)
 
     def text(self, default: str = "") -> str:
         return self.node.text if isinstance(self.node, Scalar) else default

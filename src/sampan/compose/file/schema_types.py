@@ -1,12 +1,13 @@
 """A small language for the shape of a compose file, and the check of a tree against it.
 
 A shape is a scalar class (``STRING`` ...), ``ListOf``, ``MapOf``, ``Obj`` or a tuple of
-alternatives. The check reports everything that it finds, not only the first thing.
+alternatives. The check reports everything that it finds, not only the first thing. A mapping also
+says which of its keys have forms and merge rules of their own: ``merge`` walks the same shapes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeAlias, Union
 
 from sampan.compose.errors import Where
@@ -28,12 +29,24 @@ class MapOf(NamedTuple):
     value: Shape
 
 
+class Form(NamedTuple):
+    """What is special about a key's value when files are brought together."""
+
+    normal: Callable[[Node, str], Node] | None = None
+    """(value, folder that paths start from) -> the value in its one form."""
+    merge: Callable[[Node, Node], Node] | None = None
+    """(base, over) -> the value when two files have one; None: by the general rules."""
+
+
 class Obj(NamedTuple):
-    """Known keys. ``ignored`` ones are valid in the specification, but have no effect here."""
+    """Known keys. Those in ``no_effect`` and ``refused`` are valid in the specification, but not
+    honoured here: a warning or an error says why."""
 
     keys: dict[str, Shape]
-    ignored: frozenset[str] = frozenset()
+    no_effect: Mapping[str, str] = {}
+    refused: Mapping[str, str] = {}
     required: frozenset[str] = frozenset()
+    forms: Mapping[str, Form] = {}
 
 
 class Anything(NamedTuple):
@@ -74,10 +87,9 @@ def check(node: Node, shape: Shape, path: str, report: Report) -> None:
     """Report where ``node`` is not of ``shape``. Keys ``x-...`` may be anywhere."""
     if node.tag == "reset" or isinstance(shape, Anything):
         return
-    options = shape if isinstance(shape, tuple) and not hasattr(shape, "_fields") else (shape,)
-    fitting = next((option for option in options if _fits(node, option)), None)
+    fitting = fitting_shape(node, shape)
     if fitting is None:
-        wanted = " or ".join(dict.fromkeys(_words(option) for option in options))
+        wanted = " or ".join(dict.fromkeys(_words(option) for option in alternatives(shape)))
         report.error(node.where, f"{path} must be {wanted}, not {describe(node)}")
     elif isinstance(fitting, ListOf) and isinstance(node, Seq):
         for index, item in enumerate(node.items):
@@ -98,14 +110,27 @@ def _check_keys(node: Map, shape: Obj, path: str, report: Report) -> None:
         if key not in shape.keys:
             report.error(value.where, f"{full}: unknown key{suggestion(key, shape.keys)}")
             continue
-        if key in shape.ignored:
-            report.warn(value.where, f"{full} is not supported and has no effect")
+        if key in shape.refused:
+            report.error(value.where, f"{full} is not supported: {shape.refused[key]}")
+            continue
+        if key in shape.no_effect:
+            report.warn(value.where, f"{full} has no effect: {shape.no_effect[key]}")
         if isinstance(value, Scalar) and value.kind == "null" and not value.tag:
             # `ports:` with nothing behind it says nothing, as in Compose.
             continue
         check(value, shape.keys[key], full, report)
     for key in shape.required - set(node.entries):
         report.error(node.where, f'{path} needs "{key}"')
+
+
+def fitting_shape(node: Node, shape: Shape) -> Shape | None:
+    """The alternative of ``shape`` that ``node`` is of, if any."""
+    return next((option for option in alternatives(shape) if _fits(node, option)), None)
+
+
+def alternatives(shape: Shape) -> tuple[Shape, ...]:
+    """A tuple's shapes, or the one shape."""
+    return shape if isinstance(shape, tuple) and not hasattr(shape, "_fields") else (shape,)
 
 
 def _fits(node: Node, shape: Shape) -> bool:

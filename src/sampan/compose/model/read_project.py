@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from sampan.compose.errors import ComposeFileError
 from sampan.compose.file.load import Loaded
 from sampan.compose.file.node_reader import NodeReader
 from sampan.compose.file.schema_types import suggestion
-from sampan.compose.model.project import FileSource, Network, Project, Service, Volume
+from sampan.compose.model.project import FileSource, Network, Project, Volume
 from sampan.compose.model.read_service import read_service
+from sampan.compose.model.service import Service
+from sampan.compose.model.table import Section
+from sampan.compose.model.top_keys import NETWORK, SECRET, VOLUME
 
 
 def read(loaded: Loaded, profiles: tuple[str, ...] = (), named: tuple[str, ...] = ()) -> Project:
@@ -23,8 +27,12 @@ def read(loaded: Loaded, profiles: tuple[str, ...] = (), named: tuple[str, ...] 
     every = {
         name: read_service(name, item, loaded.variables) for name, item in top["services"].items()
     }
-    secrets = {k: _file(k, c, loaded.variables) for k, c in top["secrets"].items()}
-    configs = {k: _file(k, c, loaded.variables) for k, c in top["configs"].items()}
+    secrets = {
+        k: _local_file(k, c, loaded.name, loaded.variables) for k, c in top["secrets"].items()
+    }
+    configs = {
+        k: _local_file(k, c, loaded.name, loaded.variables) for k, c in top["configs"].items()
+    }
     networks = {k: read_network(k, c, loaded.name) for k, c in top["networks"].items()}
     volumes = {k: read_volume(k, c, loaded.name) for k, c in top["volumes"].items()}
     active = _active(every, profiles, named)
@@ -46,6 +54,7 @@ def read(loaded: Loaded, profiles: tuple[str, ...] = (), named: tuple[str, ...] 
         secrets=secrets,
         configs=configs,
         disabled={name: service for name, service in every.items() if name not in active},
+        warnings=tuple(_warnings(services, {**secrets, **configs})),
     )
 
 
@@ -64,7 +73,7 @@ def _active(
 
 def _without_absent(service: Service, services: Mapping[str, Service]) -> Service:
     kept = tuple(d for d in service.depends_on if d.required or d.service in services)
-    return service if kept == service.depends_on else replace(service, depends_on=kept)
+    return service if kept == service.depends_on else service._replace(depends_on=kept)
 
 
 def _check_references(
@@ -131,63 +140,62 @@ def _refuse_cycles(services: Mapping[str, Service]) -> None:
         visit(name, ())
 
 
-def _external(cur: NodeReader) -> tuple[bool, str]:
-    if cur["external"].is_scalar:
-        return cur["external"].boolean(), ""
-    return bool(cur["external"]), cur["external"]["name"].text()
+def _named(section: Section, key: str, cur: NodeReader, scope: str, env: Mapping[str, str]) -> Any:
+    """A thing of the top level: by its own name, by its key when it is from outside, or scoped."""
+    fields = section.fields(cur, env)
+    outside = cur["external"]
+    old_name = "" if outside.is_scalar else outside["name"].text()
+    usual = key if fields.get("external") else f"{scope}_{key}"
+    return section.make(key, **{**fields, "name": fields.get("name") or old_name or usual})
 
 
-def read_network(key: str, cur: NodeReader, project: str) -> Network:
+def read_network(key: str, cur: NodeReader, scope: str) -> Network:
     """One network of the top level. Raises ComposeFileError."""
-    external, legacy_name = _external(cur)
-    name = cur["name"].text() or legacy_name or (key if external else f"{project}_{key}")
-    pools = []
-    for item in cur["ipam"]["config"]:
-        pool: dict[str, object] = {
-            k: item[k].text() for k in ("subnet", "ip_range", "gateway") if item[k]
-        }
-        if item["aux_addresses"]:
-            pool["aux_addresses"] = item["aux_addresses"].strings()
-        pools.append(pool)
-    return Network(
-        key,
-        name,
-        external,
-        cur["driver"].text(),
-        cur["driver_opts"].strings(),
-        cur["ipam"]["driver"].text(),
-        tuple(pools),
-        cur["ipam"]["options"].strings(),
-        cur["internal"].boolean(),
-        cur["attachable"].boolean(),
-        cur["enable_ipv6"].boolean(),
-        cur["labels"].strings(),
-    )
+    found: Network = _named(NETWORK, key, cur, scope, {})
+    return found
 
 
-def read_volume(key: str, cur: NodeReader, project: str) -> Volume:
+def read_volume(key: str, cur: NodeReader, scope: str) -> Volume:
     """One volume of the top level. Raises ComposeFileError."""
-    external, legacy_name = _external(cur)
-    return Volume(
-        key,
-        cur["name"].text() or legacy_name or (key if external else f"{project}_{key}"),
-        external,
-        cur["driver"].text(),
-        cur["driver_opts"].strings(),
-        cur["labels"].strings(),
-    )
+    found: Volume = _named(VOLUME, key, cur, scope, {})
+    return found
 
 
-def _file(key: str, cur: NodeReader, variables: Mapping[str, str]) -> FileSource:
-    if cur["file"]:
-        return FileSource(key, cur["file"].text())
-    if cur["content"]:
-        return FileSource(key, content=cur["content"].text())
-    if cur["environment"]:
-        name = cur["environment"].text()
-        if name not in variables:
-            raise cur["environment"].fail(f'the variable "{name}" is not set')
-        return FileSource(key, content=variables[name])
-    if _external(cur)[0]:
+def read_file(key: str, cur: NodeReader, scope: str, variables: Mapping[str, str]) -> FileSource:
+    """One secret or config of the top level. Raises ComposeFileError."""
+    found: FileSource = _named(SECRET, key, cur, scope, variables)
+    if found.path or found.content is not None or not cur["environment"]:
+        return found
+    name = cur["environment"].text()
+    if name not in variables:
+        raise cur["environment"].fail(f'the variable "{name}" is not set')
+    return replace(found, content=variables[name])
+
+
+def _local_file(key: str, cur: NodeReader, scope: str, variables: Mapping[str, str]) -> FileSource:
+    found = read_file(key, cur, scope, variables)
+    if found.path or found.content is not None:
+        return found
+    if found.external:
         raise cur.fail("external ones exist in a cluster only: name a file")
     raise cur.fail('needs "file", "content" or "environment"')
+
+
+def _warnings(services: Mapping[str, Service], known: Mapping[str, FileSource]) -> list[str]:
+    """What one host cannot honour, though the file means it."""
+    found = []
+    for name, service in services.items():
+        mode = service.deploy.mode if service.deploy else ""
+        if mode not in ("", "replicated"):
+            found.append(
+                f"{service.where}: services.{name}.deploy.mode: {mode} is for clusters; "
+                "one host runs it as replicated"
+            )
+        for grant in (*service.secrets, *service.configs):
+            said = grant.uid or grant.gid or grant.mode is not None
+            if said and known[grant.source].content is None:
+                found.append(
+                    f"{service.where}: services.{name}: uid, gid and mode of {grant.source} have "
+                    "no effect: it is a file of the host and keeps its own"
+                )
+    return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sampan.compose.model.project import Network, Service, Volume
+from sampan.compose.model.project import Network, Volume
+from sampan.compose.model.service import Service
 from sampan.compose.plan.observed import ObservedContainer
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sampan.compose.errors import UsageError
-from sampan.compose.model.canonical import config_hash, network_hash, part_hashes
+from sampan.compose.model.canonical import hashes, network_hash
 from sampan.compose.model.create_request import PREFIX, container_name
-from sampan.compose.model.project import COMPLETED, HEALTHY, STARTED, Project, Service
+from sampan.compose.model.project import Project, chosen
+from sampan.compose.model.service import Service
+from sampan.compose.model.values import COMPLETED, HEALTHY, STARTED
 from sampan.compose.plan.observed import Observed, ObservedContainer
 from sampan.compose.plan.steps import (
     Await,
@@ -41,45 +43,6 @@ class UpOptions:
     start: bool = True
     renew_volumes: bool = False
     timeout_s: int | None = None
-
-
-def chosen(project: Project, names: tuple[str, ...], deps: bool = True) -> list[str]:
-    """``names`` (or all) with what they depend on, dependencies first. Raises UsageError."""
-    for name in names:
-        if name not in project.services:
-            raise no_such_service(project, name)
-    wanted = set(names or project.services)
-    grown = deps
-    while grown:
-        more = {
-            d.service
-            for n in wanted
-            for d in project.services[n].dependencies()
-            if d.service in project.services
-        }
-        grown = not more <= wanted
-        wanted |= more
-    return [name for name in project.order() if name in wanted]
-
-
-def no_such_service(project: Project, name: str) -> UsageError:
-    """With what there is instead."""
-    return UsageError(f"no such service: {name}; there are {', '.join(sorted(project.services))}")
-
-
-def hashes(project: Project, service: Service) -> tuple[str, dict[str, str]]:
-    """(configuration hash, short hashes by key)."""
-    contents = {
-        f"{kind} {g.source}": str(known[g.source].content)
-        for kind, grants, known in (
-            ("secret", service.secrets, project.secrets),
-            ("config", service.configs, project.configs),
-        )
-        for g in grants
-        if known[g.source].content is not None
-    }
-    parts = part_hashes(service, {**contents, "image": project.image_of(service)})
-    return config_hash(parts), parts
 
 
 def plan_up(project: Project, observed: Observed, options: UpOptions) -> Plan:
@@ -207,7 +170,7 @@ class _Up:
         self.images[reference] = self.out.add("pull", f"image {reference}", why, pull)
 
     def _replicas(self, service: Service) -> int:
-        return self.options.scale.get(service.name, service.scale)
+        return self.options.scale.get(service.name, service.replicas)
 
     def _containers(self, service: Service) -> None:
         existing = self.observed.of(service.name)

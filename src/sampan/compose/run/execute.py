@@ -9,8 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sampan.client import Client, NotFound, containers, images, networks, volumes
+from sampan.compose.errors import UsageError
 from sampan.compose.model import create_request as bodies
-from sampan.compose.model.project import Project, Service
+from sampan.compose.model.canonical import hashes
+from sampan.compose.model.engine_form import CONFIGS, SECRETS
+from sampan.compose.model.printers import grant_path
+from sampan.compose.model.project import Project
+from sampan.compose.model.service import Service
 from sampan.compose.plan.observed import ObservedContainer
 from sampan.compose.plan.steps import (
     Await,
@@ -29,7 +34,6 @@ from sampan.compose.plan.steps import (
     Step,
     StopContainer,
 )
-from sampan.compose.plan.up import hashes
 from sampan.compose.run.images import build_image, pull_image
 from sampan.compose.run.progress import Progress
 from sampan.compose.run.watch import Watch
@@ -173,6 +177,7 @@ class Executor:
             alias=action.name,
             keep=keep,
             known=self.ids,
+            warn=self.progress.warn,
         )
 
 
@@ -186,8 +191,12 @@ def create_container(
     alias: str,
     keep: dict[str, str],
     known: dict[str, str],
+    warn: Callable[[str], None],
 ) -> str:
-    """Create and attach; answers the id. What was made is removed again when attaching fails."""
+    """Create and attach; answers the id. What was made is removed again when attaching fails.
+
+    ``warn`` hears what the engine says that it does not honour.
+    """
     peers = {
         other: known.get(bodies.container_name(project, s, 1), bodies.container_name(project, s, 1))
         for other, s in project.services.items()
@@ -204,6 +213,8 @@ def create_container(
         later = rest
     made = containers.create(client, request, name=name, platform=service.platform or None)
     container = str(made["Id"])
+    for warning in made.get("Warnings") or ():
+        warn(f"container {name}: {warning}")
     with ExitStack() as undo:
         undo.callback(containers.remove, client, container, force=True, volumes=True)
         for network, settings in later:
@@ -220,24 +231,32 @@ def secret_files(project: Project, service: Service) -> list[bytes]:
     import tarfile
 
     wanted = [
-        (g.target, str(known[g.source].content))
-        for grants, known in (
-            (service.secrets, project.secrets),
-            (service.configs, project.configs),
+        (grant, grant_path(grant, base), str(known[grant.source].content))
+        for grants, known, base in (
+            (service.secrets, project.secrets, SECRETS),
+            (service.configs, project.configs, CONFIGS),
         )
-        for g in grants
-        if known[g.source].content is not None
+        for grant in grants
+        if known[grant.source].content is not None
     ]
     if not wanted:
         return []
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for target, content in wanted:
+        for grant, target, content in wanted:
             info = tarfile.TarInfo(target.lstrip("/"))
             data = content.encode()
-            info.size, info.mode = len(data), 0o444
+            info.size, info.mode = len(data), 0o444 if grant.mode is None else grant.mode
+            info.uid, info.gid = (_number(text) for text in (grant.uid, grant.gid))
             tar.addfile(info, io.BytesIO(data))
     return [buffer.getvalue()]
+
+
+def _number(text: str) -> int:
+    """An owner's number: names are the image's, and not known here."""
+    if text and not text.isdecimal():
+        raise UsageError(f"uid and gid of secrets and configs are numbers, not {text!r}")
+    return int(text or 0)
 
 
 def _gone(remove: Callable[[], Any]) -> None:

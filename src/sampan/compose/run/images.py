@@ -34,9 +34,11 @@ def build_image(client: Client, action: BuildImage, progress: Progress) -> None:
     from sampan.client import build as builds
     from sampan.client.context import Context
     from sampan.compose.file.merge import is_remote
+    from sampan.compose.model.sections import BUILD
 
     service, plan = action.service, action.service.build
     assert plan is not None
+    said = BUILD.request(plan, None)
     args: dict[str, str | None] = dict(plan.args)
     for item in action.args:
         key, equals, value = item.partition("=")
@@ -54,18 +56,15 @@ def build_image(client: Client, action: BuildImage, progress: Progress) -> None:
     for message in builds.build(
         client,
         context.chunks() if context else None,
-        tags=(action.reference, *plan.tags),
+        **said
+        | {
+            "tags": (action.reference, *plan.tags),
+            "build_args": args,
+            "no_cache": action.no_cache or plan.no_cache,
+            "pull": action.pull or plan.pull,
+        },
         dockerfile=dockerfile,
-        build_args=args,
-        labels=plan.labels,
-        target=plan.target or None,
-        no_cache=action.no_cache or plan.no_cache,
-        pull=action.pull or plan.pull,
-        network=plan.network or None,
-        cache_from=plan.cache_from,
-        extra_hosts=plan.extra_hosts,
         platform=service.platform or None,
-        shm_size=plan.shm_size or None,
         remote=remote,
         registry_config=auth.build_header(os.environ),
     ):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sampan.client import Client, containers, events
 from sampan.compose.model.create_request import PREFIX
-from sampan.compose.model.project import COMPLETED
+from sampan.compose.model.values import COMPLETED
 from sampan.compose.plan.steps import Await
 from sampan.errors import Conflict, SampanError, Unavailable
 

@@ -1,38 +1,24 @@
-"""A loaded tree to ``stack_model.Stack``: what the cluster honours, and the names of the rest."""
+"""A loaded tree to a ``Stack``: what the cluster honours, and the names of the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from sampan.compose.file.load import Loaded
 from sampan.compose.file.node_reader import NodeReader
 from sampan.compose.file.schema_types import suggestion
 from sampan.compose.file.yaml_tree import Map
-from sampan.compose.model.project import Network, Volume
-from sampan.compose.model.read_project import read_network, read_volume
+from sampan.compose.model.project import FileSource, Network, Volume
+from sampan.compose.model.read_project import read_file, read_network, read_volume
 from sampan.compose.model.read_service import read_service
-from sampan.compose.stack.model import Stack, StackFile, StackService
-from sampan.compose.stack.read_service import read_stack_service
+from sampan.compose.model.service import Service
+from sampan.compose.model.service_keys import SERVICE
+from sampan.compose.model.table import Ignored
+from sampan.compose.model.top_keys import CONFIG, NETWORK, SECRET
+from sampan.compose.stack.model import Stack, StackFile
 
-_IGNORED = frozenset(
-    {
-        *("annotations", "attach", "blkio_config", "build", "cgroup", "cgroup_parent"),
-        *("cgroupns_mode", "cpu_count", "cpu_percent", "cpu_period", "cpu_quota"),
-        *("cpu_rt_period", "cpu_rt_runtime", "cpu_shares", "cpuset", "credential_spec"),
-        *("depends_on", "develop", "device_cgroup_rules", "devices", "domainname"),
-        *("external_links", "gpus", "ipc", "label_file", "links", "mac_address"),
-        *("mem_swappiness", "memswap_limit", "models", "network_mode", "oom_kill_disable", "pid"),
-        *("post_start", "pre_stop", "privileged", "provider", "pull_policy"),
-        *("pull_refresh_after", "runtime", "security_opt", "shm_size", "storage_opt"),
-        *("use_api_socket", "userns_mode", "uts", "volumes_from"),
-    }
-)
-_DEPRECATED = frozenset({"container_name", "expose"})
-_NETWORK_IGNORED = (
-    *("ipv4_address", "ipv6_address", "link_local_ips", "mac_address"),
-    *("priority", "gw_priority", "interface_name"),
-)
+_SKIPPED = frozenset(key.name for key in SERVICE.keys if isinstance(key.cluster, Ignored))
+"""What has no meaning here must not be a mistake here either (a fixed name and 3 replicas)."""
 
 
 def read_stack(name: str, loaded: Loaded, profiles: tuple[str, ...] = ()) -> Stack:
@@ -48,14 +34,23 @@ def read_stack(name: str, loaded: Loaded, profiles: tuple[str, ...] = ()) -> Sta
     volumes = {k: read_volume(k, c, name) for k, c in top["volumes"].items()}
     secrets = {k: _file(k, c, name, loaded.variables) for k, c in top["secrets"].items()}
     configs = {k: _file(k, c, name, loaded.variables) for k, c in top["configs"].items()}
+    if top["models"]:
+        ignored.add("models")
+    for section, table in (("networks", NETWORK), ("secrets", SECRET), ("configs", CONFIG)):
+        for _, cur in top[section].items():
+            ignored |= {f"{section}.{word}" for word in table.ignored(cur)}
     services = {}
     for key, cur in top["services"].items():
         wanted = cur["profiles"].texts()
         if wanted and "*" not in profiles and not set(profiles) & set(wanted):
             continue
-        services[key] = _service(key, cur, loaded.variables, ignored, deprecated)
+        ignored |= _ignored(cur)
+        deprecated |= SERVICE.ignored(cur, deprecated=True)
+        services[key] = _service(key, cur, loaded.variables)
+        if any(port.host_ip for port in services[key].ports):
+            ignored.add("ports.host_ip")  # also in the short form
         _check_references(cur, services[key], networks, volumes, secrets, configs)
-    used = {a.network for s in services.values() for a in s.service.attachments}
+    used = {a.network for s in services.values() for a in s.attachments}
     if "default" in used and "default" not in networks:
         networks["default"] = Network("default", f"{name}_default")
     return Stack(
@@ -70,48 +65,45 @@ def read_stack(name: str, loaded: Loaded, profiles: tuple[str, ...] = ()) -> Sta
     )
 
 
-def _service(
-    key: str,
-    cur: NodeReader,
-    variables: Mapping[str, str],
-    ignored: set[str],
-    deprecated: set[str],
-) -> StackService:
-    said = {name for name, _ in cur.items()} if isinstance(cur.node, Map) else set()
-    ignored |= said & _IGNORED
-    deprecated |= said & _DEPRECATED
-    if "restart" in said and cur["deploy"]["restart_policy"]:
-        ignored.add("restart")
-    for _, attachment in cur["networks"].items():
-        ignored |= {f"networks.{word}" for word in _NETWORK_IGNORED if attachment[word]}
-    if cur["deploy"]["resources"]["reservations"]["devices"]:
-        ignored.add("deploy.resources.reservations.devices")
+def _ignored(cur: NodeReader) -> set[str]:
+    found = SERVICE.ignored(cur)
+    if cur["restart"] and cur["deploy"]["restart_policy"]:
+        found.add("restart")
+    if cur["logging"]["options"] and not cur["logging"]["driver"]:
+        found.add("logging.options")  # they are a driver's
+    if isinstance(cur.node, Map) and "cgroupns_mode" in cur.node.entries:
+        found.add("cgroupns_mode")
+    return found
+
+
+def _service(key: str, cur: NodeReader, variables: Mapping[str, str]) -> Service:
     if not cur["image"]:
         hint = ": build it, name it with image:, and deploy again" if cur["build"] else ""
         raise cur.fail(f"needs an image, since a cluster does not build{hint}")
-    # What has no meaning here must not be a mistake here either (a fixed name and 3 replicas).
     assert isinstance(cur.node, Map)
-    kept = {
-        name: node for name, node in cur.node.entries.items() if name not in _IGNORED | _DEPRECATED
-    }
+    kept = {name: node for name, node in cur.node.entries.items() if name not in _SKIPPED}
     plain = NodeReader(Map(cur.node.where, kept, cur.node.tag), cur.path, cur.where)
     service = read_service(key, plain, variables)
-    return replace(read_stack_service(plain, service), isolation=cur["isolation"].text())
+    mode = service.deploy.mode if service.deploy else ""
+    said = cur["deploy"]["replicas"] if cur["deploy"]["replicas"] else cur["scale"]
+    if said and mode.startswith("global"):
+        raise said.fail(f"replicas mean nothing in mode {mode}: it runs one on each node")
+    return service
 
 
 def _check_references(
     cur: NodeReader,
-    one: StackService,
+    one: Service,
     networks: Mapping[str, Network],
     volumes: Mapping[str, Volume],
     secrets: Mapping[str, StackFile],
     configs: Mapping[str, StackFile],
 ) -> None:
     wanted: list[tuple[str, str, str, Mapping[str, object]]] = []
-    for attachment in one.service.attachments:
+    for attachment in one.attachments:
         if attachment.network != "default":
             wanted.append(("networks", "network", attachment.network, networks))
-    for mount in one.service.mounts:
+    for mount in one.mounts:
         if mount.kind == "volume" and mount.source:
             wanted.append(("volumes", "volume", mount.source, volumes))
         elif mount.kind == "image":
@@ -126,36 +118,18 @@ def _check_references(
 
 
 def _file(key: str, cur: NodeReader, stack: str, variables: Mapping[str, str]) -> StackFile:
-    outside = cur["external"]
-    external = outside.boolean() if outside.is_scalar else bool(outside)
-    legacy = "" if outside.is_scalar else outside["name"].text()
-    name = cur["name"].text() or legacy or (key if external else f"{stack}_{key}")
-    driver = cur["driver"].text()
-    return StackFile(
-        key=key,
-        name=name,
-        external=external,
-        data=None if external or driver else _data(cur, variables),
-        labels=cur["labels"].strings(),
-        driver=driver,
-        driver_opts=cur["driver_opts"].strings(),
-        template_driver=cur["template_driver"].text(),
-    )
+    source = read_file(key, cur, stack, variables)
+    outside = source.external or source.driver
+    return StackFile(source, None if outside else _data(source, cur))
 
 
-def _data(cur: NodeReader, variables: Mapping[str, str]) -> bytes:
-    if cur["file"]:
-        path = cur["file"].text()
+def _data(source: FileSource, cur: NodeReader) -> bytes:
+    if source.path:
         try:
-            with open(path, "rb") as file:
+            with open(source.path, "rb") as file:
                 return file.read()
         except OSError as error:
-            raise cur["file"].fail(f"cannot read {path}: {error.strerror}") from None
-    if cur["content"]:
-        return cur["content"].text().encode()
-    if cur["environment"]:
-        name = cur["environment"].text()
-        if name not in variables:
-            raise cur["environment"].fail(f'the variable "{name}" is not set')
-        return variables[name].encode()
+            raise cur["file"].fail(f"cannot read {source.path}: {error.strerror}") from None
+    if source.content is not None:
+        return source.content.encode()
     raise cur.fail('needs "file", "content", "environment" or "external: true"')

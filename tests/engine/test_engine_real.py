@@ -29,8 +29,6 @@ from sampan.engine.engine import open_engine
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.image import open_images
 from sampan.kernel import mount as kernel_mount
-from sampan.kernel.linux import HOST
-from sampan.network.networks import open_networks
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
@@ -45,6 +43,7 @@ from sampan.store.records import (
 )
 from sampan.testing.daemon import short_directory
 from sampan.testing.faults import Faults, Injected
+from sampan.testing.host_networks import open_host_networks
 from sampan.volume.volumes import DriverVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -65,7 +64,7 @@ async def daemon(
         async with (
             open_images(config, store, clock) as images,
             open_runs(config, clock, drivers.runtime) as runs,
-            open_networks(config, clock, HOST) as networks,
+            open_host_networks(config, clock, drivers=drivers) as networks,
             open_engine(
                 config,
                 store=wrap("store", store),

@@ -21,10 +21,17 @@ from sampan.kernel import netns
 from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink
 from sampan.kernel.nft import Nft
-from sampan.network.contract import ContainerNet, Networks, PortTaken, Sandbox, SubnetOverlap
+from sampan.network.contract import (
+    ContainerNet,
+    Networks,
+    PortTaken,
+    Sandbox,
+    SubnetOverlap,
+    Survivor,
+)
 from sampan.network.dns import message
 from sampan.network.firewall import Firewall
-from sampan.network.networks import HostNetworks, open_networks
+from sampan.network.networks import HostNetworks
 from sampan.network.sweep import is_ours, sweep
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding
 from sampan.testing.contracts.networks import (
@@ -34,6 +41,7 @@ from sampan.testing.contracts.networks import (
     network,
     wish,
 )
+from sampan.testing.host_networks import open_host_networks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -77,7 +85,7 @@ def kill_dns(config: DaemonConfig) -> None:
 @pytest.fixture
 async def real(config: DaemonConfig) -> AsyncIterator[HostNetworks]:
     try:
-        async with open_networks(config, SystemClock(), HOST) as networks:
+        async with open_host_networks(config, SystemClock()) as networks:
             await networks.start([])
             yield networks
     finally:
@@ -209,7 +217,7 @@ async def test_containers_of_a_network_without_icc_are_apart(real: HostNetworks)
 async def test_a_subnet_of_the_host_is_refused_by_name(real: HostNetworks) -> None:
     made = await real.create(network())
     other = DaemonConfig(paths=Paths(Path("/nonexistent/other"), Path("/nonexistent/state")))
-    async with open_networks(other, SystemClock(), HOST) as second:
+    async with open_host_networks(other, SystemClock()) as second:
         with pytest.raises(SubnetOverlap, match=f"dev {made.bridge}"):
             await second.create(network("b", "bridge", IpamPool(subnet=made.pools[0].subnet)))
 
@@ -275,7 +283,7 @@ async def test_a_killed_dns_process_is_replaced(real: HostNetworks, config: Daem
 
 async def test_everything_lives_on_without_the_daemon(config: DaemonConfig) -> None:
     try:
-        async with open_networks(config, SystemClock(), HOST) as first:
+        async with open_host_networks(config, SystemClock()) as first:
             await first.start([])
             here = await first.create(network("here"))
             web, at_web, box = await named(first, here, "web")
@@ -285,9 +293,9 @@ async def test_everything_lives_on_without_the_daemon(config: DaemonConfig) -> N
             assert (await asyncio.to_thread(connect, "127.0.0.1", port.host_port)).startswith("web")
             assert holds(await inside(web, lambda: ask("web")), at_web.ipv4)
             pids = dns_pids(config)
-            async with open_networks(config, SystemClock(), HOST) as second:
+            async with open_host_networks(config, SystemClock()) as second:
                 await second.start([here])
-                await second.restore([(box, [at_web], [port], ["web"])])
+                await second.restore([Survivor(box, (at_web,), (port,), ("web",))])
                 assert dns_pids(config) == pids
                 assert not gone.path.exists()
                 told = await asyncio.to_thread(connect, "127.0.0.1", port.host_port)
@@ -319,7 +327,7 @@ async def test_a_second_daemon_s_things_are_left_alone(
     made = await real.create(network())
     sandbox, _ = await joined(real, made)
     try:
-        async with open_networks(other, SystemClock(), HOST) as second:
+        async with open_host_networks(other, SystemClock()) as second:
             await second.start([])
             await second.restore([])
             assert (await second.create(network())).pools != made.pools

@@ -96,9 +96,9 @@ async def test_a_network_from_its_making_to_its_end(
     assert asked["Interface"] == {"Address": "10.66.0.2/24", "AddressIPv6": "", "MacAddress": ""}
     assert asked["Options"]["com.docker.network.generic"] == {"e": "2"}
     assert plugin.calls("NetworkDriver.Join")[0].request["SandboxKey"] == "/run/netns/c1"
-    await driver.leave(NETWORK, ENDPOINT, SANDBOX)
+    await driver.leave(NETWORK, ENDPOINT, SANDBOX, closing=False)
     assert joined.source not in links()
-    await driver.leave(NETWORK, ENDPOINT, SANDBOX)
+    await driver.leave(NETWORK, ENDPOINT, SANDBOX, closing=False)
     await driver.remove(NETWORK)
     await driver.remove(NETWORK)
     assert links() == before
@@ -192,6 +192,6 @@ async def test_a_plugin_that_does_not_answer_keeps_the_address_out_of_use(
     await join(driver)
     plugin.behave(NetworkDriver_DeleteEndpoint="hang")
     with pytest.raises(NoAnswer):
-        await driver.leave(NETWORK, ENDPOINT, SANDBOX)
+        await driver.leave(NETWORK, ENDPOINT, SANDBOX, closing=False)
     plugin.behave()
-    await driver.leave(NETWORK, ENDPOINT, SANDBOX)
+    await driver.leave(NETWORK, ENDPOINT, SANDBOX, closing=False)

@@ -46,7 +46,9 @@ async def open_services(
         volumes = DriverVolumes(drivers.volume, store, clock)
         stack.push_async_callback(volumes.close)
         runs = await stack.enter_async_context(open_runs(config, clock, drivers.runtime))
-        networks = await stack.enter_async_context(open_networks(config, clock, HOST))
+        networks = await stack.enter_async_context(
+            open_networks(config, clock, HOST, drivers.network, drivers.ipam)
+        )
         attachments = Attachments(clock)
         engine = await stack.enter_async_context(
             open_engine(

@@ -1,28 +1,19 @@
-"""The drivers of one daemon: four registries, filled by the composition root and by plugins."""
+"""The drivers of one daemon: five registries, filled by the composition root and by plugins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from sampan.drivers import Registry
-from sampan.errors import NotFound
-from sampan.network.drivers.driver import Driver as NetworkDriver
+from sampan.network.drivers.contract import (
+    IpamDriver,
+    NetworkDriver,
+    UnknownIpamDriver,
+    UnknownNetworkDriver,
+)
 from sampan.runtime.log_drivers.contract import LogDriver, UnknownLogDriver
 from sampan.runtime.oci_runtimes.contract import OciRuntime, UnknownRuntime
 from sampan.volume.contract import NoSuchDriver, VolumeDriver
-
-
-class UnknownNetworkDriver(NotFound):
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"could not find plugin {name} in v1 plugin registry: plugin not found: see the "
-            "network drivers that `sampan info` lists"
-        )
-        self.name = name
-
-
-NETWORK = ("bridge", "host", "null", "overlay")
-"""Until the network's drivers are registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +29,9 @@ class Drivers:
     network: Registry[NetworkDriver] = field(
         default_factory=lambda: Registry("network driver", UnknownNetworkDriver)
     )
+    ipam: Registry[IpamDriver] = field(
+        default_factory=lambda: Registry("IPAM driver", UnknownIpamDriver)
+    )
     runtime: Registry[OciRuntime] = field(
         default_factory=lambda: Registry("OCI runtime", UnknownRuntime)
     )
@@ -47,7 +41,7 @@ class Drivers:
         description and the scheduler know them: "Log", "Network" and "Volume"."""
         kinds = (
             ("Log", self.log.names()),
-            ("Network", self.network.names() or NETWORK),
+            ("Network", self.network.names()),
             ("Volume", self.volume.names()),
         )
         return tuple((kind, name) for kind, names in kinds for name in names)

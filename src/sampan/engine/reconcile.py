@@ -41,9 +41,9 @@ from sampan.engine.policy import starts_with_daemon
 from sampan.engine.remove import ContainerRemover
 from sampan.engine.start import Starter
 from sampan.errors import SampanError, Unavailable
-from sampan.network.contract import ContainerNet
+from sampan.network.contract import Survivor
 from sampan.runtime.contract import ExitStatus, NoSuchRun
-from sampan.store.records import Container, EndpointSettings, Phase, PublishedPort, Run
+from sampan.store.records import Container, Phase, Run
 
 log = logging.getLogger(__name__)
 
@@ -141,14 +141,10 @@ class Reconciler:
         run = msgspec.structs.replace(container.run, paused=paused)
         return self._books.change(container.id, lambda c: msgspec.structs.replace(c, run=run))
 
-    def _net(
-        self, container: Container
-    ) -> tuple[
-        ContainerNet, tuple[EndpointSettings, ...], tuple[PublishedPort, ...], tuple[str, ...]
-    ]:
+    def _net(self, container: Container) -> Survivor:
         endpoints = tuple(container.networks.values())
         names = dict.fromkeys(n for e in endpoints for n in self._plugs.names_of(container, e))
-        return self._plugs.net_of(container), endpoints, container.ports, tuple(names)
+        return Survivor(self._plugs.net_of(container), endpoints, container.ports, tuple(names))
 
     async def _sweep(self) -> None:
         """Runs, mounts, snapshots and directories that belong to nobody alive."""

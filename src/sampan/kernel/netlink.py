@@ -44,6 +44,7 @@ IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 8, 9
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTPROT_BOOT, RTN_UNICAST = 3, 1
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 
 _HEADER = struct.Struct("=IHHII")
 _IFINFO = struct.Struct("=BxHiII")
@@ -258,6 +259,18 @@ def default_route(gateway: str, index: int, *, delete: bool = False) -> Message:
     body = _RTMSG.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, 0, scope, 0)
     body += attribute(RTA_GATEWAY, ip.packed) + attribute(RTA_OIF, _number(index))
     return (RTM_DELROUTE, 0, body) if delete else (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def static_route(destination: str, index: int, next_hop: str = "") -> Message:
+    """A route to ``destination`` (CIDR), by the neighbour ``next_hop`` or, without one, on the
+    link."""
+    network = ipaddress.ip_network(destination)
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    scope = RT_SCOPE_UNIVERSE if next_hop or network.version == 6 else RT_SCOPE_LINK
+    head = (family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
+    body = _RTMSG.pack(*head) + attribute(RTA_DST, network.network_address.packed)
+    body += attribute(RTA_GATEWAY, ipaddress.ip_address(next_hop).packed) if next_hop else b""
+    return RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body + attribute(RTA_OIF, _number(index))
 
 
 # ---------------------------------------------------------------- the socket

@@ -23,6 +23,10 @@ PREDEFINED = ("bridge", "host", "none")
 """Networks that every host has under these names."""
 
 
+DEFAULT_DRIVER, CLUSTER_DRIVER = "bridge", "overlay"
+"""What a network has whose maker says nothing of it: one of this host, one of the cluster."""
+
+
 class NoSuchNetwork(NotFound):
     def __init__(self, ref: str) -> None:
         super().__init__(f"network {ref} not found")
@@ -89,6 +93,17 @@ class Zone:
     forward: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reverse: dict[str, str] = field(default_factory=dict)
     """Address -> name, without the network's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """A container that has outlived the daemon."""
+
+    container: ContainerNet
+    endpoints: tuple[EndpointSettings, ...] = ()
+    ports: tuple[PublishedPort, ...] = ()
+    names: tuple[str, ...] = ()
+    """What it is called on user-defined networks, beside its endpoints' aliases."""
 
 
 class Networks(Protocol):
@@ -179,12 +194,7 @@ class Networks(Protocol):
         static rules, the DNS process. Creates nothing twice."""
         ...
 
-    async def restore(
-        self,
-        live: Sequence[
-            tuple[ContainerNet, Sequence[EndpointSettings], Sequence[PublishedPort], Sequence[str]]
-        ],
-    ) -> None:
+    async def restore(self, live: Sequence[Survivor]) -> None:
         """These containers run on: take their sandboxes, addresses, ports and names back into the
         books. Whatever else bears this instance's mark in the kernel is removed."""
         ...

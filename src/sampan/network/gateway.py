@@ -12,10 +12,10 @@ their addresses.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import ipaddress
+import logging
 from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
@@ -23,12 +23,13 @@ from msgspec.structs import replace
 from sampan.config import DaemonConfig
 from sampan.kernel import netlink
 from sampan.kernel.linux import Linux
-from sampan.network import books
+from sampan.network.addresses import Addresses
 from sampan.network.books import SandboxBook, Segment
-from sampan.network.contract import AddressTaken, BadAddress
-from sampan.network.drivers.driver import Driver
+from sampan.network.contract import DEFAULT_DRIVER, AddressTaken, BadAddress
 from sampan.network.worker import Worker
 from sampan.store.records import EndpointSettings, IpamPool, Network
+
+log = logging.getLogger(__name__)
 
 NAME = "docker_gwbridge"
 
@@ -38,13 +39,14 @@ class Gateway:
         self,
         config: DaemonConfig,
         worker: Worker,
-        driver: Driver,
-        create: Callable[[Network], Awaitable[Network]],
+        addresses: Addresses,
+        create: Callable[[Network], Awaitable[Segment]],
     ) -> None:
         """Args:
-        create: makes the network and enters it into the books.
+        create: makes the network and enters it among the host's.
         """
-        self._config, self._worker, self._driver, self._create = config, worker, driver, create
+        self._config, self._worker = config, worker
+        self._addresses, self._create = addresses, create
         self.id = hashlib.sha256(f"{NAME} {config.instance.suffix}".encode()).hexdigest()
         self.segment: Segment | None = None
         self._making = asyncio.Lock()
@@ -61,10 +63,6 @@ class Gateway:
                 return replace(self._wanted(), bridge=name, pools=(pool,))
         return None
 
-    def adopt(self, network: Network) -> Segment:
-        self.segment = Segment.of(network)
-        return self.segment
-
     async def enter(self, book: SandboxBook) -> None:
         """Give a container its way out, unless it has one; it is its default route, unless another
         network is. On failure nothing is left."""
@@ -72,24 +70,30 @@ class Gateway:
             return
         async with self._making:
             if self.segment is None:
-                self.adopt(await self._create(self._wanted()))
+                self.segment = await self._create(self._wanted())
         segment = self.segment
-        assert segment is not None
-        owner, network = book.sandbox.container_id, segment.network
-        wanted = EndpointSettings(network_id=self.id, network_name=NAME)
-        made, _ = books.assign(segment, book, wanted)
-        made = replace(made, endpoint_id=endpoint_id(owner))
+        owner = book.sandbox.container_id
+        endpoint = EndpointSettings(
+            network_id=self.id,
+            network_name=NAME,
+            endpoint_id=endpoint_id(owner),
+            interface=book.free_interface(""),
+        )
         default = not book.default_route
         # In the books before anything is awaited: its interface's name is taken.
-        book.way_out = made
+        book.way_out = endpoint
+        made = endpoint
         try:
-            await self._worker.run(
-                lambda: self._driver.join(book.sandbox.path, network, made, default_route=default)
+            made, _ = await self._addresses.assign(segment, endpoint, owner)
+            assert segment.driver is not None
+            joined = await segment.driver.join(
+                segment.network, made, book.sandbox, default_route=default
             )
         except BaseException:
             book.way_out = None
-            books.give_back(segment, owner, made, cool=False)
+            await self._addresses.release(segment, made, owner)
             raise
+        book.way_out = joined.endpoint
         if default:
             book.default_route = self.id
 
@@ -130,19 +134,24 @@ class Gateway:
         if found is None:
             return
         address, interface, default = found
-        pool = segment.pools[0]
+        owner = book.sandbox.container_id
         endpoint = EndpointSettings(
             network_id=self.id,
             network_name=NAME,
-            endpoint_id=endpoint_id(book.sandbox.container_id),
+            endpoint_id=endpoint_id(owner),
             ipv4=address,
             ipv4_prefix=subnet.prefixlen,
-            gateway=pool.pool.gateway,
+            gateway=segment.network.pools[0].gateway,
             interface=interface,
         )
-        with contextlib.suppress(AddressTaken, BadAddress):
-            books.take_back(segment, book.sandbox.container_id, endpoint)
+        try:
+            await self._addresses.restore(segment, endpoint, owner)
+        except (AddressTaken, BadAddress) as error:
+            # It runs on with the address that it has; refusing to start helps nobody.
+            log.error("container %.12s, way out: %s", owner, error)
         book.way_out = endpoint
+        # Also of a driver that says so only when a container joins.
+        book.inward = book.inward or {e.network_id for e in book.endpoints.values()}
         if default:
             book.default_route = self.id
 
@@ -150,7 +159,7 @@ class Gateway:
         return Network(
             id=self.id,
             name=NAME,
-            driver="bridge",
+            driver=DEFAULT_DRIVER,
             created_at=0.0,
             options={"com.docker.network.bridge.enable_icc": "false"},
         )

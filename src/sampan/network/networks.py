@@ -1,66 +1,77 @@
-"""The facade: books on the event loop, kernel work in the worker thread, in this order.
+"""The facade: what is where on the event loop, kernel work in the drivers, in this order.
 
-attach: address (books) -> interface (kernel) -> endpoint (books)
+attach: address (IPAM) -> interface (driver) -> way out, if the network has none -> endpoint
 publish: host port (a held socket) -> DNAT element (kernel)
-close: names -> ports -> interfaces (reaper) -> namespace -> addresses, once nothing answers
+close: names -> ports -> endpoints (driver, in the background) -> namespace -> addresses, once
+       nothing answers for them
+
+Which driver does it is the registry's affair; what must be known of one is in its capabilities.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 
-from sampan.aio import Clock, Tasks, in_thread
+from msgspec.structs import replace
+
+from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
 from sampan.config import DaemonConfig
-from sampan.errors import Conflict, InvalidArgument, Unsupported
-from sampan.kernel import netlink
+from sampan.drivers import Registry
+from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel.linux import Linux
-from sampan.network import books, etc
-from sampan.network.books import SandboxBook, Segment
+from sampan.network.addresses import Addresses
+from sampan.network.books import OPTION_INTERFACE, SandboxBook, Segment
 from sampan.network.contract import (
-    AddressTaken,
-    BadAddress,
     ContainerNet,
     EtcFiles,
     NoSuchNetwork,
     Sandbox,
+    SubnetOverlap,
+    Survivor,
 )
-from sampan.network.drivers.bridge import BridgeDriver, Options, give_default_route, segment_of
-from sampan.network.drivers.driver import Driver
-from sampan.network.drivers.null import NullDriver
-from sampan.network.drivers.overlay import OverlayDriver
-from sampan.network.firewall import Firewall
-from sampan.network.firewall import Segment as Bridge
+from sampan.network.drivers.builtin import BuiltinDrivers
+from sampan.network.drivers.contract import IpamDriver, Joined, NetworkDriver
+from sampan.network.drivers.veth import give_default_route, let_go, take_in
 from sampan.network.gateway import Gateway
+from sampan.network.hostnet import subnets_in_use
 from sampan.network.ipam import parse_subnet
+from sampan.network.leaving import Leaving
 from sampan.network.names import Names
-from sampan.network.overlay.dataplane import HostOverlay
-from sampan.network.overlay.spaces import Place
-from sampan.network.ports import parse_wishes
+from sampan.network.naming import Naming
+from sampan.network.ports import default_address, parse_wishes
 from sampan.network.publishing import Publisher
-from sampan.network.reaper import Reaper
+from sampan.network.restoring import interfaces, revive, take_back
 from sampan.network.sandbox import make
 from sampan.network.subnets import Taken
 from sampan.network.sweep import sweep
 from sampan.network.worker import Worker
-from sampan.store.records import EndpointSettings, Network, PortBinding, PublishedPort
+from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding, PublishedPort
 
 log = logging.getLogger(__name__)
+
+_ATTEMPTS = 16
 
 
 @asynccontextmanager
 async def open_networks(
-    config: DaemonConfig, clock: Clock, linux: Linux
+    config: DaemonConfig,
+    clock: Clock,
+    linux: Linux,
+    drivers: Registry[NetworkDriver],
+    ipam: Registry[IpamDriver],
 ) -> AsyncIterator[HostNetworks]:
-    """The host's networks. Leaving does what ``stop`` says."""
+    """The host's networks. Leaving does what ``stop`` says.
+
+    Args:
+        drivers, ipam: the built-in drivers are entered in them; others may be, before and after.
+    """
     worker, tasks = Worker(linux), Tasks()
     await worker.open()
-    networks = HostNetworks(config, clock, worker, tasks)
+    networks = HostNetworks(config, clock, worker, tasks, drivers, ipam)
     try:
         yield networks
     finally:
@@ -73,68 +84,128 @@ async def open_networks(
 class HostNetworks:
     """Fulfils ``Networks`` on this host."""
 
-    def __init__(self, config: DaemonConfig, clock: Clock, worker: Worker, tasks: Tasks) -> None:
-        self._config, self._worker = config, worker
+    def __init__(
+        self,
+        config: DaemonConfig,
+        clock: Clock,
+        worker: Worker,
+        tasks: Tasks,
+        drivers: Registry[NetworkDriver],
+        ipam: Registry[IpamDriver],
+    ) -> None:
+        self._config, self._worker, self._tasks = config, worker, tasks
         self._linux = worker.linux
-        self._firewall: Firewall | None = None
-        if config.iptables:
-            self._firewall = Firewall(worker.nft, config.instance.table)
-        bridge = BridgeDriver(config, worker, self._firewall)
-        self._drivers: dict[str, Driver] = {
-            "bridge": bridge,
-            "host": NullDriver(),
-            "none": NullDriver(),
-            "null": NullDriver(),
-        }
+        self._drivers, self._ipam = drivers, ipam
         self._segments: dict[str, Segment] = {}
         self._books: dict[str, SandboxBook] = {}
-        self._reaper = Reaper(worker.linux, config.instance.suffix, tasks)
-        self._publisher = Publisher(worker, self._firewall, tasks)
+        self._choosing: dict[str, tuple[IpamPool, ...]] = {}
+        """Subnets of networks that are being made, by network."""
+        self._finding = KeyedLocks()
         self._names = Names(config, clock, worker, tasks)
-        self._creating = asyncio.Lock()
-        self.overlay = HostOverlay(
-            config,
-            worker,
-            self._firewall,
-            self._names,
-            clock,
-            tasks,
-            self._overlay_places,
-            self._close_gateway,
+        self._naming = Naming(self._names, self._segments, self._books)
+        self._addresses = Addresses(ipam)
+        self._builtin = BuiltinDrivers(
+            config, worker, self._names, clock, tasks, self._close_gateway
         )
-        self._drivers["overlay"] = OverlayDriver(config, worker, self._firewall, self.overlay)
-        self._gateway = Gateway(config, worker, bridge, self.create)
+        self._builtin.register(drivers, ipam)
+        self.overlay = self._builtin.overlay
+        self._publisher = Publisher(worker, self._builtin.firewall, tasks)
+        self._gateway = Gateway(config, worker, self._addresses, self._create)
+        self._leaving = Leaving(self._addresses, tasks)
 
     # -- segments
 
     async def create(self, wanted: Network) -> Network:
-        driver = self._driver(wanted.driver)
-        # One at a time: the next one must see this one's subnet.
-        async with self._creating:
-            known = [
-                Taken(parse_subnet(pool.subnet), f"network {segment.network.name}")
-                for segment in self._segments.values()
-                if segment.network.id != wanted.id
-                for pool in segment.network.pools
-            ]
-            async with AsyncExitStack() as undo:
-                made = wanted
+        return (await self._create(wanted)).network
 
-                async def unmake() -> None:
-                    if made.bridge:
-                        await self._worker.run(lambda: driver.remove(made))
+    async def _create(self, wanted: Network) -> Segment:
+        driver = await self._drivers.find(wanted.driver)
+        driver.validate(wanted)
+        if driver.capabilities.addresses == "ipam" and driver.capabilities.scope == "local":
+            made = await self._create_with_subnets(driver, wanted)
+        else:
+            made = await driver.create(wanted)
+            await self._addresses.restore_pools(made)
+        self._segments[made.id] = Segment(made, driver)
+        return self._segments[made.id]
 
-                undo.push_async_callback(unmake)
-                made = await self._worker.run(lambda: driver.create(wanted, known))
-                self._segments[made.id] = Segment.of(made)
-                undo.pop_all()
-                return made
+    async def _create_with_subnets(self, driver: NetworkDriver, wanted: Network) -> Network:
+        """Raises: SubnetOverlap, NoAddressLeft, BadAddress; and what the driver says."""
+        chosen_by_user = any(pool.subnet for pool in wanted.pools)
+        for attempt in range(_ATTEMPTS):
+            uses = await self._worker.run(
+                lambda: subnets_in_use(self._worker.netlink, but=wanted.bridge)
+            )
+            # In one turn with the choice: of two at once, the second sees the first's.
+            uses += self._subnets(but=wanted.id)
+            pools = await self._addresses.request_pools(wanted, uses, attempt)
+            self._choosing[wanted.id] = pools
+            try:
+                return await driver.create(replace(wanted, pools=pools))
+            except SubnetOverlap:
+                await self._addresses.release_pools(replace(wanted, pools=pools))
+                if chosen_by_user:
+                    raise
+            except BaseException:
+                await self._addresses.release_pools(replace(wanted, pools=pools))
+                raise
+            finally:
+                del self._choosing[wanted.id]
+        raise SubnetOverlap("other daemons keep taking the subnets chosen here: try again")
+
+    def _subnets(self, *, but: str) -> list[Taken]:
+        """What this daemon's networks use."""
+        every = {s.network.id: (s.network.name, s.network.pools) for s in self._segments.values()}
+        every |= {id: ("that is being made", pools) for id, pools in self._choosing.items()}
+        return [
+            Taken(parse_subnet(pool.subnet), f"network {name}")
+            for network_id, (name, pools) in every.items()
+            if network_id != but
+            for pool in pools
+        ]
 
     async def remove(self, network: Network) -> None:
-        await self._reaper.settled()
-        driver = self._driver(network.driver)
-        await self._worker.run(lambda: driver.remove(network))
-        self._segments.pop(network.id, None)
+        await self._leaving.settled(network.id)
+        segment = self._segments.get(network.id)
+        if segment is not None and segment.driver is not None:
+            driver = segment.driver
+        else:
+            driver = await self._drivers.find(network.driver)
+        await driver.remove(network)
+        if self._segments.pop(network.id, None) is not None:
+            await self._addresses.release_pools(network)
+
+    async def _driver_of(self, segment: Segment) -> NetworkDriver:
+        """The driver of a network, which is true again with it: a plugin may have started after
+        the daemon. Suspends only for one that is not known yet.
+
+        Raises:
+            SampanError: there is none, or it cannot make the network true.
+        """
+        driver = segment.driver
+        if driver is None:
+            async with self._finding.hold(segment.network.id):
+                driver = segment.driver or await self._drivers.find(segment.network.driver)
+                if segment.driver is None:
+                    await self._ensure(segment.network, driver)
+                    segment.driver = driver
+                    await revive(segment, self._books.values(), self._addresses)
+        return driver
+
+    async def _ensure(self, network: Network, driver: NetworkDriver) -> None:
+        """Make a network of before the daemon's start true again."""
+        await self._addresses.restore_pools(network)
+        await driver.ensure(network)
+
+    async def _find_again(self, segment: Segment) -> None:
+        try:
+            await self._driver_of(segment)
+        except (OSError, SampanError) as error:
+            log.warning(
+                "network %s goes on as it is, and the next container on it tries again: %s",
+                segment.network.name,
+                error,
+            )
 
     # -- sandboxes
 
@@ -154,11 +225,9 @@ class HostNetworks:
         book = self._books.pop(container_id, None)
         if book is not None:
             for network_id, endpoint in book.endpoints.items():
-                self._bury(network_id, container_id, endpoint)
+                self._leave(book.sandbox, network_id, endpoint, closing=True)
             if book.way_out is not None:
-                self._bury(self._gateway.id, container_id, book.way_out)
-            if self._place(book).endpoints:
-                self.overlay.closed(container_id)
+                self._leave(book.sandbox, self._gateway.id, book.way_out, closing=True)
         path = self._path(container_id)
         await self._worker.run(lambda: self._linux.netns.delete(path))
 
@@ -171,36 +240,60 @@ class HostNetworks:
             raise Conflict(
                 f"endpoint with name {book.container.name} already exists in network {network.name}"
             )
-        driver = self._driver(network.driver)
-        made, wait = books.assign(segment, book, wanted)
-        owner = sandbox.container_id
-        veth = self._config.instance.veth(made.endpoint_id)
+        chosen = wanted.driver_opts.get(OPTION_INTERFACE, "")
+        endpoint = replace(
+            wanted,
+            network_id=network.id,
+            network_name=network.name,
+            endpoint_id=token_hex(32),
+            interface=book.free_interface(chosen) if segment.has_interfaces else "",
+        )
         # Taken at once, before anything is awaited: a second attach must see the name as taken.
-        book.endpoints[network.id] = made
+        book.endpoints[network.id] = endpoint
         async with AsyncExitStack() as undo:
-            undo.callback(books.give_back, segment, owner, made, cool=False)
             undo.callback(book.endpoints.pop, network.id, None)
+            driver = await self._driver_of(segment)
+            made, wait = await self._addresses.assign(segment, endpoint, sandbox.container_id)
+            undo.push_async_callback(self._addresses.release, segment, made, sandbox.container_id)
+            book.endpoints[network.id] = made
             if wait:
-                await self._reaper.settled()
-            if driver.has_addresses:
-                undo.push_async_callback(self._worker.run, lambda: self._delete_link(veth))
-                if default_route and network.driver != "overlay":
-                    await self._gateway.retire(book)
-                await self._worker.run(
-                    lambda: driver.join(sandbox.path, network, made, default_route=default_route)
-                )
-            if network.driver == "overlay":
-                await self._join_cluster(book, network)
-            elif default_route:
+                await self._leaving.settled(network.id)
+            default_route = default_route and segment.capabilities.default_route
+            if default_route:
+                await self._gateway.retire(book)
+            joined = await driver.join(network, made, sandbox, default_route=default_route)
+            made = joined.endpoint
+
+            async def part() -> None:
+                await driver.leave(network, made, sandbox, closing=False)
+
+            undo.push_async_callback(part)
+            book.endpoints[network.id] = made
+            await self._plug(joined, sandbox, default_route=default_route)
+            if segment.needs_egress(joined):
+                undo.callback(book.inward.discard, network.id)
+                book.inward.add(network.id)
+                await self._gateway.enter(book)
+            if default_route:
                 book.default_route = network.id
             undo.pop_all()
         return made
 
-    async def _join_cluster(self, book: SandboxBook, network: Network) -> None:
-        """A way out, and what the cluster says, before the process runs."""
-        if not network.internal:
-            await self._gateway.enter(book)
-        await self.overlay.joined(self._place(book))
+    async def _plug(self, joined: Joined, sandbox: Sandbox, *, default_route: bool) -> None:
+        """Move an interface of the driver's into the sandbox, if it has left that to us."""
+        endpoint, source = joined.endpoint, joined.source
+        if source:
+            await self._worker.run(
+                lambda: take_in(
+                    self._worker,
+                    source,
+                    sandbox.path,
+                    endpoint,
+                    joined.routes,
+                    default_route=default_route,
+                ),
+                lambda: let_go(self._linux, sandbox.path, endpoint),
+            )
 
     async def detach(self, sandbox: Sandbox, network: Network, endpoint: EndpointSettings) -> None:
         container_id = sandbox.container_id
@@ -212,35 +305,49 @@ class HostNetworks:
         book.names.pop(network.id, None)
         if held is None:
             return
-        self._bury(network.id, container_id, held)
-        if network.driver == "overlay":
-            await self._leave_cluster(book)
-        await self._reaper.settled()
-        if book.default_route in (network.id, ""):
-            book.default_route = ""
-            others = dict(book.endpoints)
-            if book.way_out is not None:
-                others[self._gateway.id] = book.way_out
-            for other_id, other in others.items():
-                if other.gateway or other.ipv6_gateway:
-                    book.default_route = other_id
-                    await self._worker.run(
-                        lambda other=other: self._linux.netns.run_inside(  # type: ignore[misc]
-                            sandbox.path, lambda: give_default_route(self._linux, other)
-                        )
-                    )
-                    break
-
-    async def _leave_cluster(self, book: SandboxBook) -> None:
-        place = self._place(book)
-        if book.way_out is not None and not any(
-            not self._segments[network_id].network.internal for network_id in place.endpoints
-        ):
-            self._bury(self._gateway.id, book.sandbox.container_id, book.way_out)
-            book.way_out = None
+        self._leave(sandbox, network.id, held, closing=False)
+        book.inward.discard(network.id)
+        if book.way_out is not None and not book.inward:
+            way_out, book.way_out = book.way_out, None
+            self._leave(sandbox, self._gateway.id, way_out, closing=False)
             if book.default_route == self._gateway.id:
                 book.default_route = ""
-        await self.overlay.joined(place)
+        await self._leaving.done(container_id)
+        if book.default_route in (network.id, ""):
+            await self._route_otherwise(book)
+
+    async def _route_otherwise(self, book: SandboxBook) -> None:
+        """The default route's network has gone: another's gateway is the next."""
+        book.default_route = ""
+        others = dict(book.endpoints)
+        if book.way_out is not None:
+            others[self._gateway.id] = book.way_out
+        for network_id, other in others.items():
+            if other.gateway or other.ipv6_gateway:
+                book.default_route = network_id
+                await self._worker.run(
+                    lambda other=other: self._linux.netns.run_inside(  # type: ignore[misc]
+                        book.sandbox.path, lambda: give_default_route(self._linux, other)
+                    )
+                )
+                return
+
+    def _leave(
+        self, sandbox: Sandbox, network_id: str, endpoint: EndpointSettings, *, closing: bool
+    ) -> None:
+        """Take an endpoint away behind the caller's back."""
+        segment = self._segments.get(network_id)
+        if segment is None or segment.driver is None:
+            return
+
+        def tidy() -> None:
+            let_go(self._linux, sandbox.path, endpoint)
+
+        async def after() -> None:
+            if not closing and endpoint.interface:
+                await self._worker.run(tidy)
+
+        self._leaving.begin(segment, sandbox, endpoint, closing=closing, after=after)
 
     # -- ports
 
@@ -251,18 +358,16 @@ class HostNetworks:
         network: Network,
         wanted: dict[str, tuple[PortBinding, ...]],
     ) -> tuple[PublishedPort, ...]:
-        if network.driver == "overlay":
-            # From the host a container of the cluster is reached by its way out.
+        segment: Segment | None = self._segment(network)
+        if segment is not None and not segment.capabilities.publishes:
+            # From the host its container is reached by its way out.
             way_out, segment = self._book(sandbox).way_out, self._gateway.segment
-            if way_out is None or segment is None:
+            endpoint = way_out or endpoint
+            if way_out is None:
                 return ()
-            endpoint, network = way_out, segment.network
-        if network.driver != "bridge" or network.internal:
+        if segment is None or segment.network.internal:
             return ()
-        default_ip = Options.of(network).host_binding
-        if default_ip == "0.0.0.0":
-            default_ip = ""  # what Docker's default bridge says; it means every address
-        wishes = parse_wishes(wanted, default_ip, ipv6=_has_ipv6())
+        wishes = parse_wishes(wanted, default_address(segment.network), ipv6=_has_ipv6())
         veth = self._config.instance.veth(endpoint.endpoint_id)
         return await self._publisher.publish(sandbox.container_id, endpoint, wishes, veth)
 
@@ -274,117 +379,64 @@ class HostNetworks:
     def etc_files(
         self, container: ContainerNet, endpoints: Sequence[EndpointSettings], *, host_network: bool
     ) -> EtcFiles:
-        segments = [self._segments.get(e.network_id) for e in endpoints]
-        embedded = not host_network and any(
-            segment is not None and books.is_user_defined(segment.network) for segment in segments
-        )
-        gateways = [e.gateway for e in endpoints if e.gateway] or self._default_gateway()
-        if host_network:
-            gateways = ["127.0.0.1"]
-        return etc.etc_files(
-            container,
-            endpoints,
-            etc.host_resolver(),
-            embedded=embedded,
-            host_network=host_network,
-            links=self._legacy_links(endpoints),
-            host_gateway=gateways[:1],
-        )
+        return self._naming.etc_files(container, endpoints, host_network=host_network)
 
     async def name(
         self, sandbox: Sandbox, network: Network, endpoint: EndpointSettings, names: Sequence[str]
     ) -> None:
-        book = self._book(sandbox)
-        book.names[network.id] = tuple(names)
-        if books.is_user_defined(network) and network.driver != "host":
-            await self._names.serve(sandbox, book.container)
-            self._names.join(sandbox.container_id, endpoint, names)
+        await self._naming.name(self._book(sandbox), self._segment(network), endpoint, names)
 
     async def rename(self, container_id: str, old: str, new: str) -> None:
-        book = self._books.get(container_id)
-        if book is None:
-            return
-        for network_id, names in book.names.items():
-            changed = tuple(new if name == old else name for name in names)
-            book.names[network_id] = changed
-            segment = self._segments.get(network_id)
-            if segment is not None and books.is_user_defined(segment.network):
-                self._names.join(container_id, book.endpoints[network_id], changed)
+        self._naming.rename(container_id, old, new)
 
     # -- life of the daemon
 
     async def start(self, networks: Sequence[Network]) -> None:
         self._config.paths.netns.mkdir(parents=True, exist_ok=True, mode=0o711)
         gateway = await self._worker.run(self._gateway.find)
-        for network in networks:
-            self._segments[network.id] = Segment.of(network)
+        for network in [*networks, *filter(None, (gateway,))]:
+            self._segments[network.id] = Segment(network, self._known_driver(network))
         if gateway is not None:
-            self._segments[gateway.id] = self._gateway.adopt(gateway)
-            networks = [*networks, gateway]
+            self._gateway.segment = self._segments[gateway.id]
         clustered = await self.overlay.load()
-        await self._worker.run(lambda: self._make_true(networks, clustered))
+        segments = list(self._segments.values())
+        await self._worker.run(lambda: self._builtin.install(segments, clustered))
+        for segment in segments:
+            if segment.driver is not None:
+                await self._ensure(segment.network, segment.driver)
 
-    def _make_true(self, networks: Sequence[Network], clustered: Sequence[Bridge]) -> None:
-        if self._config.ip_forward:
-            self._linux.sysctl.ensure("net.ipv4.ip_forward", "1")
-            with contextlib.suppress(FileNotFoundError):
-                self._linux.sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
-        bridges = [network for network in networks if network.bridge]
-        if self._firewall is not None:
-            self._firewall.install([*map(self._bridge_of, bridges), *clustered])
-            self._firewall.let_through()
-        for network in networks:
-            self._driver(network.driver).ensure(network)
+    def _known_driver(self, network: Network) -> NetworkDriver | None:
+        """None: somebody else's, who may not have started yet; nobody waits for that here."""
+        if network.driver in self._drivers and network.ipam_driver in self._ipam:
+            return self._drivers.get(network.driver)
+        return None
 
-    async def restore(
-        self,
-        live: Sequence[
-            tuple[ContainerNet, Sequence[EndpointSettings], Sequence[PublishedPort], Sequence[str]]
-        ],
-    ) -> None:
+    async def restore(self, live: Sequence[Survivor]) -> None:
         ports = []
-        for container, endpoints, published, names in live:
-            sandbox = Sandbox(container.container_id, self._path(container.container_id))
-            book = SandboxBook(container, sandbox)
-            self._books[container.container_id] = book
-            for endpoint in endpoints:
-                segment = self._segments.get(endpoint.network_id)
-                if segment is None or not endpoint.endpoint_id:
-                    continue
-                try:
-                    books.take_back(segment, container.container_id, endpoint)
-                except (AddressTaken, BadAddress) as error:
-                    # It runs on with the address that it has; refusing to start helps nobody.
-                    log.error("container %.12s: %s", container.container_id, error)
-                book.endpoints[endpoint.network_id] = endpoint
-                if not book.default_route and (endpoint.gateway or endpoint.ipv6_gateway):
-                    book.default_route = endpoint.network_id
-                called = tuple(dict.fromkeys((*names, *endpoint.aliases)))
-                book.names[endpoint.network_id] = called
-                if books.is_user_defined(segment.network):
-                    self._names.expect(sandbox, container)
-                    self._names.join(container.container_id, endpoint, called)
-            if self._place(book).endpoints:
+        for survivor in live:
+            container_id = survivor.container.container_id
+            sandbox = Sandbox(container_id, self._path(container_id))
+            book = take_back(survivor, sandbox, self._segments, self._names)
+            self._books[container_id] = book
+            if book.inward or not book.default_route:
                 await self._gateway.restore(book)
-            ways = (*book.endpoints.values(), *filter(None, (book.way_out,)))
-            ports.append((container.container_id, ways, published))
+            ports.append((container_id, book.ways(), survivor.ports))
+        for segment in self._segments.values():
+            if segment.driver is not None:
+                await revive(segment, self._books.values(), self._addresses)
+            else:
+                self._tasks.spawn(self._find_again(segment), name="network/find")
         await self._publisher.restore(ports)
         if not await self.overlay.restore():
             await self._close_gateway()
         await self._names.settle(set(self._books))
-        interfaces = {
-            self._config.instance.veth(endpoint.endpoint_id)
-            for book in self._books.values()
-            for endpoint in (*book.endpoints.values(), *filter(None, (book.way_out,)))
-        }
-        bridges = {s.network.bridge for s in self._segments.values() if s.network.bridge}
-        keep = interfaces | bridges | self.overlay.interfaces()
-        await in_thread(
-            sweep, self._linux, self._config, keep=keep, sandboxes=frozenset(self._books)
-        )
+        keep = interfaces(self._config, self._segments.values(), self._books.values())
+        keep |= self.overlay.interfaces()
+        alive = frozenset(self._books)
+        await in_thread(sweep, self._linux, self._config, keep=keep, sandboxes=alive)
 
     async def stop(self) -> None:
-        await self._reaper.settled()
+        await self._leaving.stop()
         await self._names.stop()
         self._publisher.close()
 
@@ -393,40 +445,12 @@ class HostNetworks:
     def _path(self, container_id: str) -> Path:
         return self._config.paths.netns / container_id
 
-    def _driver(self, name: str) -> Driver:
-        driver = self._drivers.get(name)
-        if driver is None:
-            raise Unsupported(
-                f"could not find plugin {name} in v1 plugin registry: plugin not found; "
-                "available network drivers: bridge, host, none, overlay"
-            )
-        return driver
-
-    def _place(self, book: SandboxBook) -> Place:
-        """What the overlay must know of a container."""
-        endpoints = {
-            network_id: endpoint
-            for network_id, endpoint in book.endpoints.items()
-            if (segment := self._segments.get(network_id)) is not None
-            and segment.network.driver == "overlay"
-        }
-        return Place(book.sandbox.container_id, book.sandbox.path, endpoints)
-
-    def _overlay_places(self) -> list[Place]:
-        every = [self._place(book) for book in self._books.values()]
-        return [place for place in every if place.endpoints]
-
     async def _close_gateway(self) -> None:
         """The host has left its cluster."""
         network = self._gateway.segment.network if self._gateway.segment else None
         if network is not None and not any(book.way_out for book in self._books.values()):
             self._gateway.segment = None
             await self.remove(network)
-
-    def _bridge_of(self, network: Network) -> Bridge:
-        if network.driver == "overlay":
-            return self.overlay.segment(network.id, ingress=network.ingress)
-        return segment_of(network)
 
     def _segment(self, network: Network) -> Segment:
         segment = self._segments.get(network.id)
@@ -439,49 +463,6 @@ class HostNetworks:
         if book is None:
             raise InvalidArgument(f"container {sandbox.container_id[:12]} has no sandbox")
         return book
-
-    def _bury(self, network_id: str, container_id: str, endpoint: EndpointSettings) -> None:
-        """Take an endpoint apart; its addresses are free when nothing answers for them."""
-        segment = self._segments.get(network_id)
-        if segment is None or not endpoint.interface:
-            return
-        books.give_back(segment, container_id, endpoint, cool=True)
-        self._reaper.bury(
-            self._config.instance.veth(endpoint.endpoint_id),
-            lambda: books.cooled(segment, endpoint),
-        )
-
-    def _delete_link(self, name: str) -> None:
-        (outcome,) = self._worker.netlink.request(netlink.delete_link(name))
-        if outcome is not None and outcome.errno != errno.ENODEV:
-            raise outcome
-
-    def _default_gateway(self) -> list[str]:
-        return [
-            pool.gateway
-            for segment in self._segments.values()
-            if segment.network.predefined
-            for pool in segment.network.pools
-        ]
-
-    def _legacy_links(
-        self, endpoints: Sequence[EndpointSettings]
-    ) -> list[tuple[str, Sequence[str]]]:
-        """``--link`` on the default bridge is lines in the hosts file, as ever."""
-        found: list[tuple[str, Sequence[str]]] = []
-        for endpoint in endpoints:
-            segment = self._segments.get(endpoint.network_id)
-            if segment is None or books.is_user_defined(segment.network):
-                continue
-            for link in endpoint.links:
-                name, _, alias = link.partition(":")
-                for book in self._books.values():
-                    other = book.endpoints.get(endpoint.network_id)
-                    if other and name in (book.container.name, book.container.container_id):
-                        short = book.container.container_id[:12]
-                        called = dict.fromkeys((alias or name, short, book.container.name))
-                        found.append((other.ipv4, tuple(called)))
-        return found
 
 
 def _has_ipv6() -> bool:

@@ -17,11 +17,18 @@ from typing import Literal, cast
 
 from sampan.errors import InvalidArgument
 from sampan.network.contract import PortTaken
-from sampan.store.records import PortBinding, PublishedPort
+from sampan.store.records import Network, PortBinding, PublishedPort
 
 Protocol = Literal["tcp", "udp", "sctp"]
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _RANDOM_ATTEMPTS = 64
+
+
+def default_address(network: Network) -> str:
+    """Address of the host at which a network's ports are published that name none; empty: all."""
+    said = network.options.get("com.docker.network.bridge.host_binding_ipv4", "")
+    # what Docker's default bridge says; it means every address
+    return "" if said == "0.0.0.0" else said
 
 
 @dataclass(frozen=True, slots=True)

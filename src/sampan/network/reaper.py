@@ -1,22 +1,18 @@
-"""Taking interfaces apart, many at a time, behind the caller's back.
+"""Taking interfaces apart, many at a time.
 
 Deleting a veth pair waits for grace periods of the kernel: 17 ms, with the lock held that every
-other network change needs. Deleting twenty as a *group* takes the same 17 ms. So whoever leaves
-hands over the name and goes on; what is handed over while a deletion runs goes with the next.
+other network change needs. Deleting twenty as a *group* takes the same 17 ms. So an interface that
+is to go is queued, and what is queued while a deletion runs goes with the next.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
-from collections.abc import Callable
 
 from sampan.aio import Tasks, in_thread
 from sampan.kernel import netlink
 from sampan.kernel.linux import Linux
-
-log = logging.getLogger(__name__)
 
 _LIVE, _DYING = 0x53000000, 0x54000000
 
@@ -32,25 +28,26 @@ def dying_group(suffix: str) -> int:
 
 
 class Reaper:
-    """``bury`` interfaces of the host's namespace; ``settled`` waits for all of them."""
+    """Deletes interfaces of the host's namespace."""
 
     def __init__(self, linux: Linux, instance_suffix: str, tasks: Tasks) -> None:
         self._linux = linux
         self._group = dying_group(instance_suffix)
         self._tasks = tasks
-        self._waiting: list[tuple[str, Callable[[], None]]] = []
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
 
-    def bury(self, interface: str, gone: Callable[[], None]) -> None:
-        """Delete ``interface`` soon; then call ``gone``. One that is not there is gone already."""
-        self._waiting.append((interface, gone))
+    async def delete(self, interface: str) -> None:
+        """Delete ``interface`` and return when it is gone. One that is not there is gone already.
+
+        Raises:
+            OSError: it is still there; the daemon's next start sweeps it.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((interface, done))
         if self._running is None or self._running.done():
             self._running = self._tasks.spawn(self._work(), name="network/reaper")
-
-    async def settled(self) -> None:
-        """Wait until everything handed over so far is gone."""
-        while self._running is not None and not self._running.done():
-            await asyncio.wait({self._running})
+        await done
 
     async def _work(self) -> None:
         while self._waiting:
@@ -58,11 +55,13 @@ class Reaper:
             try:
                 await in_thread(self._delete, [name for name, _ in batch])
             except OSError as error:
-                # What is left over is swept by the next start; the address stays out of use.
-                log.error("interfaces could not be deleted: %s", error)
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
                 continue
-            for _, gone in batch:
-                gone()
+            for _, done in batch:
+                if not done.done():
+                    done.set_result(None)
 
     def _delete(self, names: list[str]) -> None:
         with self._linux.netlink() as host:

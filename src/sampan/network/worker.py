@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sampan.aio import shielded
 from sampan.kernel.linux import Linux, Nftables
 from sampan.kernel.netlink import Rtnetlink
 from sampan.kernel.netns import Stranded
@@ -39,10 +40,20 @@ class Worker:
         await self.run(connect)
         self._open = True
 
-    async def run(self, fn: Callable[[], T]) -> T:
-        """Raises what ``fn`` raises. When the caller is cancelled ``fn`` still runs to its end:
-        undo what it did by another ``run``, which comes after it."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _guarded, fn)
+    async def run(self, fn: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
+        """Raises what ``fn`` raises, after which nothing of it is left.
+
+        Args:
+            undo: takes away what ``fn`` made. When the caller is cancelled ``fn`` still runs to its
+                end, and this after it.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, _guarded, fn)
+        except asyncio.CancelledError:
+            if undo is not None:
+                await shielded(self.run(undo))
+            raise
 
     async def close(self) -> None:
         def disconnect() -> None:

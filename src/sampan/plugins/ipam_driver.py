@@ -184,7 +184,7 @@ class PluginIpamDriver:
             await self.request_address(pool, owner, wanted=address)
         self._owners[pool.record.id, address] = owner
 
-    def retire_address(self, pool: Pool, owner: str, address: str) -> None:
+    def quarantine_address(self, pool: Pool, owner: str, address: str) -> None:
         """Nothing: the plugin hears of it when the address is released."""
 
     async def release_address(self, pool: Pool, owner: str, address: str) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from sampan.aio import shielded
 from sampan.errors import Unsupported
 from sampan.network.contract import Sandbox
-from sampan.network.drivers.contract import Joined, NetworkCapabilities, StaticRoute
+from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities, StaticRoute
 from sampan.plugins.client import PluginClient
 from sampan.plugins.errors import BadAnswer, PluginFailed, Refused
 from sampan.plugins.wire import Answer
@@ -209,7 +209,9 @@ class PluginNetworkDriver:
             await self._take_back(network, endpoint, sandbox)
             raise
 
-    async def leave(self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox) -> None:
+    async def leave(
+        self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
+    ) -> None:
         which = _Endpoint(network.id, endpoint.endpoint_id)
         for method in ("NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"):
             try:
@@ -218,14 +220,14 @@ class PluginNetworkDriver:
                 # As Docker; and most plugins refuse to take away what is not there.
                 log.info("endpoint of network %s: taken as gone: %s", network.name, error)
 
-    async def restore(self, network: Network, endpoints: Sequence[EndpointSettings]) -> None:
+    async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
         """Nothing, as ``ensure``."""
 
     async def _take_back(
         self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox
     ) -> None:
         try:
-            await shielded(self.leave(network, endpoint, sandbox), deadline_s=UNDO_S)
+            await shielded(self.leave(network, endpoint, sandbox, closing=False), deadline_s=UNDO_S)
         except (PluginFailed, TimeoutError) as error:
             # what failed before is what the caller is told
             log.warning("endpoint of network %s is not taken back: %s", network.name, error)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sampan.errors import Unsupported
 from sampan.network.contract import (
     ContainerNet,
     EtcFiles,
@@ -16,7 +15,9 @@ from sampan.network.contract import (
     PortTaken,
     Sandbox,
     SubnetOverlap,
+    Survivor,
 )
+from sampan.network.drivers.contract import UnknownNetworkDriver
 from sampan.network.ipam import Subnetwork, complete, overlapping, parse_subnet
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding, PublishedPort
 
@@ -44,9 +45,7 @@ class FakeNetworks:
             self.networks[wanted.id] = wanted
             return wanted
         if wanted.driver not in ("bridge", "overlay"):
-            raise Unsupported(
-                f"network driver {wanted.driver} is not available: choose bridge, host or none"
-            )
+            raise UnknownNetworkDriver(wanted.driver)
         taken = [parse_subnet(p.subnet) for n in self.networks.values() for p in n.pools]
         pool = next((p for p in wanted.pools if p.subnet and ":" not in p.subnet), None)
         if pool is None:
@@ -176,22 +175,18 @@ class FakeNetworks:
             if network.pools:
                 self._books.setdefault(network.id, Subnetwork(network.pools[0]))
 
-    async def restore(
-        self,
-        live: Sequence[
-            tuple[ContainerNet, Sequence[EndpointSettings], Sequence[PublishedPort], Sequence[str]]
-        ],
-    ) -> None:
-        for container, endpoints, ports, names in live:
+    async def restore(self, live: Sequence[Survivor]) -> None:
+        for survivor in live:
+            container, names = survivor.container, survivor.names
             await self.open_sandbox(container)
-            self.ports[container.container_id] = tuple(ports)
-            for endpoint in endpoints:
+            self.ports[container.container_id] = survivor.ports
+            for endpoint in survivor.endpoints:
                 key = (container.container_id, endpoint.network_id)
                 self.endpoints[key] = endpoint
                 self.names[key] = tuple(names)
                 if endpoint.ipv4 and endpoint.network_id in self._books:
                     self._books[endpoint.network_id].take(endpoint.ipv4, container.container_id)
-        alive = {container.container_id for container, *_ in live}
+        alive = {survivor.container.container_id for survivor in live}
         for container_id in set(self.sandboxes) - alive:
             await self.close_sandbox(container_id)
 

@@ -48,8 +48,6 @@ from sampan.engine.engine import open_engine
 from sampan.image import open_images
 from sampan.image.contract import Images
 from sampan.kernel import mount as kernel_mount
-from sampan.kernel.linux import HOST
-from sampan.network.networks import open_networks
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store import records
@@ -58,6 +56,7 @@ from sampan.store.events import EventBus
 from sampan.testing.agents import PlainSealing
 from sampan.testing.cluster_store import MemoryCluster
 from sampan.testing.daemon import short_directory
+from sampan.testing.host_networks import open_host_networks
 from sampan.testing.peers import PeerHub
 from sampan.volume.volumes import DriverVolumes
 
@@ -94,7 +93,7 @@ async def host(config: DaemonConfig) -> AsyncIterator[tuple[Engine, Images, Dura
         async with (
             open_images(config, store, clock) as images,
             open_runs(config, clock, drivers.runtime) as runs,
-            open_networks(config, clock, HOST) as networks,
+            open_host_networks(config, clock, drivers=drivers) as networks,
             open_engine(
                 config,
                 store=store,

@@ -29,12 +29,10 @@ from msgspec.structs import replace
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.kernel import netlink, netns, sysctl, tunnel
-from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink, index_of
 from sampan.kernel.nft import Nft
-from sampan.network.contract import ContainerNet, Sandbox
+from sampan.network.contract import ContainerNet, Sandbox, Survivor
 from sampan.network.dns import message
-from sampan.network.networks import open_networks
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
@@ -43,6 +41,7 @@ from sampan.network.overlay.contract import (
     ServiceEntry,
 )
 from sampan.store.records import EndpointSettings, IpamPool, Network
+from sampan.testing.host_networks import open_host_networks
 
 T = TypeVar("T")
 MTU = 1500
@@ -77,10 +76,10 @@ async def _serve(link: Connection, base: Path, live: list[Endpoint]) -> None:
     asked: asyncio.Queue[tuple[str, tuple[Any, ...]]] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     loop.add_reader(link.fileno(), lambda: asked.put_nowait(link.recv()))
-    async with open_networks(config, SystemClock(), HOST) as networks:
+    async with open_host_networks(config, SystemClock()) as networks:
         await networks.start(list(stored.values()))
         await networks.restore(
-            [(e.container, list(e.settings.values()), (), e.names) for e in live]
+            [Survivor(e.container, tuple(e.settings.values()), (), e.names) for e in live]
         )
 
         async def obey(what: str, *args: Any) -> Any:

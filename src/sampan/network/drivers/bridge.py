@@ -9,24 +9,24 @@ import errno
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
-from sampan.kernel.linux import Linux
-from sampan.network.contract import BadAddress, SubnetOverlap
+from sampan.network.contract import Sandbox, SubnetOverlap
+from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
+from sampan.network.drivers.veth import add_port, configure
 from sampan.network.firewall import Firewall, Segment
-from sampan.network.ipam import complete, overlapping, parse_subnet
-from sampan.network.reaper import live_group
-from sampan.network.subnets import BUILT_IN_POOLS, Taken, choose, choose_ula, refuse_overlap
+from sampan.network.hostnet import subnets_in_use
+from sampan.network.ipam import overlapping, parse_subnet
+from sampan.network.reaper import Reaper, live_group
+from sampan.network.subnets import Taken
 from sampan.network.worker import Worker
-from sampan.store.records import EndpointSettings, IpamPool, Network
+from sampan.store.records import EndpointSettings, Network
 
 _PREFIX = "com.docker.network."
-_ATTEMPTS = 16
 INTERFACE_NAME_LIMIT = 15
 
 
@@ -77,79 +77,53 @@ def segment_of(network: Network) -> Segment:
 
 
 class BridgeDriver:
-    has_addresses = True
+    capabilities = NetworkCapabilities(publishes=True)
 
-    def __init__(self, config: DaemonConfig, worker: Worker, firewall: Firewall | None) -> None:
+    def __init__(
+        self, config: DaemonConfig, worker: Worker, firewall: Firewall | None, reaper: Reaper
+    ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
+        self._reaper = reaper
         self._group = live_group(config.instance.suffix)
 
     # -- the segment
 
-    def create(self, wanted: Network, known: Sequence[Taken]) -> Network:
-        options = Options.of(wanted)
+    def validate(self, network: Network) -> None:
+        Options.of(network)
+
+    async def create(self, network: Network) -> Network:
+        options = Options.of(network)
         instance = self._config.instance
-        if wanted.predefined:
-            name = options.name or instance.default_bridge
-        else:
-            name = options.name or instance.bridge(wanted.id)
-        for attempt in range(_ATTEMPTS):
-            taken = [*known, *self._host_uses(but=name)]
-            made = replace(wanted, bridge=name, pools=self._plan(wanted, taken, attempt))
-            self.ensure(made)
+        default = instance.default_bridge if network.predefined else instance.bridge(network.id)
+        made = replace(network, bridge=options.name or default)
+
+        def make() -> None:
+            self._ensure(made)
             # Another daemon may have chosen the same subnet since we looked. Whoever sees the
             # other withdraws; the later of two always sees the earlier.
             clash = self._clash(made)
-            if clash is None:
-                return made
-            self.remove(made)
-            if any(pool.subnet for pool in wanted.pools):
+            if clash is not None:
+                self._remove(made)
                 raise SubnetOverlap(
                     f"Pool overlaps with other one on this address space: {clash.subnet} is "
                     f"{clash.by}; choose another --subnet"
                 )
-        raise SubnetOverlap("other daemons keep taking the subnets chosen here: try again")
 
-    def _plan(self, wanted: Network, taken: Sequence[Taken], attempt: int) -> tuple[IpamPool, ...]:
-        pools: list[IpamPool] = []
-        for pool in wanted.pools:
-            if pool.subnet:
-                done = complete(pool)
-                subnet = parse_subnet(done.subnet)
-                refuse_overlap(
-                    subnet,
-                    [
-                        *taken,
-                        *(
-                            Taken(parse_subnet(p.subnet), "another pool of this network")
-                            for p in pools
-                        ),
-                    ],
-                )
-                pools.append(done)
-            elif pool.gateway or pool.ip_range or pool.aux_addresses:
-                raise BadAddress("a gateway, ip-range or aux-address needs a --subnet")
-        versions = {parse_subnet(pool.subnet).version for pool in pools}
-        if wanted.enable_ipv4 and 4 not in versions:
-            pools.insert(0, self._default_pool(wanted, taken, attempt))
-        if wanted.enable_ipv6 and 6 not in versions:
-            ula = choose_ula(wanted.id, self._config.default_address_pools)
-            pools.append(complete(IpamPool(subnet=str(ula))))
-        return tuple(pools)
+        await self._worker.run(make, lambda: self._remove(made))
+        return made
 
-    def _default_pool(self, wanted: Network, taken: Sequence[Taken], attempt: int) -> IpamPool:
-        bip = self._config.default_bridge_subnet
-        if wanted.predefined and bip:
-            pool = complete(IpamPool(subnet=bip, gateway=bip.partition("/")[0]))
-            refuse_overlap(parse_subnet(bip), taken)
-            return pool
-        pools = self._config.default_address_pools or BUILT_IN_POOLS
-        return complete(IpamPool(subnet=str(choose(pools, taken, attempt=attempt))))
+    async def ensure(self, network: Network) -> None:
+        await self._worker.run(lambda: self._ensure(network))
 
-    def ensure(self, network: Network) -> None:
+    async def remove(self, network: Network) -> None:
+        if network.bridge:
+            await self._worker.run(lambda: self._remove(network))
+
+    def _ensure(self, network: Network) -> None:
         """Link, addresses, sysctls, firewall; each only if it is missing."""
         options = Options.of(network)
-        host = self._worker.netlink
-        before = self._worker.linux.index_of(network.bridge)
+        linux, host = self._worker.linux, self._worker.netlink
+        before = linux.index_of(network.bridge)
         try:
             if not before:
                 host.do(
@@ -162,7 +136,7 @@ class BridgeDriver:
                 )
             else:
                 host.do(netlink.set_link(network.bridge, up=True))
-            index = self._worker.linux.index_of(network.bridge)
+            index = linux.index_of(network.bridge)
             for pool in network.pools:
                 prefix = parse_subnet(pool.subnet).prefixlen
                 # EEXIST: it has the address already.
@@ -170,7 +144,7 @@ class BridgeDriver:
                 if outcome is not None and outcome.errno != errno.EEXIST:
                     raise outcome
             # For the host's own 127.0.0.1:PORT; the table's guard keeps containers from it.
-            self._worker.linux.sysctl.ensure(
+            linux.sysctl.ensure(
                 f"net/ipv4/conf/{network.bridge}/route_localnet", "1" if self._firewall else "0"
             )
             if self._firewall is not None:
@@ -179,10 +153,10 @@ class BridgeDriver:
                 self._firewall.let_through()
         except BaseException:
             if not before:
-                self.remove(network)
+                self._remove(network)
             raise
 
-    def remove(self, network: Network) -> None:
+    def _remove(self, network: Network) -> None:
         if self._firewall is not None:
             self._firewall.remove_segment(segment_of(network))
         if Options.of(network).name and not network.predefined and not self._ours(network.bridge):
@@ -198,111 +172,60 @@ class BridgeDriver:
             for link in self._worker.netlink.links()
         )
 
-    def _host_uses(self, *, but: str) -> list[Taken]:
-        host = self._worker.netlink
-        names = {link.index: link.name for link in host.links()}
-        found = []
-        for route in host.routes():
-            name = names.get(route.interface, "?")
-            if route.destination.prefixlen and name != but:
-                way = f" via {route.gateway}" if route.gateway else ""
-                found.append(
-                    Taken(
-                        route.destination, f"the host's route {route.destination}{way} dev {name}"
-                    )
-                )
-        for index, address in host.addresses():
-            name = names.get(index, "?")
-            if name != but:
-                found.append(Taken(address.network, f"the network of the host's {name}"))
-        return found
-
     def _clash(self, network: Network) -> Taken | None:
         subnets = [parse_subnet(pool.subnet) for pool in network.pools]
-        for other in self._host_uses(but=network.bridge):
+        for other in subnets_in_use(self._worker.netlink, but=network.bridge):
             if any(overlapping(subnet, other.subnet) for subnet in subnets):
                 return other
         return None
 
     # -- endpoints
 
-    def join(
-        self, sandbox: Path, network: Network, endpoint: EndpointSettings, *, default_route: bool
-    ) -> None:
+    async def join(
+        self,
+        network: Network,
+        endpoint: EndpointSettings,
+        sandbox: Sandbox,
+        *,
+        default_route: bool,
+    ) -> Joined:
         options = Options.of(network)
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        linux, host = self._worker.linux, self._worker.netlink
-        add_port(
-            self._worker,
-            veth,
-            sandbox,
-            endpoint,
-            bridge=network.bridge,
-            mtu=options.mtu,
-            group=self._group,
-        )
-        try:
-            if not options.icc:
-                host.do(netlink.isolate_port(veth))
-            linux.netns.run_inside(
-                sandbox, lambda: configure(linux, endpoint, default_route=default_route)
-            )
-        except BaseException:
-            host.request(netlink.delete_link(veth))
-            raise
+        linux, path = self._worker.linux, sandbox.path
 
-
-def add_port(
-    worker: Worker,
-    veth: str,
-    sandbox: Path,
-    endpoint: EndpointSettings,
-    *,
-    bridge: str,
-    mtu: int,
-    group: int,
-) -> None:
-    """A pair of interfaces: ``veth`` on the bridge, ``endpoint.interface`` in the sandbox."""
-    with worker.linux.netns.opened(sandbox) as target:
-        worker.netlink.do(
-            netlink.add_veth(
+        def plug() -> None:
+            host = self._worker.netlink
+            add_port(
+                self._worker,
                 veth,
-                peer=endpoint.interface,
-                peer_mac=endpoint.mac,
-                peer_netns=target,
-                mtu=mtu,
-                group=group,
-                master=worker.linux.index_of(bridge),
+                path,
+                endpoint,
+                bridge=network.bridge,
+                mtu=options.mtu,
+                group=self._group,
             )
+            try:
+                if not options.icc:
+                    host.do(netlink.isolate_port(veth))
+                linux.netns.run_inside(
+                    path, lambda: configure(linux, endpoint, default_route=default_route)
+                )
+            except BaseException:
+                host.request(netlink.delete_link(veth))
+                raise
+
+        await self._worker.run(
+            plug, lambda: self._worker.netlink.request(netlink.delete_link(veth))
         )
+        return Joined(endpoint=endpoint)
 
+    async def leave(
+        self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
+    ) -> None:
+        await self._reaper.delete(self._config.instance.veth(endpoint.endpoint_id))
 
-def configure(linux: Linux, endpoint: EndpointSettings, *, default_route: bool) -> None:
-    """In the sandbox: one send for everything."""
-    index = linux.index_of(endpoint.interface)
-    if endpoint.ipv6:
-        linux.sysctl.write(f"net/ipv6/conf/{endpoint.interface}/disable_ipv6", "0")
-    messages = [netlink.set_link(endpoint.interface, up=True)]
-    if endpoint.ipv4:
-        messages.append(netlink.add_address(index, endpoint.ipv4, endpoint.ipv4_prefix))
-    if endpoint.ipv6:
-        messages.append(netlink.add_address(index, endpoint.ipv6, endpoint.ipv6_prefix))
-    if default_route:
-        gateways = (endpoint.gateway, endpoint.ipv6_gateway)
-        messages += [netlink.default_route(g, index) for g in gateways if g]
-    with linux.netlink() as inside:
-        inside.do(*messages)
-
-
-def give_default_route(linux: Linux, endpoint: EndpointSettings) -> None:
-    """In the sandbox: make a second network's gateway the way out, when the first has gone."""
-    index = linux.index_of(endpoint.interface)
-    with linux.netlink() as inside:
-        for gateway in (endpoint.gateway, endpoint.ipv6_gateway):
-            if gateway:
-                (outcome,) = inside.request(netlink.default_route(gateway, index))
-                if outcome is not None and outcome.errno != errno.EEXIST:
-                    raise outcome
+    async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
+        return
 
 
 def _bridge_mac(name: str) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from sampan.errors import NotFound
 from sampan.network.contract import Sandbox
 from sampan.network.subnets import Taken
 from sampan.store.records import EndpointSettings, IpamPool, Network
@@ -77,6 +78,32 @@ class Joined:
     """With ``source`` only."""
     needs_egress: bool | None = None
     """This endpoint's own answer; None: as the capabilities say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An endpoint and whose it is."""
+
+    sandbox: Sandbox
+    endpoint: EndpointSettings
+
+
+class UnknownNetworkDriver(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"could not find plugin {name} in v1 plugin registry: plugin not found: see the "
+            "network drivers that `sampan info` lists"
+        )
+        self.name = name
+
+
+class UnknownIpamDriver(NotFound):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"could not find plugin {name} in v1 plugin registry: plugin not found: the built-in "
+            "IPAM driver is called default"
+        )
+        self.name = name
 
 
 class NetworkDriver(Protocol):
@@ -136,9 +163,15 @@ class NetworkDriver(Protocol):
         """
         ...
 
-    async def leave(self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox) -> None:
+    async def leave(
+        self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
+    ) -> None:
         """Take the endpoint away, and return when nothing answers for its addresses any more: they
-        go to the next. The sandbox may have gone already. Idempotent.
+        go to the next. Idempotent.
+
+        Args:
+            closing: the sandbox goes too, at the same time: it need not be put in order, and may
+                not be there any more.
 
         Raises:
             SampanError, OSError: it is still there; its addresses stay out of use until the
@@ -146,7 +179,7 @@ class NetworkDriver(Protocol):
         """
         ...
 
-    async def restore(self, network: Network, endpoints: Sequence[EndpointSettings]) -> None:
+    async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
         """After ``ensure``: these endpoints live on, whatever happened to the daemon. Once for each
         network, with none of them too."""
         ...
@@ -240,7 +273,7 @@ class IpamDriver(Protocol):
         """After a restart of the daemon: ``owner`` has this address. Raises AddressTaken."""
         ...
 
-    def retire_address(self, pool: Pool, owner: str, address: str) -> None:
+    def quarantine_address(self, pool: Pool, owner: str, address: str) -> None:
         """``owner`` is leaving; ``release_address`` comes when nothing answers for the address any
         more. Until then it goes to nobody, unless to its owner or for want of another (with
         ``Lease.quarantined``). A driver need not do anything here."""

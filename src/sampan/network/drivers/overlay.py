@@ -6,58 +6,78 @@ here is what a container's attachment needs on this host, whichever of the two c
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
-from sampan.network.drivers.bridge import Options, add_port, configure
+from sampan.network.contract import Sandbox
+from sampan.network.drivers.bridge import Options
+from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
+from sampan.network.drivers.veth import add_port, configure
 from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
+from sampan.network.overlay.places import Places
 from sampan.network.overlay.tunnels import LAST_RESORT_MTU, OVERHEAD, bridge_name
-from sampan.network.reaper import live_group
-from sampan.network.subnets import Taken
+from sampan.network.reaper import Reaper, live_group
 from sampan.network.worker import Worker
 from sampan.store.records import EndpointSettings, Network
 
 
 class OverlayDriver:
-    has_addresses = True
+    capabilities = NetworkCapabilities(
+        scope="swarm", default_route=False, needs_egress=True, mac_from_address=True
+    )
 
     def __init__(
         self,
         config: DaemonConfig,
         worker: Worker,
         firewall: Firewall | None,
+        reaper: Reaper,
         overlay: HostOverlay,
+        places: Places,
     ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
-        self._overlay = overlay
+        self._reaper, self._overlay, self._places = reaper, overlay, places
         self._group = live_group(config.instance.suffix)
 
-    def create(self, wanted: Network, known: Sequence[Taken]) -> Network:
-        Options.of(wanted)
-        if not any(pool.subnet for pool in wanted.pools):
+    def validate(self, network: Network) -> None:
+        Options.of(network)
+        if not any(pool.subnet for pool in network.pools):
             raise InvalidArgument("an overlay network needs a subnet: the cluster chooses it")
-        made = replace(wanted, bridge=bridge_name(self._config, wanted.id))
-        try:
-            self.ensure(made)
-        except BaseException:
-            self.remove(made)
-            raise
+
+    async def create(self, network: Network) -> Network:
+        made = replace(network, bridge=bridge_name(self._config, network.id))
+
+        def make() -> None:
+            try:
+                self._ensure(made)
+            except BaseException:
+                self._remove(made)
+                raise
+
+        await self._worker.run(make, lambda: self._remove(made))
         return made
 
-    def ensure(self, network: Network) -> None:
+    async def ensure(self, network: Network) -> None:
+        await self._worker.run(lambda: self._ensure(network))
+
+    async def remove(self, network: Network) -> None:
+        if network.bridge:
+            await self._worker.run(lambda: self._remove(network))
+
+    def _ensure(self, network: Network) -> None:
         self._overlay.tunnels.ensure_bridge(self._worker.netlink, network.id)
         if self._firewall is not None:
             segment = self._overlay.segment(network.id, ingress=network.ingress)
             self._firewall.add_segment(segment)
             self._firewall.let_through()
 
-    def remove(self, network: Network) -> None:
+    def _remove(self, network: Network) -> None:
         if self._overlay.holds(network.id):
             # Goes with the view: the ingress network is of use without a container here, too.
             return
@@ -66,24 +86,63 @@ class OverlayDriver:
             self._firewall.remove_segment(segment)
         self._overlay.tunnels.remove(self._worker.netlink, network.id)
 
-    def join(
-        self, sandbox: Path, network: Network, endpoint: EndpointSettings, *, default_route: bool
-    ) -> None:
+    async def join(
+        self,
+        network: Network,
+        endpoint: EndpointSettings,
+        sandbox: Sandbox,
+        *,
+        default_route: bool,
+    ) -> Joined:
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        linux, host = self._worker.linux, self._worker.netlink
-        mtu = Options.of(network).mtu or self._overlay.tunnels.mtu(network.id)
-        add_port(
-            self._worker,
-            veth,
-            sandbox,
-            endpoint,
-            bridge=network.bridge,
-            mtu=mtu or LAST_RESORT_MTU - OVERHEAD,
-            group=self._group,
-        )
+        linux, path = self._worker.linux, sandbox.path
+        mtu = Options.of(network).mtu
+
+        def plug() -> None:
+            host = self._worker.netlink
+            add_port(
+                self._worker,
+                veth,
+                path,
+                endpoint,
+                bridge=network.bridge,
+                mtu=mtu or self._overlay.tunnels.mtu(network.id) or LAST_RESORT_MTU - OVERHEAD,
+                group=self._group,
+            )
+            try:
+                self._overlay.tunnels.welcome(host, network.id, endpoint.ipv4, veth)
+                linux.netns.run_inside(
+                    path, lambda: configure(linux, endpoint, default_route=False)
+                )
+            except BaseException:
+                host.request(netlink.delete_link(veth))
+                raise
+
+        # Before the first await: what the cluster says meanwhile reaches this container too.
+        self._places.add(sandbox, endpoint)
         try:
-            self._overlay.tunnels.welcome(host, network.id, endpoint.ipv4, veth)
-            linux.netns.run_inside(sandbox, lambda: configure(linux, endpoint, default_route=False))
+            await self._worker.run(
+                plug, lambda: self._worker.netlink.request(netlink.delete_link(veth))
+            )
+            # What the cluster says, before the process runs.
+            await self._overlay.joined(self._places.of(sandbox))
         except BaseException:
-            host.request(netlink.delete_link(veth))
+            await self.leave(network, endpoint, sandbox, closing=False)
             raise
+        return Joined(endpoint=endpoint)
+
+    async def leave(
+        self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
+    ) -> None:
+        known = self._places.discard(sandbox, network.id)
+        if known and closing:
+            # At once: the same container's next namespace is not to be taken for this one.
+            self._overlay.closed(sandbox.container_id)
+        await self._reaper.delete(self._config.instance.veth(endpoint.endpoint_id))
+        if known and not closing:
+            with contextlib.suppress(FileNotFoundError):
+                await self._overlay.joined(self._places.of(sandbox))
+
+    async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
+        for one in attached:
+            self._places.add(one.sandbox, one.endpoint)

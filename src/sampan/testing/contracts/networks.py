@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.errors import Unsupported
+from sampan.errors import NotFound
 from sampan.network.contract import (
     AddressTaken,
     BadAddress,
@@ -97,7 +97,7 @@ class NetworksContract:
             await networks.create(network("a", "bridge", IpamPool(subnet="banana")))
 
     async def test_an_unknown_driver_is_refused_by_name(self, networks: Networks) -> None:
-        with pytest.raises(Unsupported, match="bridge, host"):
+        with pytest.raises(NotFound, match="could not find plugin weave in v1 plugin registry"):
             await networks.create(network(driver="weave"))
 
     async def test_a_removed_network_s_subnet_is_free(self, networks: Networks) -> None:

@@ -1,0 +1,88 @@
+"""What containers are called, and by which files they know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sampan.network import etc
+from sampan.network.books import SandboxBook, Segment
+from sampan.network.contract import ContainerNet, EtcFiles
+from sampan.network.names import Names
+from sampan.store.records import EndpointSettings
+
+
+class Naming:
+    def __init__(
+        self, names: Names, segments: Mapping[str, Segment], books: Mapping[str, SandboxBook]
+    ) -> None:
+        self._names, self._segments, self._books = names, segments, books
+
+    async def name(
+        self,
+        book: SandboxBook,
+        segment: Segment,
+        endpoint: EndpointSettings,
+        names: Sequence[str],
+    ) -> None:
+        book.names[segment.network.id] = tuple(names)
+        if segment.answers:
+            await self._names.serve(book.sandbox, book.container)
+            self._names.join(book.sandbox.container_id, endpoint, names)
+
+    def rename(self, container_id: str, old: str, new: str) -> None:
+        book = self._books.get(container_id)
+        if book is None:
+            return
+        for network_id, names in book.names.items():
+            changed = tuple(new if name == old else name for name in names)
+            book.names[network_id] = changed
+            segment = self._segments.get(network_id)
+            if segment is not None and segment.answers:
+                self._names.join(container_id, book.endpoints[network_id], changed)
+
+    def etc_files(
+        self, container: ContainerNet, endpoints: Sequence[EndpointSettings], *, host_network: bool
+    ) -> EtcFiles:
+        segments = [self._segments.get(e.network_id) for e in endpoints]
+        embedded = not host_network and any(
+            segment is not None and segment.answers for segment in segments
+        )
+        gateways = [e.gateway for e in endpoints if e.gateway] or self._default_gateway()
+        if host_network:
+            gateways = ["127.0.0.1"]
+        return etc.etc_files(
+            container,
+            endpoints,
+            etc.host_resolver(),
+            embedded=embedded,
+            host_network=host_network,
+            links=self._legacy_links(endpoints),
+            host_gateway=gateways[:1],
+        )
+
+    def _default_gateway(self) -> list[str]:
+        return [
+            pool.gateway
+            for segment in self._segments.values()
+            if segment.network.predefined
+            for pool in segment.network.pools
+        ]
+
+    def _legacy_links(
+        self, endpoints: Sequence[EndpointSettings]
+    ) -> list[tuple[str, Sequence[str]]]:
+        """``--link`` on the default bridge is lines in the hosts file, as ever."""
+        found: list[tuple[str, Sequence[str]]] = []
+        for endpoint in endpoints:
+            segment = self._segments.get(endpoint.network_id)
+            if segment is None or not segment.network.predefined:
+                continue
+            for link in endpoint.links:
+                name, _, alias = link.partition(":")
+                for book in self._books.values():
+                    other = book.endpoints.get(endpoint.network_id)
+                    if other and name in (book.container.name, book.container.container_id):
+                        short = book.container.container_id[:12]
+                        called = dict.fromkeys((alias or name, short, book.container.name))
+                        found.append((other.ipv4, tuple(called)))
+        return found

@@ -12,7 +12,6 @@ import pytest
 from sampan.cli import catalog, main
 from sampan.cli.console import parse_filters
 from sampan.cli.cp import check_inside, renamed, split_place, tar_of
-from sampan.cli.flags import Command
 from sampan.cli.network import COMMANDS as NETWORK
 from sampan.cli.network import create_body
 from sampan.cli.ps import ports
@@ -20,6 +19,7 @@ from sampan.cli.stats import cpu_percent, memory_used
 from sampan.cli.system import event_line
 from sampan.cli.terminal import parse_keys
 from sampan.cli.usage import usage_rows
+from sampan.flags import Command
 
 
 def sampan(*words: str) -> subprocess.CompletedProcess[str]:

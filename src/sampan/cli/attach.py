@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
 from sampan.client import containers
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 _KEYS = Flag("detach-keys", "", TEXT, "Override the key sequence for detaching a container")
 

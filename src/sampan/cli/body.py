@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from sampan.cli.flags import Args
+    from sampan.flags import Args
 
 _HOST_LISTS = {
     "cap-add": "CapAdd", "cap-drop": "CapDrop", "group-add": "GroupAdd", "dns": "Dns",

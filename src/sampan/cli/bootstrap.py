@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.progress import Counter, counted
 from sampan.cli.transfer import pieces, show_import
 from sampan.client import images
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 _SUITE = "bookworm"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import TEXT, Args, Command, Flag
 from sampan.cli.table import align
 from sampan.cli.units import human_duration
 from sampan.client import NotFound, services
+from sampan.flags import TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

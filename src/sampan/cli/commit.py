@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.console import Console
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.client import containers, images
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 
 def _commit(console: Console, args: Args) -> int:

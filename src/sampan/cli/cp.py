@@ -10,8 +10,8 @@ import os
 import tarfile
 
 from sampan.cli.console import CliError, Console, write_all
-from sampan.cli.flags import BOOL, Args, Command, Flag
 from sampan.client import NotFound, containers
+from sampan.flags import BOOL, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

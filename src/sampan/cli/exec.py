@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.values import environment
 from sampan.client import ApiError, containers
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

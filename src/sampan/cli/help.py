@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sampan.cli.flags import Flag
+    from sampan.flags import Flag
 
 _COMMON = ("run", "exec", "ps", "build", "pull", "push", "images", "logs", "version", "info")
 _GROUP_WORDS = {

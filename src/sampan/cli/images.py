@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from sampan.cli.console import Console, parse_filters
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.units import ago, human_size, local_time
 from sampan.client import images
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

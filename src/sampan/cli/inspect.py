@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
 from sampan.client import ApiError, NotFound
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _inspect(console: Console, args: Args) -> int:
     if pretty:
         _show_pretty(console, kind, found)
     elif form:
-        from sampan.cli.template import Template
+        from sampan.templates import Template
 
         template = Template("{{json .}}" if form == "json" else form)
         for item in found:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sampan.cli.body import HOST_NUMBERS, HOST_TEXTS
 from sampan.cli.console import CliError, Console, parse_filters
-from sampan.cli.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 from sampan.cli.units import human_size, parse_size
 from sampan.cli.values import nano_cpus, restart_policy
 from sampan.client import containers
+from sampan.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from sampan.cli.console import CliError, Console, write_all
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
 from sampan.cli.units import since
 from sampan.client import containers
 from sampan.client.frames import split
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 _KINDS = "CAD"
 

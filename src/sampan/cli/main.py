@@ -7,7 +7,7 @@ import sys
 
 from sampan.cli.catalog import ALIASES, GROUPS, MODULES
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag, UsageError, parse_into
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag, UsageError, parse_into
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sampan.cli.console import Console, parse_filters
-from sampan.cli.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.values import key_values
 from sampan.client import networks
+from sampan.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console, parse_filters
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.client import cluster
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

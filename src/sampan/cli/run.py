@@ -10,10 +10,10 @@ import os
 
 from sampan.cli.body import create_body
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import Args, Command
 from sampan.cli.runflags import CREATE_FLAGS, RUN_FLAGS
 from sampan.client import ApiError, NotFound, containers
 from sampan.errors import Conflict, SampanError, Unavailable
+from sampan.flags import Args, Command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

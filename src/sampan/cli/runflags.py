@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli.flags import BOOL, INT, LIST, TEXT, Flag
+from sampan.flags import BOOL, INT, LIST, TEXT, Flag
 
 _TABLE = """
 add-host||list|Add a custom host-to-IP mapping (host:ip)

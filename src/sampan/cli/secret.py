@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from sampan.cli.console import CliError, Console, parse_filters
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.units import ago, parse_time
 from sampan.cli.values import key_values
 from sampan.client import stored
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, Args, Command, Flag
 from sampan.cli.service_flags import CREATE_FLAGS, UPDATE_FLAGS
 from sampan.client import services
+from sampan.flags import BOOL, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli.flags import BOOL, INT, LIST, TEXT, Flag
+from sampan.flags import BOOL, INT, LIST, TEXT, Flag
 
 # name | short | kind | who has it: c(reate), u(pdate) | help
 _TABLE = """

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.cli.flags import Args
+    from sampan.flags import Args
 
     Part = dict[str, Any]
 

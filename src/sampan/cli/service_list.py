@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sampan.cli.console import Console, parse_filters
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.tasks import FLAGS as TASK_FLAGS
 from sampan.cli.tasks import filters_by_id, ports, show_tasks
 from sampan.client import services
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

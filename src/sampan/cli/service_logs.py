@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from sampan.cli.console import CliError, Console, write_all
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
 from sampan.cli.tasks import Names
 from sampan.cli.units import since
 from sampan.client import NotFound, cluster, services
 from sampan.client.frames import split
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from sampan.cli.flags import Args
     from sampan.cli.service_lookup import Lookup
+    from sampan.flags import Args
 
 MODES = ("replicated", "global", "replicated-job", "global-job")
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from sampan.cli.flags import Args
     from sampan.cli.service_lookup import Lookup
+    from sampan.flags import Args
 
     Part = dict[str, Any]
 

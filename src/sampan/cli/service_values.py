@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from sampan.cli.flags import Args
+    from sampan.flags import Args
 
 _PROTOCOLS = ("tcp", "udp", "sctp")
 

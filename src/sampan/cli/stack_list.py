@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console, parse_filters
-from sampan.cli.flags import TEXT, Args, Command, Flag
 from sampan.cli.service_list import LIST_FLAGS, show_services
 from sampan.cli.table import show_rows
 from sampan.cli.tasks import FLAGS as TASK_FLAGS
 from sampan.cli.tasks import filters_by_id, show_tasks
 from sampan.client import cluster, services
+from sampan.flags import TEXT, Args, Command, Flag
 
 _NAMESPACE = "com.docker.stack.namespace"
 _HEADERS = {"Name": "NAME", "Services": "SERVICES"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from sampan.cli.console import Console
-from sampan.cli.flags import BOOL, TEXT, Args, Command, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.units import binary_size, human_size
 from sampan.client import containers
 from sampan.errors import SampanError
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 from sampan.cli.service_values import given, unsigned
 from sampan.cli.swarm_spec import change_spec
 from sampan.client import cluster
+from sampan.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.client import cluster
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 
 def join_command(console: Console, role: str) -> None:

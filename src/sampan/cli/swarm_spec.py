@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from sampan.cli.flags import Args
+    from sampan.flags import Args
 
 
 def change_spec(spec: dict[str, Any], args: Args) -> None:

@@ -6,9 +6,9 @@ import sys
 import time
 
 from sampan.cli.console import Console, parse_filters
-from sampan.cli.flags import LIST, TEXT, Args, Command, Flag
 from sampan.cli.units import binary_size, since
 from sampan.client import Unreachable, events
+from sampan.flags import LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _version(console: Console, args: Args) -> int:
     except Unreachable as error:
         failure = error
     if args.text("format"):
-        from sampan.cli.template import Template
+        from sampan.templates import Template
 
         form = args.text("format")
         value = {"Client": client, "Server": server}
@@ -112,7 +112,7 @@ def _info(console: Console, args: Args) -> int:
     found = events.info(console.client)
     form = args.text("format")
     if form:
-        from sampan.cli.template import Template
+        from sampan.templates import Template
 
         console.out(Template("{{json .}}" if form == "json" else form).render(found))
         return 0
@@ -153,7 +153,7 @@ def _events(console: Console, args: Args) -> int:
     form = args.text("format")
     template = None
     if form:
-        from sampan.cli.template import Template
+        from sampan.templates import Template
 
         template = Template("{{json .}}" if form == "json" else form)
     with response:

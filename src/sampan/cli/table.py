@@ -44,7 +44,7 @@ def show_rows(
         for line in align([[headers[name] for name in columns], *cells]):
             console.out(line.rstrip())
         return
-    from sampan.cli.template import Template
+    from sampan.templates import Template
 
     if form == "json":
         form = "{{json .}}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from sampan.cli.flags import BOOL, LIST, TEXT, Flag
 from sampan.cli.table import show_rows
 from sampan.cli.units import ago, parse_time
+from sampan.flags import BOOL, LIST, TEXT, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sampan.cli.console import Console
-    from sampan.cli.flags import Args
+    from sampan.flags import Args
 
 _HEADERS = {
     "ID": "ID", "Name": "NAME", "Image": "IMAGE", "Node": "NODE", "DesiredState": "DESIRED STATE",

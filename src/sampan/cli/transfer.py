@@ -6,9 +6,9 @@ import os
 import sys
 
 from sampan.cli.console import CliError, Console, write_all
-from sampan.cli.flags import BOOL, LIST, TEXT, Args, Command, Flag
 from sampan.cli.progress import Counter, Display, counted
 from sampan.client import auth, images
+from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

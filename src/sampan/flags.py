@@ -10,8 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from sampan.cli.console import Console
+    from typing import Any
 
 BOOL = "bool"
 TEXT = "string"
@@ -106,6 +105,8 @@ class Args:
 class Command:
     """A command: how it is called, and the function that does it.
 
+    ``run`` gets the command's surroundings (what they are is up to who dispatches) and arguments.
+
     ``least`` and ``most`` bound the arguments (``most`` None: any number). With ``mixed`` False the
     first argument ends the flags: what follows belongs to the container.
     """
@@ -117,7 +118,7 @@ class Command:
         path: str,
         usage: str,
         summary: str,
-        run: Callable[[Console, Args], int],
+        run: Callable[[Any, Args], int],
         flags: Sequence[Flag] = (),
         least: int = 0,
         most: int | None = 0,

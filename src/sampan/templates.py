@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from sampan.cli.functions import FUNCTIONS, MISSING, Missing, TemplateError, show
+from sampan.template_functions import FUNCTIONS, MISSING, Missing, TemplateError, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

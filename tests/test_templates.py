@@ -11,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.cli.console import Console
-from sampan.cli.functions import TemplateError
 from sampan.cli.table import align, show_rows
-from sampan.cli.template import Template
 from sampan.cli.units import (
     binary_size,
     human_duration,
@@ -23,6 +21,8 @@ from sampan.cli.units import (
     parse_time,
     since,
 )
+from sampan.template_functions import TemplateError
+from sampan.templates import Template
 
 VALUE: dict[str, Any] = {
     "Name": "web",

@@ -124,7 +124,7 @@ class Demo:
     def stack(self) -> None:
         self.say("The same compose file as on a laptop")
         file = str(EXAMPLES / "compose.yaml")
-        self.type(self.one, f"docker stack deploy --detach=true -c {file} web")
+        self.type(self.one, f"docker stack deploy -c {file} web")
         self.runs("web_nginx", 3)
         self.type(self.one, "docker stack ls")
         self.type(self.one, "docker stack services web")
@@ -135,7 +135,7 @@ class Demo:
     def dbcluster(self) -> None:
         self.say("A front finds its database by one name, however many there are")
         file = str(EXAMPLES / "front.yaml")
-        never = "--resolve-image never --detach=true"
+        never = "--resolve-image never"
         self.type(self.one, f"docker stack deploy {never} -c {file} app")
         self.runs("app_front", 1)
         self.runs("app_dbcluster", 1)

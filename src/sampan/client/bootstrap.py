@@ -139,7 +139,7 @@ def debian_tar(
     command = [str(tool), "--mode=root", "--variant=minbase", "--format=tar"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
     command += [f"--dpkgopt=path-include={pattern}" for pattern in _INCLUDED]
-    command += [f"--aptopt={line}" for line in _apt_settings()]
+    command += [f"--aptopt={line}" for line in apt_settings()]
     if packages:
         command += [f"--include={','.join(packages)}"]
     if any("https://" in stanza for stanza in sources):
@@ -224,7 +224,7 @@ def _field(stanza: str, name: str) -> str:
     return match[1].strip() if match else ""
 
 
-def _apt_settings() -> list[str]:
+def apt_settings() -> list[str]:
     """What the host had to tell apt in order to reach its mirrors (a proxy, an old snapshot)."""
     names = (
         "Acquire::Check-Valid-Until", "Acquire::Check-Date",

@@ -1,0 +1,260 @@
+"""The supervisor of a bare machine: makes it, waits for its command, takes everything away.
+
+It is a process of its own, so that the end of the one that the user started, however it comes, is
+only an event: end of file on the lifeline. Were the supervisor itself killed with -9, the kernel
+ends the first process of the namespaces (and with it all others, their mounts and the network) and
+removes the table of the firewall, which belongs to the supervisor's socket; the directory and the
+cgroups are then debris, which the next bare machine removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import ipaddress
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from sampan.kernel import cgroup
+from sampan.kernel.nft import Nft
+from sampan.testing.bare import root
+from sampan.testing.bare.root import BareFailed
+from sampan.testing.lab.machine import child_of
+from sampan.testing.place import wait_until
+
+HOSTNAME = "bare"
+CHECKOUT = "/sampan/main"
+SHARED = "/sampan/shared"
+PIP_CACHE = "/root/.cache/pip"
+NETWORKS = ipaddress.ip_network("198.18.0.0/16")
+"""Set apart for tests between devices (RFC 2544): nobody's real network is shadowed."""
+UP_WITHIN_S = 10.0
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked on the command line."""
+
+    command: list[str]
+    keep: bool = False
+    without: list[str] = field(default_factory=list)
+    """Packages to take out of the list of ``script/setup`` in there."""
+
+
+def run(checkout: Path, order: Order, lifeline: int) -> int:
+    """Returns the command's exit status.
+
+    Args:
+        lifeline: a descriptor; a byte on it is the number of a signal for the command, its end
+            means that nobody waits any more.
+
+    Raises:
+        BareFailed: the machine could not be made.
+    """
+    store = checkout / "build/bare"
+    with contextlib.ExitStack() as undo:
+        with root.locked(store):
+            _remove_debris(store)
+            kept = root.prepared(checkout, store)
+            base = store / f"run-{os.getpid()}"
+            base.mkdir()
+            undo.enter_context(_locked(base))
+            undo.callback(_dispose, base, order.keep)
+            own = base / "root"
+            root.copy(kept, own, store / "archives")
+        undo.callback(root.keep_archives, own, store / "archives")
+        environment = root.settle_in(own, HOSTNAME)
+        _clone(checkout, own, order.without)
+        (store / "pip").mkdir(exist_ok=True)
+        binds = {store / "pip": PIP_CACHE}
+        if (shared := checkout.parent / "shared").is_dir():
+            binds[shared] = SHARED
+        return _Namespaces(base, environment, binds).run(order.command, lifeline)
+
+
+def _locked(base: Path) -> IO[bytes]:
+    """Held for as long as this process lives."""
+    lock = (base / _LOCK).open("ab")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _remove_debris(store: Path) -> None:
+    """What a supervisor has left that was killed."""
+    for base in store.glob("run-*"):
+        with contextlib.suppress(BlockingIOError), (base / _LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _dispose(base, keep=False)
+
+
+def _dispose(base: Path, keep: bool) -> None:
+    if keep:
+        kept = base.with_name(base.name.replace("run", "kept"))
+        base.rename(kept)
+        print(f"bare: the machine's root is in {kept}/root; remove it with: rm -rf {kept}")
+    else:
+        shutil.rmtree(base)
+    cgroup.detect().remove(_group(base))
+
+
+def _group(base: Path) -> str:
+    return f"bare-{base.name}"
+
+
+def _clone(checkout: Path, own: Path, without: list[str]) -> None:
+    target = own / CHECKOUT.lstrip("/")
+    target.parent.mkdir(parents=True)
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", checkout, target], check=True)
+    changed = subprocess.run(
+        ["git", "-C", checkout, "status", "--porcelain"], check=True, capture_output=True
+    )
+    if changed.stdout:
+        print("bare: what is not committed is not in there", file=sys.stderr)
+    setup = target / "script/setup"
+    text = setup.read_text()
+    for package in without:
+        found = [line for line in text.splitlines() if package in line.replace('"', " ").split()]
+        if not found:
+            raise BareFailed(f"script/setup does not install {package}")
+        for line in found:
+            text = text.replace(line, line.replace(f"{package} ", "").replace(f" {package}", ""))
+    setup.write_text(text)
+
+
+class _Namespaces:
+    """The machine itself, for one command."""
+
+    def __init__(self, base: Path, environment: dict[str, str], binds: dict[Path, str]) -> None:
+        self._base = base
+        self._environment = environment
+        self._binds = binds
+
+    def run(self, command: list[str], lifeline: int) -> int:
+        gate_in, gate_out = os.pipe()
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, gate_out)
+            holder = self._start(command, gate_in)
+            undo.callback(self._end, holder)
+            os.close(gate_in)
+            cgroup.detect().join(_group(self._base), holder.pid)
+            os.write(gate_out, b"\n")
+            if not wait_until(lambda: _first(holder) or holder.poll() is not None, UP_WITHIN_S):
+                raise BareFailed("the machine's namespaces could not be made")
+            first = _first(holder)
+            if first is not None:
+                undo.enter_context(_connected(first))
+            os.write(gate_out, b"\n")
+            return _wait(holder, first, lifeline)
+
+    def _start(self, command: list[str], gate: int) -> subprocess.Popen[bytes]:
+        inside = [sys.executable, "-m", "sampan.testing.bare.inside", str(gate)]
+        inside += [str(self._base / "root"), HOSTNAME, CHECKOUT]
+        for source, target in self._binds.items():
+            inside += [str(source), target]
+        # Into the cgroup first: what a cgroup namespace shows begins where it was made.
+        wait = f'read -r _ <&{gate} && exec "$@"'
+        words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", wait, "sh"]
+        words += ["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork"]
+        words += ["--kill-child", *inside, "--", *command]
+        return subprocess.Popen(words, env=self._environment, cwd="/", pass_fds=[gate])
+
+    @staticmethod
+    def _end(holder: subprocess.Popen[bytes]) -> None:
+        """The end of the first process is that of all; it is waited for."""
+        first = _first(holder)
+        if first is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGKILL)
+        elif holder.poll() is None:
+            holder.kill()
+        holder.wait()
+
+
+def _first(holder: subprocess.Popen[bytes]) -> int | None:
+    return child_of(holder.pid) if holder.poll() is None else None
+
+
+def _wait(holder: subprocess.Popen[bytes], first: int | None, lifeline: int) -> int:
+    """Until the command has ended, or nobody waits for it."""
+    ended = os.pidfd_open(holder.pid)
+    try:
+        while True:
+            ready, _, _ = select.select([ended, lifeline], [], [])
+            if ended in ready:
+                code = holder.wait()
+                return code if code >= 0 else 128 - code
+            number = os.read(lifeline, 1)
+            if not number:
+                return 128 + signal.SIGTERM
+            command = child_of(first) if first is not None else None
+            if command is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(command, number[0])
+    finally:
+        os.close(ended)
+
+
+@contextlib.contextmanager
+def _connected(first: int) -> Iterator[None]:
+    """A cable between the host and the namespaces of ``first``, and masquerading behind it."""
+    name = f"bare{first}"
+    ours, theirs, length = _free_network()
+    lines = [
+        f"link add {name} type veth peer name eth0 netns {first}",
+        f"address add {ours}/{length} dev {name}",
+        f"link set {name} up",
+    ]
+    inner = [
+        "link set lo up",
+        f"address add {theirs}/{length} dev eth0",
+        "link set eth0 up",
+        f"route add default via {ours}",
+    ]
+    enter = ["nsenter", f"--target={first}", "--net"]
+    try:
+        for prefix, batch in (([], lines), (enter, inner)):
+            subprocess.run(
+                [*prefix, "ip", "-batch", "-"], input="\n".join(batch), text=True, check=True
+            )
+        # as every container engine does; whoever else forwards needs it, so it is not taken back
+        forward = Path("/proc/sys/net/ipv4/ip_forward")
+        if forward.read_text().strip() == "0":
+            forward.write_text("1")
+        with Nft() as nft:
+            # "owner": the kernel removes the table at the end of this process, however it comes
+            nft.run(
+                f"table inet {name} {{ flags owner; chain out {{ "
+                "type nat hook postrouting priority srcnat; "
+                f"ip saddr {theirs} oifname != {name} masquerade; }}; }}"
+            )
+            yield
+    finally:
+        # the kernel would do it too, but when it likes
+        subprocess.run(["ip", "link", "delete", name], stderr=subprocess.DEVNULL, check=False)
+
+
+def _free_network() -> tuple[str, str, int]:
+    """Our address, theirs, and the length of the prefix, of a network nobody here has."""
+    shown = subprocess.run(
+        ["ip", "-4", "-json", "address"], capture_output=True, text=True, check=True
+    )
+    taken = {
+        ipaddress.ip_address(address["local"])
+        for link in json.loads(shown.stdout)
+        for address in link.get("addr_info", ())
+    }
+    for network in NETWORKS.subnets(new_prefix=30):
+        ours, theirs = network.hosts()
+        if not taken & {ours, theirs}:
+            return str(ours), str(theirs), network.prefixlen
+    raise BareFailed(f"every network of {NETWORKS} is taken: are there so many bare machines?")

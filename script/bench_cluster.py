@@ -7,6 +7,7 @@ tasks' own addresses, but for the cases about virtual addresses, which are sampa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -28,6 +29,7 @@ from sampan.testing.lab import Lab, LabHost, swarm
 from sampan.testing.lab.engine import Api, Refused
 from sampan.testing.lab.services import build_nginx
 from sampan.testing.schedules import measure as schedule
+from sampan.testing.schedules import measure_loops
 
 PORT = 5201
 
@@ -341,6 +343,11 @@ def scheduling(_: Side) -> float:
     return min(schedule(tasks=1000, nodes=100).seconds for _ in range(3)) * 1e3
 
 
+def one_change(_: Side) -> float:
+    rows = asyncio.run(measure_loops())
+    return max(row.cost.seconds for row in rows if row.case.endswith(", one changed task")) * 1e3
+
+
 @dataclass(frozen=True)
 class Case:
     key: str
@@ -389,6 +396,10 @@ CASES = [
     Case(
         "schedule", "1,000 tasks on 100 nodes in one pass", 200, scheduling, "ms", 1,
         only_sampan=True,
+    ),
+    Case(
+        "change", "one changed task of 300,000 on 10,000 nodes, the slowest loop", 20, one_change,
+        "ms", 1, only_sampan=True,
     ),
     Case("worker", "worker loses power until its tasks run elsewhere", 0.3, worker_lost, rounds=2),
     Case("leader", "the leader, until a service is acknowledged", 0.3, leader_lost, rounds=2),

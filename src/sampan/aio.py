@@ -124,6 +124,11 @@ async def in_task(work: Coroutine[Any, Any, T], *, name: str) -> T:
     return task.result()
 
 
+async def breathe() -> None:
+    """Let everything else that is ready have its turn of the loop: in long work, now and then."""
+    await asyncio.sleep(0)
+
+
 class KeyedLocks:
     """One lock a key, kept only while someone holds or awaits it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -47,12 +47,17 @@ class BoundedFeed(Generic[T]):
             self._queue.append(item)
         self._ready.set()
 
+    def waiting(self) -> Iterator[T]:
+        """What has come and was not given out yet, without awaiting more."""
+        while self._queue:
+            yield self._queue.popleft()
+        if self._lagged:
+            raise self._error
+
     async def __aiter__(self) -> AsyncIterator[T]:
         while True:
-            while self._queue:
-                yield self._queue.popleft()
-            if self._lagged:
-                raise self._error
+            for item in self.waiting():
+                yield item
             if self._closed:
                 return
             self._ready.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
@@ -42,8 +42,8 @@ class Watcher(Loop):
         self.hold = asyncio.Event()
         self.hold.set()
 
-    def everything(self) -> Iterable[str]:
-        return self.state.nodes
+    def everything(self) -> Iterator[Iterable[str]]:
+        yield self.state.nodes
 
     def touched(self, change: Change) -> Iterable[str]:
         return (change.id,)
@@ -169,6 +169,10 @@ class LaggingFeed:
 
     def close(self) -> None:
         pass
+
+    def waiting(self) -> Iterator[Batch]:
+        raise StoreLagged
+        yield
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
         raise StoreLagged

@@ -17,7 +17,7 @@ refused once someone else leads, so the loops of a deposed leader cannot do harm
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -86,13 +86,18 @@ class Batch:
 class Feed(Protocol):
     """Async-iterate it for batches; ``close`` (or leaving ``with``) ends an iteration under way.
 
-    Raises (from the iteration):
+    Raises (from the iteration, and from ``waiting``):
         StoreLagged: more than the limit were waiting.
     """
 
     def __enter__(self) -> Feed: ...
     def __exit__(self, *_: object) -> None: ...
     def __aiter__(self) -> AsyncIterator[Batch]: ...
+    def waiting(self) -> Iterator[Batch]:
+        """The batches that have come and were not given out yet: after them the reader knows what
+        ``ClusterStore.state`` shows in this turn of the loop."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -5,6 +5,10 @@ that events only *mark* keys, and the work is done for all marks together: a tra
 hundred objects, or a storm that comes in while a pass is under way, is one pass. What a pass cannot
 do it marks again, later and later. Nothing is kept that the store does not have, so that the next
 leader can begin anywhere.
+
+A controller may keep an *index*: what it derives from the state, moved on by each change instead of
+being read off everything for each pass. ``everything`` begins it, ``touched`` moves it on, and
+``catch_up`` makes it as new as ``state``; a pass begins caught up.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
-from sampan.aio import Clock, in_task
+from sampan.aio import Clock, breathe, in_task
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import (
     ClusterStore,
@@ -35,6 +39,9 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 12
 """Passes that may fail one after the other before the loop dies (and its manager steps down)."""
+SLICE = 250
+"""Objects looked at in one turn of the event loop, where it may be all that the cluster has: some
+milliseconds, so that the daemon goes on answering."""
 AT_ONCE = 8
 """Keys worked on at the same time where each has its own transaction: the store makes one write to
 disk of transactions that come together."""
@@ -61,6 +68,12 @@ class Term:
         return await self.store.update(draft, fence=self.leadership)
 
 
+def sliced(items: Sequence[T], size: int = SLICE) -> Iterator[Sequence[T]]:
+    """``items``, at most ``size`` at a time."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
 class Loop(ABC):
     """Base of the controllers. Keys are strings whose meaning is the subclass's own."""
 
@@ -78,16 +91,26 @@ class Loop(ABC):
         self._alarms: dict[str, float] = {}
         self._failures = 0
         self._group: asyncio.TaskGroup | None = None
+        self._feed: Feed | None = None
+        self._acting = False
+        self._early: list[Change] | None = []
+        """Changes that came before ``everything`` was through; None: it is."""
 
     # -- what a controller is
 
     @abstractmethod
-    def everything(self) -> Iterable[str]:
-        """The keys of the first pass."""
+    def everything(self) -> Iterator[Iterable[str]]:
+        """The keys of the first pass, a slice at a time: others have their turn between two.
+
+        A generator. What it does before its first ``yield`` happens in the turn in which the feed
+        begins: there it takes hold of what it will read (``tuple(self.state.tasks.values())``).
+        Changes from then on come by ``touched``, once it is through.
+        """
 
     @abstractmethod
     def touched(self, change: Change) -> Iterable[str]:
-        """The keys that a change concerns. Called for every change, so it decides nothing."""
+        """The keys that a change concerns. Called for every change, once and in order, so it
+        moves an index on; it decides nothing."""
 
     @abstractmethod
     async def act(self, keys: frozenset[str]) -> None:
@@ -98,6 +121,22 @@ class Loop(ABC):
     @property
     def state(self) -> State:
         return self.term.store.state
+
+    @property
+    def idle(self) -> bool:
+        """Everything has been looked at once, and nothing is marked or under way."""
+        return self._early is None and not self._marked and not self._acting
+
+    def catch_up(self) -> None:
+        """Take in what has come: after this the index is as new as ``state``. A draft that reads
+        the index begins with this, since it may run again on a newer state.
+
+        Raises:
+            StoreLagged.
+        """
+        if self._feed is not None:
+            for batch in self._feed.waiting():
+                self._take(batch.changes)
 
     def mark(self, keys: Iterable[str]) -> None:
         """Work on these in the next pass."""
@@ -141,6 +180,7 @@ class Loop(ABC):
                 else:
                     if again is not None:
                         self.later(key, again)
+                await breathe()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(AT_ONCE, total)):
@@ -163,39 +203,59 @@ class Loop(ABC):
         while lagged:
             lagged = False
             with self.term.store.feed(*self.kinds) as feed:
-                self.mark(self.everything())
+                self._feed, self._early = feed, []
+                slices = self.everything()
+                self.mark(next(slices, ()))
                 try:
-                    await in_task(self._follow(feed), name=f"{self.name}/follow")
+                    await in_task(self._follow(feed, slices), name=f"{self.name}/follow")
                 except* StoreLagged:
                     log.warning("%s could not follow the store's changes: starting over", self.name)
                     self._alarms.clear()
                     lagged = True
 
-    async def _follow(self, feed: Feed) -> None:
+    async def _follow(self, feed: Feed, slices: Iterator[Iterable[str]]) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._listen(feed), name=f"{self.name}/listen")
-            group.create_task(self._work(), name=f"{self.name}/work")
+            group.create_task(self._work(slices), name=f"{self.name}/work")
 
     async def _listen(self, feed: Feed) -> None:
         async for batch in feed:
-            for change in batch.changes:
-                self.mark(self.touched(change))
+            self._take(batch.changes)
         raise LeadershipLost  # the store has been closed
 
-    async def _work(self) -> None:
+    def _take(self, changes: Iterable[Change]) -> None:
+        if self._early is not None:
+            self._early.extend(changes)
+            return
+        for change in changes:
+            self.mark(self.touched(change))
+
+    async def _survey(self, slices: Iterator[Iterable[str]]) -> None:
+        await breathe()
+        for keys in slices:
+            self.mark(keys)
+            await breathe()
+        early, self._early = self._early or [], None
+        for some in sliced(early):
+            self._take(some)
+
+    async def _work(self, slices: Iterator[Iterable[str]]) -> None:
+        await self._survey(slices)
         while True:
             await self._wake.wait()
             if self.settle_s:
                 await self.term.clock.sleep(self.settle_s)
             self._wake.clear()
+            self.catch_up()
             keys = frozenset(self._marked)
             self._marked.clear()
             if not keys:
                 continue
+            self._acting = True
             try:
                 await self.act(keys)
-            except LeadershipLost:
+            except (LeadershipLost, StoreLagged):
                 raise
             except BaseExceptionGroup as group:
                 raise (group.subgroup(LeadershipLost) or group) from None
@@ -208,6 +268,8 @@ class Loop(ABC):
                     self.later(key, backoff_s(self._failures))
             else:
                 self._failures = 0
+            finally:
+                self._acting = False
 
     async def _alarm(self, key: str, due: float) -> None:
         await self.term.clock.sleep(due - self.term.clock.monotonic())

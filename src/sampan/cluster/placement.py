@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -76,67 +76,80 @@ def architecture(word: str) -> str:
     return _ARCHITECTURES.get(word.lower(), word.lower())
 
 
+Holds = Callable[[Node], bool]
+
+
 @lru_cache(maxsize=4096)
-def parsed(expressions: tuple[str, ...]) -> tuple[Constraint, ...] | None:
-    """None: one of them is no constraint, which nobody fulfils."""
+def bound(expressions: tuple[str, ...]) -> Holds | None:
+    """The test of a node by constraints that all have to hold, made once for many nodes. None: one
+    of them is no constraint, which nobody fulfils."""
     try:
-        return tuple(parse(expression) for expression in expressions)
+        tests = [_bind(parse(expression)) for expression in expressions]
     except SampanError:
         return None
+    if len(tests) == 1:
+        return tests[0]
+    return lambda node: all(test(node) for test in tests)
 
 
 def fulfils(node: Node, placement: Placement | None) -> bool:
     """Every constraint holds on ``node``."""
     if placement is None or not placement.constraints:
         return True
-    constraints = parsed(placement.constraints)
-    return constraints is not None and all(_holds(one, node) for one in constraints)
+    holds = bound(placement.constraints)
+    return holds is not None and holds(node)
 
 
-def _holds(constraint: Constraint, node: Node) -> bool:
+def _bind(constraint: Constraint) -> Holds:
     key = constraint.key.lower()
-    described = node.description
     match key:
         case "node.id":
-            values = [node.id]
+            same = _equal(constraint, lambda node: node.id)
         case "node.hostname":
-            values = [described.hostname]
+            same = _equal(constraint, lambda node: node.description.hostname)
         case "node.role":
-            values = [node.role]
+            same = _equal(constraint, lambda node: node.role)
         case "node.platform.os":
-            values = [described.platform.os]
+            same = _equal(constraint, lambda node: node.description.platform.os)
         case "node.platform.arch":
-            word = described.platform.architecture
-            values = [word, architecture(word)]
+            word = _equal(constraint, lambda node: node.description.platform.architecture)
+            image = _equal(
+                constraint, lambda node: architecture(node.description.platform.architecture)
+            )
+            same = lambda node: word(node) or image(node)  # noqa: E731
         case "node.ip":
-            return _address(constraint, node)
+            return _address(constraint)
+        # a label that is not there is empty
         case _ if key.startswith("node.labels."):
-            values = [_label(node.spec.labels, constraint.key[len("node.labels.") :])]
+            label = constraint.key[len("node.labels.") :]
+            same = _equal(constraint, lambda node: node.spec.labels.get(label, ""))
         case _ if key.startswith("engine.labels."):
-            values = [_label(described.engine_labels, constraint.key[len("engine.labels.") :])]
+            label = constraint.key[len("engine.labels.") :]
+            same = _equal(constraint, lambda node: node.description.engine_labels.get(label, ""))
         case _:
-            return False
-    same = any(_equal(constraint.value, value) for value in values)
-    return same if constraint.operator == "==" else not same
+            return lambda _: False
+    return same if constraint.operator == "==" else lambda node: not same(node)
 
 
-def _label(labels: dict[str, str], name: str) -> str:
-    """A label that is not there is empty."""
-    return labels.get(name, "")
-
-
-def _equal(wanted: str, value: str) -> bool:
-    wanted, value = wanted.lower(), value.lower()
+def _equal(constraint: Constraint, value: Callable[[Node], str]) -> Holds:
+    wanted = constraint.value.lower()
     if "*" in wanted or "?" in wanted:
-        return fnmatch.fnmatchcase(value, wanted.replace("[", "[[]"))
-    return wanted == value
+        matches = re.compile(fnmatch.translate(wanted.replace("[", "[[]"))).match
+        return lambda node: matches(value(node).lower()) is not None
+    return lambda node: value(node).lower() == wanted
 
 
-def _address(constraint: Constraint, node: Node) -> bool:
+def _address(constraint: Constraint) -> Holds:
     try:
         wanted = ipaddress.ip_network(constraint.value, strict=False)
-        address = ipaddress.ip_address(node.status.address)
     except ValueError:
-        return False
-    same = address in wanted
-    return same if constraint.operator == "==" else not same
+        return lambda _: False
+
+    def holds(node: Node) -> bool:
+        try:
+            same = ipaddress.ip_address(node.status.address) in wanted
+        except ValueError:
+            return False
+        return same if constraint.operator == "==" else not same
+
+    return holds

@@ -257,6 +257,8 @@ class Task(Object, frozen=True, kw_only=True, omit_defaults=True):
     """1 and up; 0 for global services."""
     node_id: str = ""
     """The scheduler's; of a global task the orchestrator's. Never changes once set."""
+    placement_reason: str = ""
+    """Why this node, in the scheduler's words."""
     spec: TaskSpec = TaskSpec()
     spec_version: int = 0
     """The service's when it was made."""

@@ -27,7 +27,7 @@ def test_the_first_network_gets_the_pools_first_subnet() -> None:
 def test_a_subnet_meets_no_network_and_no_route() -> None:
     route = parsed("10.0.1.0/26")
     assert route is not None
-    chosen = choose_subnet(net("b"), [net("a", "10.0.0.0/24")], CLUSTER, [(route, "host")])
+    chosen = choose_subnet(net("b"), [net("a", "10.0.0.0/24")], CLUSTER, [route])
     assert chosen == Chosen("10.0.2.0/24", "10.0.2.1")
 
 

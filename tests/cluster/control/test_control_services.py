@@ -88,6 +88,11 @@ def parts(two: tuple[ManagerParts, ManagerParts]) -> ManagerParts:
         ({"TaskTemplate": {"Placement": {"Constraints": ["a"]}}}, "one operator from ==, !="),
         ({"TaskTemplate": {"Placement": {"Constraints": ["?==a"]}}}, "key '?' is invalid"),
         ({"TaskTemplate": {"Placement": {"Constraints": ["node.id=="]}}}, "value '' is invalid"),
+        (
+            {"Labels": {"io.sampan.strategy": "tetris"}},
+            "no scheduling strategy 'tetris' (label io.sampan.strategy): choose one of binpack, "
+            "random, spread",
+        ),
         ({"UpdateConfig": {"Delay": -1}}, "update-delay cannot be negative"),
         ({"UpdateConfig": {"MaxFailureRatio": 1.5}}, "update-maxfailureratio"),
         ({"RollbackConfig": {"Monitor": -1}}, "update-monitor cannot be negative"),

@@ -77,6 +77,11 @@ def only(*records: Object, asked: Service | None = None, leader: str = "m") -> T
         (task(TaskState.READY, TaskState.READY), "predecessor", "to end"),
         (task(TaskState.STARTING), "health", "is being started on node one"),
         (task(TaskState.RUNNING), "", "runs on node one"),
+        (
+            task(TaskState.RUNNING, placement_reason="binpack: 40% of it was reserved"),
+            "",
+            "runs on node one (binpack: 40% of it was reserved)",
+        ),
         (task(TaskState.RUNNING, node_id="gone"), "node", "its node was removed"),
     ],
 )

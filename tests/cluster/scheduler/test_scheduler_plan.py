@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from sampan.cluster.model import Change
 from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, NodeDescription, NodeStatus, Plugin, Task, TaskStatus
+from sampan.cluster.scheduler.filters import standard
+from sampan.cluster.scheduler.nodes import NodeIndex
 from sampan.cluster.scheduler.plan import Placed, Unplaced, plan
-from sampan.cluster.scheduler.room import Room
+from sampan.cluster.scheduler.strategies import STRATEGIES
+from sampan.cluster.scheduler.wanted import WantedTask
 from sampan.cluster.spec import (
     ContainerSpec,
     DiscreteGenericResource,
@@ -48,10 +52,24 @@ def run(
     tasks: list[Task],
     nodes: list[Node],
     there: dict[str, list[Task]] | None = None,
+    strategy: str = "spread",
+    seed: int = 0,
     **failures: int,
-) -> tuple[list[Placed], list[Unplaced]]:
-    rooms = {node.id: Room.of(node, (there or {}).get(node.id, ())) for node in nodes}
-    return plan(tasks, rooms, {}, lambda service, node: failures.get(node, 0))
+) -> tuple[list[Placed[WantedTask]], list[Unplaced[WantedTask]]]:
+    index = NodeIndex()
+    for record in (*nodes, *(task for some in (there or {}).values() for task in some)):
+        index.apply(Change(record.kind, record.id, None, record))
+    before = index.snapshot()
+    made = plan(
+        [WantedTask(task, {}) for task in tasks],
+        index,
+        standard(),
+        lambda _: STRATEGIES[strategy],
+        failures=lambda _: failures,
+        seed=seed,
+    )
+    assert index.snapshot() == before  # what is written comes back as a change
+    return made
 
 
 def why(tasks: list[Task], nodes: list[Node], there: dict[str, list[Task]] | None = None) -> str:

@@ -8,8 +8,15 @@ from collections import Counter
 import pytest
 
 from sampan.aio import Tasks
+from sampan.cluster.allocator.allocator import Allocator
+from sampan.cluster.allocator.ledger import Ledger
 from sampan.cluster.contract import Batch
+from sampan.cluster.leader import STANDARD
+from sampan.cluster.loop import Term
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
+from sampan.cluster.scheduler.nodes import NodeIndex
+from sampan.cluster.scheduler.scheduler import Scheduler
+from sampan.cluster.scheduler.strategies import LABEL, STRATEGIES
 from sampan.cluster.spec import (
     ContainerSpec,
     EndpointSpec,
@@ -89,6 +96,37 @@ class Watch:
         self.wrong += [f"{count} have {what}" for what, count in taken.items() if count > 1]
 
 
+class Indexes:
+    """What the leader's loops derive from the state is what the state says."""
+
+    def __init__(self) -> None:
+        self._allocator: Allocator | None = None
+        self._scheduler: Scheduler | None = None
+        self.parts = [
+            {Allocator: self._make_allocator, Scheduler: self._make_scheduler}.get(part, part)  # type: ignore[call-overload]
+            for part in STANDARD
+        ]
+
+    def _make_allocator(self, term: Term) -> Allocator:
+        self._allocator = Allocator(term)
+        return self._allocator
+
+    def _make_scheduler(self, term: Term) -> Scheduler:
+        self._scheduler = Scheduler(term)
+        return self._scheduler
+
+    def check(self) -> None:
+        if self._allocator is not None and self._allocator.idle:
+            self._allocator.catch_up()
+            anew = Ledger.of(self._allocator.state)
+            assert self._allocator.ledger.snapshot() == anew.snapshot()
+        if self._scheduler is not None and self._scheduler.idle:
+            self._scheduler.catch_up()
+            assert (
+                self._scheduler.nodes.snapshot() == NodeIndex.of(self._scheduler.state).snapshot()
+            )
+
+
 def fates(rng: random.Random) -> dict[str, Fate]:
     return {
         "good": Fate(prepare_s=rng.uniform(0, 0.5), stop_s=rng.uniform(0, 1)),
@@ -100,7 +138,8 @@ def fates(rng: random.Random) -> dict[str, Fate]:
 @pytest.mark.parametrize("seed", range(30))
 async def test_whatever_happens_the_rules_hold_and_it_converges(seed: int) -> None:
     rng = random.Random(seed)
-    async with LoopWorld() as world:
+    indexes = Indexes()
+    async with LoopWorld(parts=indexes.parts) as world:
         await world.put(ClusterNetwork(id="ing", spec=NetworkSpec(name="ingress", ingress=True)))
         await world.put(ClusterNetwork(id="net", spec=NetworkSpec(name="net")))
         for id in ("m1", "m2", "m3"):
@@ -163,11 +202,15 @@ async def test_whatever_happens_the_rules_hold_and_it_converges(seed: int) -> No
                         rng.choice(nodes),
                         spec=NodeSpec(availability=word),  # type: ignore[arg-type]
                     )
+                case 10 if services:
+                    labels = {LABEL: rng.choice(sorted(STRATEGIES))}
+                    await world.respecify(rng.choice(services), labels=labels)
                 case 9 if managers > 1 and world.leader:
                     managers -= 1
                     await world.kill(world.leader)
             await world.clock.advance(rng.choice([0.02, 0.1, 0.5, 3.0]))
             assert not watch.wrong
+            indexes.check()
 
         for id in list(lost):
             await world.find(id)
@@ -181,6 +224,7 @@ async def test_whatever_happens_the_rules_hold_and_it_converges(seed: int) -> No
             step_s=0.25,
         )
         assert not watch.wrong
+        indexes.check()
         await watch.close()
 
 

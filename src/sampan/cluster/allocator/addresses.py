@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 
@@ -66,13 +66,17 @@ class Pool:
         size = self.last - self.first + 1
         return self.first + (number - self.first + size // 4) % size
 
-    def take(self) -> str | None:
-        """The next free address, now used; None: there is none left."""
+    def take(self, in_use: Callable[[int], bool] = lambda _: False) -> str | None:
+        """The next free address, now used; None: there is none left.
+
+        Args:
+            in_use: of what is not in ``used``.
+        """
         size = self.last - self.first + 1
         start = self.hand + 1 if self.first <= self.hand < self.last else self.first
         for step in range(size):
             number = self.first + (start - self.first + step) % size
-            if number not in self.used:
+            if number not in self.used and not in_use(number):
                 self.used.add(number)
                 self.hand = number
                 return address_of(number)

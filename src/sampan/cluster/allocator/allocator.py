@@ -2,23 +2,27 @@
 
 It writes: a network's ``vni``, ``subnet``, ``gateway``, ``error``; a service's ``endpoint`` and
 ``allocated_spec_version``; a node's ``ingress_ipv4``; a task's ``attachments``, ``endpoint`` and
-its step from NEW to PENDING. One pass is one transaction for everything marked. The order inside is
-what depends on what: networks, then services and nodes, then tasks.
+its step from NEW to PENDING. One pass is one transaction for everything marked (several, where that
+is very much). The order inside is what depends on what: networks, then services and nodes, then
+tasks. What is in use already the *ledger* knows, which each change moves on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import ClassVar
 
 from msgspec.structs import replace
 
+from sampan.aio import breathe
 from sampan.cluster.allocator.addresses import within
 from sampan.cluster.allocator.ledger import Ledger, holds_addresses
-from sampan.cluster.allocator.ports import PortTaken, allocate_ports, by_mesh, ports_in_use
-from sampan.cluster.allocator.subnets import Chosen, choose_subnet, choose_vni, parsed, routes_of
+from sampan.cluster.allocator.ports import PortTaken, allocate_ports, by_mesh
+from sampan.cluster.allocator.subnets import Chosen, choose_subnet, choose_vni, parsed
 from sampan.cluster.contract import Draft
-from sampan.cluster.loop import Loop, Term
+from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.records import (
     Attachment,
@@ -34,6 +38,9 @@ from sampan.cluster.records import (
 from sampan.cluster.spec import EndpointSpec, NetworkAttachmentConfig, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.network.contract import PREDEFINED
+
+AT_MOST = 500
+"""Objects in one transaction: some milliseconds of the event loop."""
 
 
 class Waits(Exception):
@@ -55,7 +62,7 @@ class Allocator(Loop):
 
     def __init__(self, term: Term) -> None:
         super().__init__(term)
-        self._hands: dict[str, int] = {}
+        self.ledger = Ledger()
         self._port_hand = 0
         self._subnet_hand = 0
         self._vni_hand = 0
@@ -64,14 +71,18 @@ class Allocator(Loop):
 
     # -- what to look at
 
-    def everything(self) -> Iterable[str]:
+    def everything(self) -> Iterator[Iterable[str]]:
         state = self.state
-        yield from (_key(n) for n in state.networks.values() if _lacks_subnet(n))
-        yield from (_key(s) for s in state.services.values() if _lacks_endpoint(s))
-        yield from (_key(n) for n in state.nodes.values())
-        yield from (_key(t) for t in state.tasks.values() if _lacks_addresses(t))
+        networks, services = tuple(state.networks.values()), tuple(state.services.values())
+        nodes, tasks = tuple(state.nodes.values()), tuple(state.tasks.values())
+        self.ledger, self._waiting = Ledger(), set()
+        for records in chain(sliced(networks), sliced(services), sliced(nodes), sliced(tasks)):
+            for record in records:
+                self.ledger.apply(Change(record.kind, record.id, None, record))
+            yield [_key(record) for record in records if _lacks(record)]
 
     def touched(self, change: Change) -> Iterable[str]:
+        self.ledger.apply(change)
         after = change.after
         if after is None:
             freed = self._waiting
@@ -113,12 +124,23 @@ class Allocator(Loop):
         for key in keys:
             kind, _, id = key.partition("/")
             by_kind[kind].append(id)
+        state = self.state
+        by_kind["network"] = _oldest_first(state.networks, by_kind["network"])
+        by_kind["service"] = _oldest_first(state.services, by_kind["service"])
+        by_kind["task"] = _oldest_first(state.tasks, by_kind["task"])
+        ordered = [(kind, id) for kind, ids in by_kind.items() for id in ids]
+        for some in sliced(ordered, AT_MOST):
+            await self.term.update(partial(self._write, keys=some))
+            await breathe()
 
-        def write(draft: Draft) -> None:
-            # before the commit: what is freed while it is under way must find them waiting
-            self._waiting |= _Pass(self, draft).run({k: list(ids) for k, ids in by_kind.items()})
-
-        await self.term.update(write)
+    def _write(self, draft: Draft, keys: Sequence[tuple[str, str]]) -> None:
+        self.catch_up()
+        by_kind = {
+            kind: [id for of, id in keys if of == kind]
+            for kind in ("network", "service", "node", "task")
+        }
+        # before the commit: what is freed while it is under way must find them waiting
+        self._waiting |= _Pass(self, draft).run(by_kind)
 
 
 class _Pass:
@@ -128,7 +150,8 @@ class _Pass:
         self.loop = loop
         self.draft = draft
         self.state = draft.state
-        self.ledger = Ledger(draft.state, loop._hands)
+        self.ledger = loop.ledger
+        self.drawn = self.ledger.draw()
         self.given: dict[str, ClusterNetwork] = {}
         self.endpoints: dict[str, Service] = {}
         self.refused: dict[str, str] = {}
@@ -167,7 +190,7 @@ class _Pass:
             network,
             others,
             cluster,
-            routes_of(self.state.nodes.values()),
+            set(self.ledger.routes),
             self.loop._subnet_hand,
         )
         vni = choose_vni(network, others, self.loop._vni_hand)
@@ -195,11 +218,11 @@ class _Pass:
         return network
 
     def ingress(self) -> ClusterNetwork | None:
-        return next((n for n in self.state.networks.values() if n.spec.ingress), None)
+        return self.state.networks.get(self.ledger.ingress)
 
     def address(self, network: ClusterNetwork) -> str:
         """Raises: Waits."""
-        address = self.ledger.give(network)
+        address = self.drawn.give(network)
         if address is None:
             raise Waits(
                 f"no address is left on network {network.name} ({network.subnet}): make a network "
@@ -236,9 +259,11 @@ class _Pass:
         """Raises: Waits, PortTaken."""
         spec = service.spec.endpoint_spec or EndpointSpec()
         old = service.endpoint or Endpoint()
-        services = [self.endpoints.get(other.id, other) for other in self.state.services.values()]
         ports, self.loop._port_hand = allocate_ports(
-            spec, old.ports, ports_in_use(services, service.id), self.loop._port_hand
+            spec,
+            old.ports,
+            self.ledger.ports.besides(service.id, self.endpoints),
+            self.loop._port_hand,
         )
         had = {place.network_id: place for place in old.virtual_addresses if place.address}
         places: list[VirtualAddress] = []
@@ -308,7 +333,7 @@ class _Pass:
         try:
             if not address:
                 address = self.address(network)
-            elif not self.ledger.take(network, address):
+            elif not self.drawn.take(network, address):
                 raise Waits(f"Address already in use: {address} on network {network.name}")
         except Waits as why:
             status = TaskStatus(state=TaskState.REJECTED, timestamp=now, err=str(why))
@@ -368,8 +393,21 @@ class _Pass:
             self.draft.put(replace(current, status=replace(current.status, err=why)))
 
 
-def _key(record: ClusterNetwork | Service | Node | Task) -> str:
+def _key(record: Object) -> str:
     return f"{record.kind}/{record.id}"
+
+
+def _lacks(record: Object) -> bool:
+    """The first pass has to look at it."""
+    match record:
+        case ClusterNetwork():
+            return _lacks_subnet(record)
+        case Service():
+            return _lacks_endpoint(record)
+        case Task():
+            return _lacks_addresses(record)
+        case _:
+            return isinstance(record, Node)
 
 
 def _lacks_subnet(network: ClusterNetwork) -> bool:

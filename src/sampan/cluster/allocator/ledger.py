@@ -1,18 +1,28 @@
-"""What is in use, read off the state anew for each pass.
+"""What is in use: addresses, published ports, routes; moved on by each change of what has them.
 
-A ledger of its own would have to be told of every end: a leader that dies between the end of a task
-and the note of it leaks an address for ever. What objects say of themselves cannot leak. What a
-pass gives out it notes here, so that the next object of the same pass does not get it again.
+A ledger of the usual kind has to be told of every end: a leader that dies between the end of a task
+and the note of it leaks an address for ever. Here nothing is ever noted beside the objects: each
+change of one takes away exactly what the object had and adds what it has, and a leader begins by
+adding up everything. So the ledger is, after any history, what the objects say of themselves.
+
+What a transaction gives out is in a ``Draw`` of its own until it comes back as a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 from sampan.cluster.allocator.addresses import Pool, number_of
-from sampan.cluster.model import State
-from sampan.cluster.records import ClusterNetwork, Service, Task
+from sampan.cluster.allocator.ports import PortTable
+from sampan.cluster.allocator.subnets import Net, parsed
+from sampan.cluster.model import Change, State
+from sampan.cluster.records import ClusterNetwork, Node, Object, Service, Task
 from sampan.cluster.states import TaskState
+
+K = TypeVar("K")
 
 
 def holds_addresses(task: Task) -> bool:
@@ -24,80 +34,166 @@ def holds_addresses(task: Task) -> bool:
 
 
 class Ledger:
-    """Pools of addresses, made when first asked for.
+    def __init__(self) -> None:
+        self.ports = PortTable()
+        self._held: dict[str, Counter[int]] = {}
+        """Network id -> address -> how many have it: more than one only if something is wrong."""
+        self._node_addresses: Counter[int] = Counter()
+        """Those of the nodes on the ingress network."""
+        self._routes: Counter[Net] = Counter()
+        self._ingress: dict[str, None] = {}
+        self._youngest: dict[str, tuple[float, int]] = {}
+        """Network id -> of the youngest that was ever seen with an address: when it was made, and
+        the address. Not taken back: where the search for the next one begins."""
+        self._hands: dict[str, int] = {}
+        """Network id -> the address given last by this leader."""
+        self.changes = 0
+        """Records taken in since it was made: what it has cost."""
 
-    Args:
-        hands: network id -> the address number given last. Kept by the caller from pass to pass;
-            for a network that is not in it the youngest address in the state counts.
-    """
+    @classmethod
+    def of(cls, state: State) -> Ledger:
+        """Read off the state: what the changes since its beginning would have made of it."""
+        ledger = cls()
+        for table in (state.networks, state.services, state.nodes, state.tasks):
+            for record in table.values():
+                ledger.apply(Change(record.kind, record.id, None, record))
+        return ledger
 
-    def __init__(self, state: State, hands: dict[str, int]) -> None:
-        self._state = state
-        self._hands = hands
-        self._pools: dict[str, Pool] = {}
-        self._held: dict[str, list[str]] | None = None
-        self._youngest: dict[str, tuple[float, str]] = {}
+    # -- what has changed
+
+    def apply(self, change: Change) -> None:
+        """Of other kinds: nothing."""
+        self.changes += 1
+        if change.before is not None:
+            self._count(change.before, -1)
+        if change.after is not None:
+            self._count(change.after, 1)
+
+    def _count(self, record: Object, by: int) -> None:
+        match record:
+            case Task():
+                holding = holds_addresses(record)
+                for place in record.attachments:
+                    if place.ipv4:
+                        self._address(place.network_id, place.ipv4, record.created_at, by, holding)
+            case Service():
+                self.ports.count(record, by)
+                for virtual in record.endpoint.virtual_addresses if record.endpoint else ():
+                    if virtual.address:
+                        since = record.created_at
+                        self._address(virtual.network_id, virtual.address, since, by, True)
+            case Node():
+                if record.ingress_ipv4:
+                    _add(self._node_addresses, number_of(record.ingress_ipv4), by)
+                for route in record.description.routes:
+                    net = parsed(route)
+                    # the default route is not in the way
+                    if net is not None and net.prefixlen:
+                        _add(self._routes, net, by)
+            case ClusterNetwork():
+                if record.spec.ingress and by > 0:
+                    self._ingress[record.id] = None
+                elif record.spec.ingress:
+                    self._ingress.pop(record.id, None)
+            case _:
+                pass
+
+    def _address(self, network_id: str, address: str, since: float, by: int, holding: bool) -> None:
+        number = number_of(address)
+        if holding:
+            held = self._held.setdefault(network_id, Counter())
+            _add(held, number, by)
+            if not held:
+                del self._held[network_id]
+        if by > 0:
+            known = self._youngest.get(network_id)
+            if known is None or known[0] <= since:
+                self._youngest[network_id] = (since, number)
+
+    # -- questions
+
+    @property
+    def ingress(self) -> str:
+        """Id of the ingress network; empty: there is none."""
+        return next(iter(self._ingress), "")
+
+    @property
+    def routes(self) -> Iterator[Net]:
+        """Every route of every member."""
+        return iter(self._routes)
+
+    def snapshot(self) -> dict[str, object]:
+        """What is in use as a value: for tests that compare."""
+        return {
+            "held": {id: dict(held) for id, held in self._held.items()},
+            "nodes": dict(self._node_addresses),
+            "routes": dict(self._routes),
+            "ingress": set(self._ingress),
+            "ports": self.ports.snapshot(),
+        }
+
+    def draw(self) -> Draw:
+        return Draw(self, {}, set())
+
+    def in_use(self, network: ClusterNetwork, number: int) -> bool:
+        return number in self._held.get(network.id, ()) or (
+            network.spec.ingress and number in self._node_addresses
+        )
+
+    def hand(self, network_id: str, pool: Pool) -> int:
+        """The address after which the search begins; 0: at the beginning."""
+        if network_id not in self._hands and network_id in self._youngest:
+            # younger ones may have come and gone under the leader before: keep well away from them
+            self._hands[network_id] = pool.ahead(self._youngest[network_id][1])
+        return self._hands.get(network_id, 0)
+
+    def move_hand(self, network_id: str, number: int) -> None:
+        self._hands[network_id] = number
+
+
+@dataclass(slots=True)
+class Draw:
+    """What one transaction gives out."""
+
+    _ledger: Ledger
+    _pools: dict[str, Pool]
+    _empty: set[str]
+    """Networks that had none left: nobody else in this transaction need search them through."""
 
     def give(self, network: ClusterNetwork) -> str | None:
         """A free address of ``network``; None: there is none left."""
+        if network.id in self._empty:
+            return None
         pool = self._pool(network)
-        address = pool.take()
-        if address is not None:
-            self._hands[network.id] = pool.hand
+        address = pool.take(lambda number: self._ledger.in_use(network, number))
+        if address is None:
+            self._empty.add(network.id)
+        else:
+            self._ledger.move_hand(network.id, pool.hand)
         return address
 
     def take(self, network: ClusterNetwork, address: str) -> bool:
         """Give out this very ``address``; whether it was free."""
         pool, number = self._pool(network), number_of(address)
-        if number in pool.used:
+        if number in pool.used or self._ledger.in_use(network, number):
             return False
         pool.used.add(number)
         return True
 
     def _pool(self, network: ClusterNetwork) -> Pool:
         pool = self._pools.get(network.id)
-        if pool is not None:
-            return pool
-        configs = network.spec.ipam_configs
-        pool = Pool.of(network.subnet, within=configs[0].range if configs else "")
-        pool.hold([network.gateway])
-        for config in configs:
-            pool.hold(config.auxiliary_addresses.values())
-        if self._held is None:
-            self._held = self._read()
-        pool.hold(self._held.get(network.id, ()))
-        if network.spec.ingress:
-            pool.hold(node.ingress_ipv4 for node in self._state.nodes.values())
-        if network.id not in self._hands and network.id in self._youngest:
-            # younger ones may have come and gone under the leader before: keep well away from them
-            youngest = number_of(self._youngest[network.id][1])
-            self._hands[network.id] = pool.ahead(youngest)
-        pool.hand = self._hands.get(network.id, 0)
-        self._pools[network.id] = pool
+        if pool is None:
+            configs = network.spec.ipam_configs
+            pool = Pool.of(network.subnet, within=configs[0].range if configs else "")
+            pool.hold([network.gateway])
+            for config in configs:
+                pool.hold(config.auxiliary_addresses.values())
+            pool.hand = self._ledger.hand(network.id, pool)
+            self._pools[network.id] = pool
         return pool
 
-    def _read(self) -> dict[str, list[str]]:
-        held: dict[str, list[str]] = {}
-        for network_id, address, since in _virtual_addresses(self._state.services.values()):
-            held.setdefault(network_id, []).append(address)
-            self._remember(network_id, address, since)
-        for task in self._state.tasks.values():
-            holding = holds_addresses(task)
-            for place in task.attachments:
-                if holding:
-                    held.setdefault(place.network_id, []).append(place.ipv4)
-                self._remember(place.network_id, place.ipv4, task.created_at)
-        return held
 
-    def _remember(self, network_id: str, address: str, since: float) -> None:
-        known = self._youngest.get(network_id)
-        if known is None or known[0] <= since:
-            self._youngest[network_id] = (since, address)
-
-
-def _virtual_addresses(services: Iterable[Service]) -> Iterable[tuple[str, str, float]]:
-    for service in services:
-        if service.endpoint is not None:
-            for place in service.endpoint.virtual_addresses:
-                if place.address:
-                    yield place.network_id, place.address, service.created_at
+def _add(counter: Counter[K], key: K, by: int) -> None:
+    counter[key] += by
+    if not counter[key]:
+        del counter[key]

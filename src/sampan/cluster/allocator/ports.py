@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -27,15 +27,73 @@ def key_of(port: PortConfig) -> PortKey:
     return port.protocol or "tcp", port.published_port
 
 
-def ports_in_use(services: Iterable[Service], besides: str) -> dict[PortKey, str]:
-    """Mesh ports that services have been given -> service name."""
-    return {
-        key_of(port): service.name or service.id
-        for service in services
-        if service.id != besides and service.endpoint is not None
-        for port in service.endpoint.ports
+def ports_of(service: Service) -> frozenset[PortKey]:
+    """The mesh ports that it has been given."""
+    return frozenset(
+        key_of(port)
+        for port in (service.endpoint.ports if service.endpoint is not None else ())
         if by_mesh(port) and port.published_port
-    }
+    )
+
+
+class PortTable:
+    """Which services have which mesh port, moved on by each change of one."""
+
+    def __init__(self) -> None:
+        self._holders: dict[PortKey, dict[str, str]] = {}
+        """Port -> service id -> its name."""
+
+    def count(self, service: Service, by: int) -> None:
+        """It is there (``by`` 1), or is not as it was any more (-1)."""
+        for key in ports_of(service):
+            if by > 0:
+                self._holders.setdefault(key, {})[service.id] = service.name or service.id
+            else:
+                holders = self._holders.get(key, {})
+                holders.pop(service.id, None)
+                if not holders:
+                    self._holders.pop(key, None)
+
+    def besides(self, service_id: str, given: Mapping[str, Service]) -> Mapping[PortKey, str]:
+        """Port -> name of a service that has it, ``service_id`` apart.
+
+        Args:
+            given: services that have been served since, by id.
+        """
+        return _Others(self._holders, service_id, given)
+
+    def snapshot(self) -> dict[PortKey, dict[str, str]]:
+        return {key: dict(holders) for key, holders in self._holders.items()}
+
+
+class _Others(Mapping[PortKey, str]):
+    def __init__(
+        self,
+        holders: Mapping[PortKey, Mapping[str, str]],
+        besides: str,
+        given: Mapping[str, Service],
+    ) -> None:
+        self._holders, self._besides, self._given = holders, besides, given
+        self._since = {
+            key: service.name or service.id
+            for service in given.values()
+            if service.id != besides
+            for key in ports_of(service)
+        }
+
+    def __getitem__(self, key: PortKey) -> str:
+        if key in self._since:
+            return self._since[key]
+        for id, name in self._holders.get(key, {}).items():
+            if id != self._besides and id not in self._given:
+                return name
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[PortKey]:
+        return (key for key in {*self._since, *self._holders} if key in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def allocate_ports(

@@ -8,10 +8,11 @@ after its network was removed, so the search starts after the last one given.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sampan.cluster.records import Cluster, ClusterNetwork, Node
+from sampan.cluster.records import Cluster, ClusterNetwork
 from sampan.cluster.spec import VNI_OPTION
 
 FIRST_VNI = 4096
@@ -34,6 +35,7 @@ class Chosen:
     range: str = ""
 
 
+@lru_cache(maxsize=4096)
 def parsed(cidr: str) -> Net | None:
     """None: it is no IPv4 network (IPv6, or garbage)."""
     try:
@@ -42,28 +44,17 @@ def parsed(cidr: str) -> Net | None:
         return None
 
 
-def routes_of(nodes: Iterable[Node]) -> list[tuple[Net, str]]:
-    """Every route of every member, with the name of one member that has it. The default route is
-    not in the way."""
-    found: dict[Net, str] = {}
-    for node in nodes:
-        for route in node.description.routes:
-            net = parsed(route)
-            if net is not None and net.prefixlen:
-                found.setdefault(net, node.description.hostname or node.id)
-    return list(found.items())
-
-
 def choose_subnet(
     network: ClusterNetwork,
     others: Iterable[ClusterNetwork],
     cluster: Cluster,
-    routes: Sequence[tuple[Net, str]],
+    routes: Collection[Net],
     after: int = 0,
 ) -> Chosen | Refused:
     """The user's subnet if it is free, else one of the cluster's pool.
 
     Args:
+        routes: of every member's host.
         after: number of the subnet given last; the search begins behind it, and comes around.
     """
     taken = [
@@ -87,7 +78,7 @@ def choose_subnet(
     for subnet in _candidates(cluster):
         if any(net.overlaps(subnet) for net, _ in taken):
             continue
-        if any(net.overlaps(subnet) for net, _ in routes):
+        if any(net.overlaps(subnet) for net in routes):
             continue
         if int(subnet.network_address) > after:
             return _chosen(subnet)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sampan.cluster import placement
 from sampan.cluster.control.container import check_container
 from sampan.cluster.control.names import check_dns_name
 from sampan.cluster.errors import NotDone, Refused
+from sampan.cluster.scheduler.strategies import DEFAULT, LABEL, STRATEGIES
 from sampan.cluster.spec import (
     EndpointSpec,
     Limit,
@@ -34,6 +37,7 @@ def check_service(spec: ServiceSpec) -> None:
     """
     check_dns_name(spec.name)
     check_mode(spec.mode)
+    check_strategy(spec.labels)
     check_task(spec.task_template)
     for config in (spec.update_config, spec.rollback_config):
         check_update(config)
@@ -76,6 +80,20 @@ def check_mode(mode: ServiceMode) -> None:
             raise Refused(f"ServiceSpec: {name} cannot be negative")
         if count is not None and count > MOST_TASKS:
             raise Refused(f"ServiceSpec: {name} cannot be more than {MOST_TASKS}")
+
+
+def check_strategy(labels: Mapping[str, str]) -> None:
+    """The one that a service chooses by its label is known.
+
+    Raises:
+        Refused: with the names of those that are.
+    """
+    name = labels.get(LABEL, DEFAULT)
+    if name not in STRATEGIES:
+        raise Refused(
+            f"there is no scheduling strategy {name!r} (label {LABEL}): choose one of "
+            f"{', '.join(sorted(STRATEGIES))}"
+        )
 
 
 def check_task(task: TaskSpec) -> None:

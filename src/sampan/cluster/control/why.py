@@ -54,6 +54,8 @@ class TaskWhy(msgspec.Struct, frozen=True, kw_only=True):
     ok: bool = False
     waits_for: WaitsFor = ""
     reason: str = ""
+    placement: str = ""
+    """Why the scheduler chose this node: its strategy, and what the node was like then."""
     error: str = ""
     """The last failure in this place, also when the one that is there now does well."""
     failures: int = 0
@@ -234,6 +236,7 @@ def _row(
         ok=not waits_for,
         waits_for=waits_for,
         reason=reason,
+        placement=task.placement_reason,
         error=error,
         failures=len(failed),
     )
@@ -268,7 +271,8 @@ def _waits(state: State, service: Service, task: Task, now: float) -> tuple[Wait
         return "node", f"node {host} is about to start it"
     if observed == TaskState.STARTING:
         return "health", f"{_until_running(task)} on node {host}: {said or 'starting'}"
-    return "", f"runs on node {host}"
+    chosen = f" ({task.placement_reason})" if task.placement_reason else ""
+    return "", f"runs on node {host}{chosen}"
 
 
 def _allocation(state: State, task: Task) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -31,6 +32,11 @@ class Drafting:
     @property
     def state(self) -> State:
         return self._copy.state
+
+    @property
+    def written(self) -> Mapping[tuple[str, str], Object | None]:
+        """By kind and id; None: deleted."""
+        return self._written
 
     def get(self, kind: type[O], id: str) -> O | None:
         if (kind.kind, id) in self._written:

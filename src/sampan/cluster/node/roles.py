@@ -8,7 +8,7 @@ has to go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -48,8 +48,8 @@ class RoleKeeper(Loop):
         self._strays: dict[str, float] = {}
         """Member id -> when it was first seen."""
 
-    def everything(self) -> Iterable[str]:
-        return [*self.state.nodes, STRAYS]
+    def everything(self) -> Iterator[Iterable[str]]:
+        yield (*self.state.nodes, STRAYS)
 
     def touched(self, change: Change) -> Iterable[str]:
         return (change.id,)
@@ -119,8 +119,8 @@ class RootKeeper(Loop):
         super().__init__(term)
         self._sealing = sealing
 
-    def everything(self) -> Iterable[str]:
-        return ("cluster",)
+    def everything(self) -> Iterator[Iterable[str]]:
+        yield ("cluster",)
 
     def touched(self, change: Change) -> Iterable[str]:
         cluster = self.state.cluster

@@ -7,7 +7,7 @@ node that has not come to another manager within the time a node is given anyway
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -32,13 +32,13 @@ class NodeWatch(Loop):
         """Node id -> its session, and when that was first seen to be without its manager."""
         self._cold_until = 0.0
 
-    def everything(self) -> Iterable[str]:
+    def everything(self) -> Iterator[Iterable[str]]:
         managers = sum(node.manager is not None for node in self.state.nodes.values())
         if len(self.state.present) <= managers // 2:
             # A quorum of the store is there, their managers are not yet: everything is being
             # started. To believe in the death of the later half would move all their tasks.
             self._cold_until = self.term.clock.monotonic() + COLD_START_S
-        return list(self.state.nodes)
+        yield self.state.nodes
 
     def touched(self, change: Change) -> Iterable[str]:
         if change.kind == "node":

@@ -9,13 +9,13 @@ others alone: as three they would have to watch each other's intentions.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import msgspec
 
 from sampan.cluster.contract import Draft
-from sampan.cluster.loop import Loop, Term
+from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.orchestrator.jobs import plan_global_job, plan_replicated_job
 from sampan.cluster.orchestrator.plan import Observed, Plan, Planner
@@ -48,10 +48,11 @@ class Orchestrator(Loop):
         super().__init__(term)
         self.observed = Observed()
 
-    def everything(self) -> Iterable[str]:
-        state = self.state
-        orphans = {task.service_id for task in state.tasks.values() if task.service_id}
-        return orphans | set(state.services)
+    def everything(self) -> Iterator[Iterable[str]]:
+        tasks = tuple(self.state.tasks.values())
+        yield self.state.services
+        for some in sliced(tasks):  # those of services that are gone
+            yield {task.service_id for task in some if task.service_id}
 
     def touched(self, change: Change) -> Iterable[str]:
         before, after = change.before, change.after

@@ -6,14 +6,16 @@ Nobody waits for it, so it lets marks come together for a while.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from msgspec.structs import replace
 
+from sampan.aio import breathe
 from sampan.cluster.contract import Draft
-from sampan.cluster.loop import Loop
+from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change, State
 from sampan.cluster.orchestrator.plan import over
 from sampan.cluster.records import Node, Service, Task, TaskStatus
@@ -25,6 +27,8 @@ ORPHANED_AFTER_S = 24 * 3600.0
 """A node that has been down so long is believed never to report again."""
 NO_SERVICE = "-"
 AT_MOST = 4000
+LOOKED_AT = 2000
+"""Tasks of several services in one turn of the event loop: some milliseconds."""
 
 
 @dataclass(slots=True)
@@ -105,11 +109,25 @@ class Reaper(Loop):
     kinds: ClassVar[tuple[str, ...]] = ("service", "task", "node", "cluster")
     settle_s: ClassVar[float] = SETTLE_S
 
-    def everything(self) -> Iterable[str]:
-        return {task.service_id or NO_SERVICE for task in self.state.tasks.values()}
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self._loose: set[str] = set()
+        """Ids of the tasks of no service."""
+
+    def everything(self) -> Iterator[Iterable[str]]:
+        tasks = tuple(self.state.tasks.values())
+        self._loose = set()
+        for some in sliced(tasks):
+            self._loose.update(task.id for task in some if not task.service_id)
+            yield {task.service_id or NO_SERVICE for task in some}
 
     def touched(self, change: Change) -> Iterable[str]:
         after = change.after
+        if change.kind == "task":
+            if after is None:
+                self._loose.discard(change.id)
+            elif not after.service_id:
+                self._loose.add(change.id)
         match change.kind:
             case "task":
                 # the end of a task, or a new one that makes the history of its place longer
@@ -124,22 +142,37 @@ class Reaper(Loop):
                 on = self.state.tasks_on(change.id).values()
                 return {task.service_id or NO_SERVICE for task in on}
             case _:
-                return self.everything() if _limit_changed(change) else ()
+                return self.state.services if _limit_changed(change) else ()
 
     async def act(self, keys: frozenset[str]) -> None:
         now = self.term.clock.now()
-        # all in one: hundreds of services may end at once, and nobody waits for any of them
-        wakes = await self.term.update(lambda draft: self._write(draft, keys, now))
-        for key, at in wakes.items():
-            self.later(key, at - now)
+        # many in one: hundreds of services may end at once, and nobody waits for any of them
+        for some in self._together(keys):
+            wakes = await self.term.update(partial(self._write, keys=some, now=now))
+            for key, at in wakes.items():
+                self.later(key, at - now)
+            await breathe()
 
-    def _write(self, draft: Draft, keys: frozenset[str], now: float) -> dict[str, float]:
+    def _together(self, keys: Iterable[str]) -> Iterator[list[str]]:
+        """The keys of one transaction: with as many tasks as may be looked at in one turn."""
+        some: list[str] = []
+        tasks = 0
+        for key in keys:
+            some.append(key)
+            tasks += len(self._loose) if key == NO_SERVICE else len(self.state.tasks_of(key))
+            if tasks >= LOOKED_AT:
+                yield some
+                some, tasks = [], 0
+        if some:
+            yield some
+
+    def _write(self, draft: Draft, keys: Sequence[str], now: float) -> dict[str, float]:
         state = draft.state
         wakes: dict[str, float] = {}
         written = 0
         for key in keys:
             service = state.services.get(key)
-            found = harvest(service, _tasks_of(state, key), state.nodes, _limit(state), now)
+            found = harvest(service, self._tasks_of(state, key), state.nodes, _limit(state), now)
             for task in found.delete:
                 draft.delete(task)
             for task, why in found.orphan:
@@ -159,11 +192,10 @@ class Reaper(Loop):
                 break
         return wakes
 
-
-def _tasks_of(state: State, key: str) -> list[Task]:
-    if key == NO_SERVICE:
-        return [task for task in state.tasks.values() if not task.service_id]
-    return list(state.tasks_of(key).values())
+    def _tasks_of(self, state: State, key: str) -> Iterable[Task]:
+        if key == NO_SERVICE:
+            return [task for id in self._loose if (task := state.tasks.get(id)) is not None]
+        return state.tasks_of(key).values()
 
 
 def _limit(state: State) -> int:

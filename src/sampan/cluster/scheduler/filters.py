@@ -1,7 +1,7 @@
 """What a node must have to be considered, in the order in which it is asked.
 
-A filter is three things: *bind* looks at the task and returns the test of a node, or None when the
-task does not ask for what it checks; *explain* says to the user how many nodes it refused, in
+A filter is three things: *bind* looks at what is wanted and returns the test of a node, or None
+when that does not ask for what it checks; *explain* says to the user how many nodes it refused, in
 Docker's words. Filters keep nothing.
 """
 
@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sampan.cluster.placement import architecture, fulfils
-from sampan.cluster.records import Task
-from sampan.cluster.scheduler.room import Room, generic_wanted, host_ports, reserved
+from sampan.cluster.placement import architecture, bound
+from sampan.cluster.scheduler.nodes import NodeInfo, generic_wanted
+from sampan.cluster.scheduler.wanted import Wanted
 
-Test = Callable[[Room], bool]
+Test = Callable[[NodeInfo], bool]
 
 
 class Filter(Protocol):
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        """``drivers``: of the networks that the task is on."""
-        ...
+    def bind(self, wanted: Wanted) -> Test | None: ...
 
     def explain(self, nodes: int) -> str: ...
 
@@ -32,10 +30,8 @@ def _nodes(nodes: int) -> str:
 class Ready:
     """The node is there, and takes new tasks."""
 
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        return lambda room: (
-            room.node.status.state == "ready" and room.node.spec.availability == "active"
-        )
+    def bind(self, wanted: Wanted) -> Test | None:
+        return lambda info: info.takes_more
 
     def explain(self, nodes: int) -> str:
         return f"{_nodes(nodes)} not available for new tasks"
@@ -44,15 +40,15 @@ class Ready:
 class Enough:
     """What the task reserves is free."""
 
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        wanted = reserved(task.spec)
-        generic = generic_wanted(wanted)
-        if not (wanted.nano_cpus or wanted.memory_bytes or generic):
+    def bind(self, wanted: Wanted) -> Test | None:
+        asked = wanted.reservations
+        generic = generic_wanted(asked)
+        if not (asked.nano_cpus or asked.memory_bytes or generic):
             return None
-        return lambda room: (
-            wanted.nano_cpus <= room.nano_cpus
-            and wanted.memory_bytes <= room.memory
-            and all(count <= room.free_of(kind) for kind, count in generic.items())
+        return lambda info: (
+            asked.nano_cpus <= info.nano_cpus
+            and asked.memory_bytes <= info.memory
+            and all(count <= info.free_of(kind) for kind, count in generic.items())
         )
 
     def explain(self, nodes: int) -> str:
@@ -60,46 +56,27 @@ class Enough:
 
 
 class Plugins:
-    """Volume, network and log drivers, where the node says which it has."""
+    """Volume, network and log drivers, where the node tells which of a kind it has."""
 
-    BUILT_IN = frozenset(
-        ("", "local", "overlay", "bridge", "host", "null", "none", "json-file", "journald")
-    )
-
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        wanted: set[tuple[str, str]] = {("Network", driver) for driver in drivers}
-        container = task.spec.container_spec
-        for mount in container.mounts if container else ():
-            options = mount.volume_options
-            if mount.type == "volume" and options is not None and options.driver_config is not None:
-                wanted.add(("Volume", options.driver_config.name))
-        if task.spec.log_driver is not None:
-            wanted.add(("Log", task.spec.log_driver.name))
-        wanted = {(kind, name) for kind, name in wanted if name not in self.BUILT_IN}
-        if not wanted:
+    def bind(self, wanted: Wanted) -> Test | None:
+        drivers = frozenset((kind, name.removesuffix(":latest")) for kind, name in wanted.drivers)
+        if not drivers:
             return None
 
-        def has(room: Room) -> bool:
-            plugins = room.node.description.plugins
-            told = {plugin.type for plugin in plugins}
-            there = {(plugin.type, plugin.name.removesuffix(":latest")) for plugin in plugins}
-            return all(
-                kind not in told or (kind, name.removesuffix(":latest")) in there
-                for kind, name in wanted
-            )
-
-        return has
+        return lambda info: all(
+            (kind, name) in info.drivers or kind not in info.driver_kinds for kind, name in drivers
+        )
 
     def explain(self, nodes: int) -> str:
         return f"missing plugin on {_nodes(nodes)}"
 
 
 class Constraints:
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        placement = task.spec.placement
-        if placement is None or not placement.constraints:
+    def bind(self, wanted: Wanted) -> Test | None:
+        if not wanted.placement.constraints:
             return None
-        return lambda room: fulfils(room.node, placement)
+        holds = bound(wanted.placement.constraints)
+        return (lambda _: False) if holds is None else lambda info: holds(info.node)
 
     def explain(self, nodes: int) -> str:
         return f"scheduling constraints not satisfied on {_nodes(nodes)}"
@@ -108,16 +85,16 @@ class Constraints:
 class Platforms:
     """The image has been built for the node's machine."""
 
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        placement = task.spec.placement
-        if placement is None or not placement.platforms:
+    def bind(self, wanted: Wanted) -> Test | None:
+        platforms = wanted.placement.platforms
+        if not platforms:
             return None
-        wanted = {(p.os.lower(), architecture(p.architecture)) for p in placement.platforms}
+        built = {(p.os.lower(), architecture(p.architecture)) for p in platforms}
 
-        def runs(room: Room) -> bool:
-            platform = room.node.description.platform
+        def runs(info: NodeInfo) -> bool:
+            platform = info.node.description.platform
             mine = (platform.os.lower(), architecture(platform.architecture))
-            return any(os in ("", mine[0]) and machine in ("", mine[1]) for os, machine in wanted)
+            return any(os in ("", mine[0]) and machine in ("", mine[1]) for os, machine in built)
 
         return runs
 
@@ -126,60 +103,70 @@ class Platforms:
 
 
 class HostPorts:
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        wanted = host_ports(task.endpoint.ports)
-        if not wanted:
+    def bind(self, wanted: Wanted) -> Test | None:
+        ports = wanted.ports
+        if not ports:
             return None
-        return lambda room: not (wanted & room.ports)
+        return lambda info: ports.isdisjoint(info.ports)
 
     def explain(self, nodes: int) -> str:
         return f"host-mode port already in use on {_nodes(nodes)}"
 
 
 class MaxReplicas:
-    def bind(self, task: Task, drivers: Sequence[str]) -> Test | None:
-        placement = task.spec.placement
-        if placement is None or not placement.max_replicas:
+    def bind(self, wanted: Wanted) -> Test | None:
+        most, affinity = wanted.placement.max_replicas, wanted.affinity
+        if not most:
             return None
-        most, service = placement.max_replicas, task.service_id
-        return lambda room: room.by_service[service] < most
+        return lambda info: info.by_affinity.get(affinity, 0) < most
 
     def explain(self, nodes: int) -> str:
         return "max replicas per node limit exceed"
 
 
-FILTERS: tuple[Filter, ...] = (
-    Ready(),
-    Enough(),
-    Plugins(),
-    Constraints(),
-    Platforms(),
-    HostPorts(),
-    MaxReplicas(),
-)
+def standard() -> tuple[Filter, ...]:
+    """What a task of a service has to pass, in the order in which it is told to the user."""
+    return (
+        Ready(),
+        Enough(),
+        Plugins(),
+        Constraints(),
+        Platforms(),
+        HostPorts(),
+        MaxReplicas(),
+    )
 
 
 class Bound:
-    """The filters that one kind of task needs, and how often each refused."""
+    """The filters that one kind of thing needs."""
 
-    def __init__(self, task: Task, drivers: Sequence[str]) -> None:
-        self._tests = [
-            (one, test) for one in FILTERS if (test := one.bind(task, drivers)) is not None
-        ]
+    def __init__(self, filters: Sequence[Filter], wanted: Wanted) -> None:
+        self._filters: list[Filter] = []
+        self._tests: list[Test] = []
+        for one in filters:
+            test = one.bind(wanted)
+            if test is not None:
+                self._filters.append(one)
+                self._tests.append(test)
+        self._refused = [0] * len(self._tests)
 
-    def fits(self, room: Room) -> bool:
-        return all(test(room) for _, test in self._tests)
+    def fits(self, info: NodeInfo) -> bool:
+        return all(test(info) for test in self._tests)
 
-    def explain(self, rooms: Sequence[Room]) -> str:
-        """Which filter refused how many of ``rooms``; the most frequent first."""
-        refused = [0] * len(self._tests)
-        for room in rooms:
-            for number, (_, test) in enumerate(self._tests):
-                if not test(room):
-                    refused[number] += 1
-                    break
+    def admits(self, info: NodeInfo) -> bool:
+        """``fits``, and a refusal is remembered for ``explain``."""
+        for test in self._tests:
+            if not test(info):
+                self._refused[self._tests.index(test)] += 1
+                return False
+        return True
+
+    def explain(self) -> str:
+        """Which filter has refused how many nodes; the most frequent first."""
         # stable: of filters that refused as many, the earlier one first
-        order = sorted(range(len(refused)), key=lambda number: -refused[number])
+        order = sorted(range(len(self._refused)), key=lambda number: -self._refused[number])
         return "; ".join(
-            self._tests[number][0].explain(refused[number]) for number in order if refused[number]
+            self._filters[number].explain(self._refused[number])
+            for number in order
+            if self._refused[number]
         )

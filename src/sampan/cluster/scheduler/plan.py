@@ -1,97 +1,122 @@
-"""Pending tasks and rooms in, decisions out. Pure: nothing is read or written beside them."""
+"""What wants a node in, decisions out. Pure: nothing is read or written beside the index."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from random import Random
+from typing import Generic, TypeVar
 
-from sampan.cluster.records import ClusterNetwork, Task
-from sampan.cluster.scheduler.filters import Bound
-from sampan.cluster.scheduler.ranking import Tree, descriptors
-from sampan.cluster.scheduler.room import Room
+from sampan.cluster.scheduler.filters import Bound, Filter
+from sampan.cluster.scheduler.nodes import Hold, NodeIndex, plain_hold
+from sampan.cluster.scheduler.strategies import Group, Strategy, rank
+from sampan.cluster.scheduler.wanted import Wanted
 from sampan.cluster.spec import GenericResource
 
+W = TypeVar("W", bound=Wanted)
+
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    task: Task
+class Placed(Generic[W]):
+    wanted: W
     node_id: str
     generic_resources: tuple[GenericResource, ...]
+    why: str
+    """For the user: why this node."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unplaced:
-    task: Task
+class Unplaced(Generic[W]):
+    wanted: W
     why: str
     """For the user, in Docker's words."""
 
 
-def plan(
-    tasks: Iterable[Task],
-    rooms: Mapping[str, Room],
-    networks: Mapping[str, ClusterNetwork],
-    failures: Callable[[str, str], int],
-) -> tuple[list[Placed], list[Unplaced]]:
-    """Place what can be placed; ``rooms`` shrink by it.
+def no_failures(_: str) -> Mapping[str, int]:
+    return {}
 
-    Tasks that were made from the same specification of a service are alike: the filters look at
-    each node once for all of them, and again only at a node that has just been given one.
+
+def plan(
+    wanted: Iterable[W],
+    nodes: NodeIndex,
+    filters: Sequence[Filter],
+    strategy: Callable[[W], Strategy],
+    *,
+    failures: Callable[[str], Mapping[str, int]] = no_failures,
+    seed: int = 0,
+    only: Collection[str] | None = None,
+) -> tuple[list[Placed[W]], list[Unplaced[W]]]:
+    """Place what can be placed. While it is made, what is placed is counted in ``nodes``;
+    afterwards they are as they were: what is written comes back as a change.
+
+    Those that are alike are placed together: the filters are bound once for all of them, and a node
+    that has refused one is not asked again.
 
     Args:
-        failures: (service id, node id) -> failures lately.
+        strategy: by which the like of this one are placed.
+        failures: affinity -> node id -> failures lately.
+        seed: of what is drawn by lot: the same one gives the same plan.
+        only: nodes to be considered; of what fits on none of them it is not said why.
     """
-    placed: list[Placed] = []
-    unplaced: list[Unplaced] = []
-    groups: dict[tuple[str, int], list[Task]] = {}
-    for task in tasks:
-        if task.node_id:
-            _bound(task, rooms, networks, placed, unplaced)
+    placed: list[Placed[W]] = []
+    unplaced: list[Unplaced[W]] = []
+    held: list[tuple[str, Hold]] = []
+    groups: dict[Hashable, list[W]] = {}
+    for one in wanted:
+        if one.node_id:
+            if only is None or one.node_id in only:
+                _given(one, nodes, filters, held, placed, unplaced)
+            else:
+                unplaced.append(Unplaced(one, ""))
         else:
-            groups.setdefault((task.service_id, task.spec_version), []).append(task)
-    everywhere = list(rooms.values())
-    for (service_id, _), alike in groups.items():
-        filters = Bound(alike[0], _drivers(alike[0], networks))
-        spread = descriptors(alike[0].spec.placement)
-        fitting = [room for room in everywhere if filters.fits(room)]
-        tree = Tree(fitting, spread, service_id, partial(failures, service_id))
-        why = ""
-        for task in alike:
-
-            def place(room: Room, task: Task = task) -> None:
-                placed.append(Placed(task, room.node.id, room.place(task)))
-
-            if not tree.best(filters.fits, task, place):
-                why = why or _sentence(filters.explain(everywhere))
-                unplaced.append(Unplaced(task, why))
+            groups.setdefault(one.alike, []).append(one)
+    for alike in groups.values():
+        first = alike[0]
+        bound = Bound(filters, first)
+        chosen = strategy(first)
+        random = Random(f"{seed}/{first.id}")
+        group = Group(nodes, first, failures(first.affinity), random)
+        ranking = rank(chosen, group, bound.fits, only)
+        # of most there is nothing to be told apart: one hold serves for all
+        plain = None if first.reservations.generic_resources else plain_hold(first)
+        for number, one in enumerate(alike):
+            info = ranking.best(bound.admits)
+            if info is None:
+                # every node has refused by now, each once
+                why = _sentence(bound.explain()) if only is None else ""
+                unplaced += [Unplaced(other, why) for other in alike[number:]]
+                break
+            reason, hold = chosen.why(group, info), plain or info.share_for(one)
+            nodes.hold(info.node.id, hold)
+            held.append((info.node.id, hold))
+            placed.append(Placed(one, info.node.id, hold.generic, reason))
+            ranking.placed(info)
+    for node_id, hold in reversed(held):
+        nodes.release(node_id, hold)
     return placed, unplaced
 
 
-def _bound(
-    task: Task,
-    rooms: Mapping[str, Room],
-    networks: Mapping[str, ClusterNetwork],
-    placed: list[Placed],
-    unplaced: list[Unplaced],
+def _given(
+    one: W,
+    nodes: NodeIndex,
+    filters: Sequence[Filter],
+    held: list[tuple[str, Hold]],
+    placed: list[Placed[W]],
+    unplaced: list[Unplaced[W]],
 ) -> None:
-    """A task whose node is given: a global service's, or that of a container made by hand."""
-    room = rooms.get(task.node_id)
-    if room is None:
-        unplaced.append(Unplaced(task, "no suitable node"))
+    """Its node is given: a task of a global service."""
+    info = nodes.nodes.get(one.node_id)
+    if info is None:
+        unplaced.append(Unplaced(one, "no suitable node"))
         return
-    filters = Bound(task, _drivers(task, networks))
-    if filters.fits(room):
-        placed.append(Placed(task, room.node.id, room.place(task)))
+    bound = Bound(filters, one)
+    if bound.admits(info):
+        hold = info.share_for(one)
+        nodes.hold(one.node_id, hold)
+        held.append((one.node_id, hold))
+        placed.append(Placed(one, one.node_id, hold.generic, "one of it runs on every such node"))
     else:
-        unplaced.append(Unplaced(task, filters.explain([room])))
-
-
-def _drivers(task: Task, networks: Mapping[str, ClusterNetwork]) -> list[str]:
-    return [
-        network.spec.driver
-        for place in task.attachments
-        if (network := networks.get(place.network_id)) is not None
-    ]
+        unplaced.append(Unplaced(one, bound.explain()))
 
 
 def _sentence(explanation: str) -> str:

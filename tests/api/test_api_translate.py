@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from sampan.api.translate import create, hostconfig
-from sampan.api.translate.container import inspect, ports_out, state, state_name
+from sampan.api.translate.container import HostSide, inspect, ports_out, state, state_name
 from sampan.api.translate.mounts import all_mounts, parse_bind
 from sampan.api.translate.summary import Summaries, command_text, status_text
 from sampan.api.types import containers as wire
 from sampan.api.types.hostconfig import HostConfig
-from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument, SampanError
 from sampan.store.records import (
     Container,
@@ -188,9 +189,15 @@ def test_ports_show_only_while_running() -> None:
 
 
 def test_inspect_has_dockers_zero_values() -> None:
-    body = inspect(
-        container(), DaemonConfig(), driver="overlay2", network_id=lambda _: "", log_path=""
+    host = HostSide(
+        storage_driver="overlay2",
+        directory=Path("/var/lib/x"),
+        sandbox=Path("/run/x"),
+        log_path="",
+        default_runtime="crun",
+        default_shm_bytes=64 << 20,
     )
+    body = inspect(container(), host, network_id=lambda _: "")
     plain = msgspec.json.decode(msgspec.json.encode(body))
     assert plain["State"]["StartedAt"] == "0001-01-01T00:00:00Z"
     assert plain["Path"] == "sh"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sampan.image.config import chain_id, encode_config, parse_config, parse_time
-from sampan.image.contract import Credentials, ImageConfig, NoSuchImage, Removed, Report
+from sampan.image.contract import Credentials, ImageConfig, InUse, NoSuchImage, Removed, Report
 from sampan.image.reference import parse
 from sampan.runtime.contract import BundleSpec
 from sampan.store.contract import Store, Transaction
@@ -128,7 +128,7 @@ class PlainImages:
         *,
         force: bool = False,
         prune_parents: bool = True,
-        in_use: Callable[[str], str | None],
+        in_use: InUse,
     ) -> Removed:
         image = self.get(ref)
 

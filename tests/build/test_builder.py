@@ -19,7 +19,7 @@ from sampan.build.builder import LocalBuilder, open_builder
 from sampan.build.contract import BuildFailed, BuildOutput, BuildRequest, DockerfileError
 from sampan.config import DaemonConfig, Paths
 from sampan.errors import Unavailable, Unsupported
-from sampan.image.contract import BadReference, Credentials, ImageConfig, NoSuchImage
+from sampan.image.contract import BadReference, Credentials, ImageConfig, ImageUser, NoSuchImage
 from sampan.store.records import Network
 from sampan.testing.networks import FakeNetworks
 from sampan.testing.runs import FakeRuns
@@ -567,17 +567,17 @@ async def test_requests_that_make_no_sense(bench: Bench) -> None:
 
 
 async def test_what_a_build_stands_on_is_in_use(bench: Bench) -> None:
-    seen: list[str | None] = []
+    seen: list[ImageUser | None] = []
 
     async def look(process: object) -> int:
         newest = max(bench.store.images.values(), key=lambda image: len(image.layers))
-        seen.extend(bench.builder.image_users(i) for i in (newest.id, "sha256:other"))
+        seen.extend(bench.builder.image_user(i) for i in (newest.id, "sha256:other"))
         return 0
 
     bench.runs.programs["look"] = look
     image_id = await bench.build('FROM base\nRUN touch /a\nRUN ["look"]\n')
-    assert seen == ["a build", None]
-    assert bench.builder.image_users(image_id) is None
+    assert seen == [ImageUser("", running=True), None]
+    assert bench.builder.image_user(image_id) is None
 
 
 async def test_prune_keeps_what_tagged_images_stand_on(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from sampan.engine.health import judged
 from sampan.engine.policy import next_delay, restarts_after_exit
 from sampan.engine.top import select
 from sampan.errors import Conflict, Forbidden, InvalidArgument
+from sampan.image.contract import ImageUser
 from sampan.network.contract import NoSuchNetwork
 from sampan.runtime.contract import CommandNotFound
 from sampan.store.records import (
@@ -294,12 +295,12 @@ async def test_prune_takes_what_does_not_run(world: World) -> None:
     assert ids == [created.id]
 
 
-async def test_image_users(world: World) -> None:
-    assert world.engine.image_users(world.image.id) is None
+async def test_the_user_of_an_image(world: World) -> None:
+    assert world.engine.image_user(world.image.id) is None
     boat = await world.create("forever")
-    assert world.engine.image_users(world.image.id) == f"stopped container {boat.id[:12]}"
+    assert world.engine.image_user(world.image.id) == ImageUser(boat.id, running=False)
     await world.engine.start("boat")
-    assert world.engine.image_users(world.image.id) == f"running container {boat.id[:12]}"
+    assert world.engine.image_user(world.image.id) == ImageUser(boat.id, running=True)
 
 
 def test_top_selects_by_pid() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.errors import Conflict, InvalidArgument
 from sampan.image.config import chain_ids, parse_config, parse_time, rfc3339
-from sampan.image.contract import BadLayer, BadReference, ImageInUse, NoSuchImage
+from sampan.image.contract import BadLayer, BadReference, ImageInUse, ImageUser, NoSuchImage
 from sampan.testing.images import FakeImages
 
 
@@ -59,21 +59,24 @@ async def test_the_last_name_takes_the_image(images: FakeImages) -> None:
 async def test_a_used_image_loses_its_name_only_by_force(images: FakeImages) -> None:
     image = images.add("x:1")
 
-    def used(_: str) -> str:
-        return "container 1234abcd (exited)"
+    def used(_: str) -> ImageUser:
+        return ImageUser("1234abcd" * 8, running=False)
 
     with pytest.raises(ImageInUse) as caught:
         await images.remove("x:1", in_use=used)
     assert str(caught.value) == (
-        'conflict: unable to remove repository reference "x:1" (must force) - container 1234abcd '
-        f"is using its referenced image {image.id[7:19]}"
+        'conflict: unable to remove repository reference "x:1" (must force) - '
+        f"container 1234abcd1234 is using its referenced image {image.id[7:19]}"
     )
     removed = await images.remove("x:1", force=True, in_use=used)
     assert (removed.untagged, removed.deleted) == (("x:1",), ())
-    with pytest.raises(ImageInUse, match=r"\(must be forced\).*by stopped container 1234abcd"):
+    with pytest.raises(ImageInUse, match=r"\(must be forced\).*by stopped container 1234abcd1234$"):
         await images.remove(image.id, in_use=used)
-    with pytest.raises(ImageInUse, match=r"\(cannot be forced\).*running container 12"):
-        await images.remove(image.id, force=True, in_use=lambda _: "container 12 (running)")
+    running = ImageUser("12ab", running=True)
+    with pytest.raises(ImageInUse, match=r"\(cannot be forced\).*running container 12ab$"):
+        await images.remove(image.id, force=True, in_use=lambda _: running)
+    with pytest.raises(ImageInUse, match=r"\(cannot be forced\) - .* used by a build$"):
+        await images.remove(image.id, force=True, in_use=lambda _: ImageUser("", running=True))
 
 
 async def test_an_id_with_names_in_two_repositories(images: FakeImages) -> None:

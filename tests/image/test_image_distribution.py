@@ -15,9 +15,9 @@ from aiohttp import web
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.errors import NotFound, Unauthorized
-from sampan.image.contract import Credentials, RegistryFailed
+from sampan.image.contract import Credentials, Platform, RegistryFailed
 from sampan.image.distribution import Distribution, registry_of
-from sampan.image.manifest import OCI_INDEX, Platform
+from sampan.image.manifest import OCI_INDEX
 from sampan.image.reference import parse
 from sampan.image.registry import RegistryClient
 from sampan.testing.registry import layer_tar, registry

@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from sampan.api.engine_like import System
 from sampan.http.context import RequestContext
 from sampan.http.front import Around
 from sampan.http.router import Handler
-from sampan.store.contract import Store
 
 C = TypeVar("C", bound=RequestContext)
 
@@ -24,14 +24,14 @@ READING = frozenset(("GET", "HEAD", "OPTIONS"))
 """They promise nothing: what they show may be some milliseconds ahead of the disk."""
 
 
-def durably(store: Store) -> Around[C]:
+def durably(system: System) -> Around[C]:
     """A guard: what was changed survives a power cut when the answer begins. Its answers are
     errors (StoreFailed) when the disk refuses."""
 
     async def guard(call: C, handler: Handler[C]) -> web.StreamResponse:
         response = await handler(call)
         if call.method not in READING and not response.prepared:
-            await store.durable()
+            await system.durable()
         return response
 
     return guard
@@ -40,19 +40,19 @@ def durably(store: Store) -> Around[C]:
 class DurableStream(web.StreamResponse):
     """A streamed answer that says nothing that is not on disk yet."""
 
-    def __init__(self, store: Store, headers: Mapping[str, str]) -> None:
+    def __init__(self, system: System, headers: Mapping[str, str]) -> None:
         super().__init__(headers=headers)
-        self._store = store
+        self._system = system
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        await self._store.durable()
+        await self._system.durable()
         await super().write(data)
 
 
 def stream(
-    request: web.BaseRequest, store: Store, headers: Mapping[str, str]
+    request: web.BaseRequest, system: System, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """A streamed answer to ``request``, not begun yet."""
     if request.method in READING:
         return web.StreamResponse(headers=headers)
-    return DurableStream(store, headers)
+    return DurableStream(system, headers)

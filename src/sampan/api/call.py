@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from sampan.api import acknowledge
-from sampan.api.services import Services
+from sampan.api.engine_like import EngineLike
 from sampan.api.translate.summary import Summaries
 from sampan.http.context import RequestContext, closing, encode
 from sampan.http.front import Matched
@@ -22,7 +22,7 @@ class Call(RequestContext):
         self,
         request: web.BaseRequest,
         matched: Matched,
-        services: Services,
+        services: EngineLike,
         summaries: Summaries,
     ) -> None:
         super().__init__(request, matched)
@@ -32,7 +32,7 @@ class Call(RequestContext):
 
     def streamed(self, headers: Mapping[str, str]) -> web.StreamResponse:
         """What a stream says of a change is on disk when it is said."""
-        return acknowledge.stream(self.request, self.services.store, headers)
+        return acknowledge.stream(self.request, self.services.system, headers)
 
 
 __all__ = ["Call", "closing", "encode"]

@@ -39,10 +39,15 @@ async def to_read(call: Call) -> ManagerParts:
 def copy_at_hand(call: Call) -> State | None:
     """What this manager knows of the cluster without asking anybody; None where there is nothing
     to know."""
-    if call.services.cluster is None or not call.services.cluster.info().control_available:
+    return copy_of(call.services.cluster)
+
+
+def copy_of(member: Membership | None) -> State | None:
+    """The same, of one that may be a member."""
+    if member is None or not member.info().control_available:
         return None
     try:
-        return call.services.cluster.manager.store.state
+        return member.manager.store.state
     except SampanError:
         return None  # it is just ceasing to be a manager, or not one yet
 

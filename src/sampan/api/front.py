@@ -10,8 +10,8 @@ from sampan import __version__
 from sampan.api import routes, versions
 from sampan.api.acknowledge import durably
 from sampan.api.call import Call
+from sampan.api.engine_like import EngineLike
 from sampan.api.errors import sentence_of, status_of
-from sampan.api.services import Services
 from sampan.api.translate.summary import Summaries
 from sampan.api.types.common import ErrorBody
 from sampan.http.context import encode
@@ -20,7 +20,7 @@ from sampan.http.front import Around, Front, Limits, Matched
 LIMITS = Limits()
 
 
-def docker_front(services: Services, around: tuple[Around[Call], ...] = ()) -> Front[Call]:
+def docker_front(services: EngineLike, around: tuple[Around[Call], ...] = ()) -> Front[Call]:
     """The Docker Engine API over ``services``, each handler inside of the guards ``around``."""
     summaries = Summaries()
 
@@ -35,7 +35,7 @@ def docker_front(services: Services, around: tuple[Around[Call], ...] = ()) -> F
         headers=common_headers(),
         versions=versions.DockerVersions(),
         # the innermost: a guard that looks at an answer looks at one that holds
-        around=(*around, durably(services.store)),
+        around=(*around, durably(services.system)),
         limits=LIMITS,
     )
 

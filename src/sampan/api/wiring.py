@@ -98,13 +98,11 @@ async def open_services(
             engine=engine,
             images=images.images,
             snapshots=images.snapshots,
-            volumes=volumes,
             builder=builder,
             cluster=cluster,
             describes=cluster_images,
             plugins=plugins,
             clock=clock,
-            started_at=clock.now(),
         )
         # Requests that outlive their client end before the parts they stand on.
         stack.push_async_callback(services.tasks.close)

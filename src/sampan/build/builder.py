@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from sampan.aio import Clock, in_thread
 from sampan.build.cache import Cache
@@ -27,11 +27,12 @@ from sampan.build.tree import Tree
 from sampan.config import DaemonConfig
 from sampan.errors import Unsupported
 from sampan.ignore import Ignore
-from sampan.image.contract import Images, Snapshots
+from sampan.image.contract import Images, ImageUser, Snapshots
 from sampan.image.reference import parse as parse_reference
 from sampan.network.contract import Networks
 from sampan.runtime.contract import Runs
 from sampan.store.contract import Store
+from sampan.store.records import BuildCacheEntry
 
 
 class LocalBuilder:
@@ -41,10 +42,10 @@ class LocalBuilder:
         self._parts = parts
         self._jobs: set[Job] = set()
 
-    def image_users(self, image_id: str) -> str | None:
-        """ "a build" when one that runs now stands on the image: for ``Images.remove``'s
-        ``in_use``, so that an ``image prune`` does not take a build's last step from under it."""
-        return "a build" if any(image_id in job.standing_on for job in self._jobs) else None
+    def image_user(self, image_id: str) -> ImageUser | None:
+        """See the contract."""
+        standing = any(image_id in job.standing_on for job in self._jobs)
+        return ImageUser("", running=True) if standing else None
 
     async def build(self, request: BuildRequest, emit: Callable[[BuildOutput], None]) -> str:
         """See the contract."""
@@ -99,14 +100,15 @@ class LocalBuilder:
             self._parts.images.tag(image_id, tag)
             emit(BuildOutput(text=f"Successfully tagged {parse_reference(tag).familiar}\n"))
 
+    def cache(self) -> Sequence[BuildCacheEntry]:
+        return tuple(self._parts.store.build_cache.values())
+
     async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
-        """Forget cache rows and remove the images that only they held: those no tagged image
-        and no container stands on; ``all``: every row, and what cache mounts hold. Returns
-        image ids and bytes given back."""
+        """See the contract."""
         if all:
             await in_thread(forget_caches, self._parts.config.paths.root)
         return await prune(
-            self._parts.store, self._parts.images, everything=all, in_use=self.image_users
+            self._parts.store, self._parts.images, everything=all, in_use=self.image_user
         )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from sampan.errors import InvalidArgument
-from sampan.image.contract import Credentials, Progress
-from sampan.store.records import Ulimit
+from sampan.image.contract import Credentials, ImageUser, Progress
+from sampan.store.records import BuildCacheEntry, Ulimit
 
 
 class DockerfileError(InvalidArgument):
@@ -68,4 +68,19 @@ class Builder(Protocol):
         Raises:
             DockerfileError, BuildFailed, NoSuchImage, InvalidArgument ...
         """
+        ...
+
+    def image_user(self, image_id: str) -> ImageUser | None:
+        """A build that runs now and stands on the image: a prune must not take its last step from
+        under it."""
+        ...
+
+    def cache(self) -> Sequence[BuildCacheEntry]:
+        """What earlier steps made."""
+        ...
+
+    async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
+        """Forget cache rows and remove the images that only they held: those no tagged image
+        and no container stands on; ``all``: every row, and what cache mounts hold. Returns
+        image ids and bytes given back."""
         ...

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sampan.errors import SampanError
-from sampan.image.contract import Images
+from sampan.image.contract import Images, InUse
 from sampan.store.contract import Store, Transaction
 
 
@@ -14,7 +12,7 @@ async def prune(
     images: Images,
     *,
     everything: bool,
-    in_use: Callable[[str], str | None],
+    in_use: InUse,
 ) -> tuple[list[str], int]:
     """Without ``everything``, steps that a tagged image or a container stands on stay cached.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from sampan.errors import Conflict, InvalidArgument, NotFound, NotModified
-from sampan.image.contract import Change, ImageConfig
+from sampan.image.contract import Change, ImageConfig, ImageUser
 from sampan.kernel.usage import Usage
 from sampan.runtime.contract import AttachStream, ExitStatus, LogEntry, Stream
 from sampan.store.events import EventBus
@@ -341,6 +341,10 @@ class Engine(Protocol):
 
     def volume(self, name: str) -> Volume: ...
     def volumes(self) -> Sequence[Volume]: ...
+    def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
+        """Whether a volume of that name is the same on every host that has its driver."""
+        ...
+
     def volume_users(self, name: str) -> Sequence[str]:
         """Ids of the containers that name it, running or not."""
         ...
@@ -350,8 +354,8 @@ class Engine(Protocol):
     ) -> Volume: ...
     async def volume_remove(self, name: str, *, force: bool = False) -> None: ...
 
-    def image_users(self, image_id: str) -> str | None:
-        """A sentence's object ("container 1a2b3c (running)") or None."""
+    def image_user(self, image_id: str) -> ImageUser | None:
+        """A container of that image, a running one first; None: there is none."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
@@ -50,7 +51,7 @@ from sampan.engine.top import top
 from sampan.engine.views import Views
 from sampan.engine.volumes import VolumeBook
 from sampan.errors import Conflict, NotFound
-from sampan.image.contract import Change, Images, Snapshots
+from sampan.image.contract import Change, Images, ImageUser, Snapshots
 from sampan.network.contract import Networks
 from sampan.runtime.contract import AttachStream, ExitStatus, LogEntry, LogReader, Runs
 from sampan.store.contract import Store
@@ -388,6 +389,9 @@ class HostEngine:
     def volumes(self) -> Sequence[Volume]:
         return self._parts.volumes.all()
 
+    def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
+        return self._parts.volumes.scope(volume)
+
     def volume_users(self, name: str) -> Sequence[str]:
         return self._volumes.users(name)
 
@@ -399,10 +403,10 @@ class HostEngine:
     async def volume_remove(self, name: str, *, force: bool = False) -> None:
         await self.live.to_the_end(self._volumes.remove(name, force=force), f"volume remove {name}")
 
-    def image_users(self, image_id: str) -> str | None:
+    def image_user(self, image_id: str) -> ImageUser | None:
         users = [c for c in self._parts.store.containers.values() if c.image_id == image_id]
         if not users:
             return None
         # A running one is the stronger reason: force does not help against it.
         first = next((c for c in users if c.running), users[0])
-        return f"{'running' if first.running else 'stopped'} container {first.id[:12]}"
+        return ImageUser(first.id, first.running)

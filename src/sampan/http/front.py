@@ -129,7 +129,8 @@ def hijackable(front: Front[C], routes: Iterable[Route[C]]) -> re.Pattern[bytes]
     for route in routes:
         if route.hijacks:
             assert route.method == "POST", f"{route.pattern}: only a POST can be hijacked"
-            paths.append(re.sub(r"\{\w+\}", "[^/? ]+", route.pattern))
+            path = re.sub(r"\{\w+:path\}", "[^? ]+", route.pattern)
+            paths.append(re.sub(r"\{\w+\}", "[^/? ]+", path))
     if not paths:
         return None
     prefix = f"(?:{front.versions.prefix})?" if front.versions is not None else ""

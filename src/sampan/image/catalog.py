@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -14,6 +13,8 @@ from sampan.image.contract import (
     BadReference,
     ImageConfig,
     ImageInUse,
+    ImageUser,
+    InUse,
     NoSuchImage,
     Reference,
     Removed,
@@ -24,7 +25,6 @@ from sampan.store.contract import Store, Transaction
 from sampan.store.records import Image, ImageDigest, ImageTag
 
 _cached_config = lru_cache(maxsize=256)(parse_config)
-InUse = Callable[[str], str | None]
 
 
 class Catalog:
@@ -186,7 +186,7 @@ class Catalog:
             if user is not None and not force:
                 raise ImageInUse(
                     f'conflict: unable to remove repository reference "{ref}" (must force) - '
-                    f"{_using(user)} is using its referenced image {short}"
+                    f"{user.short} is using its referenced image {short}"
                 )
             if user is not None or self._children(image.id):
                 return Removed(untagged=self._untag(gone))
@@ -212,15 +212,15 @@ class Catalog:
         user = in_use(image.id)
         if user is None:
             return
-        if "running" in user:
+        if user.running:
             raise ImageInUse(
                 f"conflict: unable to delete {short} (cannot be forced) - image is being used "
-                f"by running container {_identifier(user)}"
+                f"by {_of_kind(user)}"
             )
         if not force:
             raise ImageInUse(
                 f"conflict: unable to delete {short} (must be forced) - image is being used by "
-                f"stopped container {_identifier(user)}"
+                f"{_of_kind(user)}"
             )
 
     def _names(self, image_id: str) -> tuple[list[str], list[str]]:
@@ -266,10 +266,7 @@ def _names_tag(ref: str, tags: list[str]) -> bool:
         return False
 
 
-def _using(user: str) -> str:
-    return f"container {_identifier(user)}"
-
-
-def _identifier(user: str) -> str:
-    """``container 1a2b3c (running)`` and ``running container 1a2b3c`` -> ``1a2b3c``."""
-    return user.partition("container ")[2].split(" ")[0]
+def _of_kind(user: ImageUser) -> str:
+    if not user.container_id:
+        return user.short
+    return f"{'running' if user.running else 'stopped'} {user.short}"

@@ -7,10 +7,12 @@ snapshot  a stack of layers + one writable directory, mountable as a root file s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+import msgspec
 
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from sampan.store.records import Image
@@ -89,6 +91,46 @@ class Progress:
 
 Report = Callable[[Progress], None]
 """Called on the event loop; must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUser:
+    """Who needs an image."""
+
+    container_id: str
+    """Empty: a build that is under way."""
+    running: bool
+
+    @property
+    def short(self) -> str:
+        """As errors name it: "container 1a2b3c4d5e6f", or "a build"."""
+        return f"container {self.container_id[:12]}" if self.container_id else "a build"
+
+
+InUse = Callable[[str], ImageUser | None]
+"""Who needs the image of that id; None: nobody. Of several, one that runs."""
+
+
+class Platform(msgspec.Struct, frozen=True):
+    """What an image runs on, in the words of manifests."""
+
+    architecture: str = ""
+    os: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A name, as its registry explains it."""
+
+    media_type: str
+    digest: str
+    size: int
+    """Bytes of the manifest."""
+    platforms: tuple[Platform, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +237,44 @@ class Images(Protocol):
         *,
         force: bool = False,
         prune_parents: bool = True,
-        in_use: Callable[[str], str | None],
+        in_use: InUse,
     ) -> Removed:
-        """``in_use`` says which container uses an image id (a sentence), or None."""
+        """Raises NoSuchImage, ImageInUse: the sentence says who needs it, and what would help."""
+        ...
+
+    async def push(
+        self, ref: str, *, credentials: Credentials | None = None, report: Report = lambda _: None
+    ) -> str:
+        """Send the image called ``ref`` to its registry. Returns the manifest's digest.
+
+        Raises:
+            NoSuchImage, Forbidden, RegistryFailed
+        """
+        ...
+
+    async def login(self, server: str, credentials: Credentials | None) -> None:
+        """Whether the registry ``server`` (as a user writes it) accepts them.
+
+        Raises:
+            Unauthorized: it does not.
+            RegistryFailed: it cannot be reached.
+        """
+        ...
+
+    async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
+        """What ``reference`` is in its registry. Nothing is kept of it.
+
+        Raises:
+            NotFound (also when access is denied), RegistryFailed
+        """
+        ...
+
+    def layer_sizes(self, image: Image) -> list[int]:
+        """Bytes of each of its layers, lowest first."""
+        ...
+
+    def disk_usage(self) -> int:
+        """Bytes of all layers, each once."""
         ...
 
 
@@ -260,6 +337,3 @@ class Snapshots(Protocol):
     def driver(self) -> str:
         """``overlay2`` or ``vfs``."""
         ...
-
-
-Bootstrap = Callable[[str, Report], Awaitable[Image]]

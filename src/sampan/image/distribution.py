@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import msgspec
 
 from sampan.errors import Unauthorized
 from sampan.image.auth import Refused, Request
-from sampan.image.contract import Credentials, Reference, RegistryFailed
-from sampan.image.manifest import LIMIT, Index, Manifest, Platform, parse_manifest
+from sampan.image.contract import Credentials, Described, Platform, Reference, RegistryFailed
+from sampan.image.manifest import LIMIT, Index, Manifest, parse_manifest
 from sampan.image.registry import Endpoint, Fetched, RegistryClient, RepositorySession
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A name, as its registry explains it."""
-
-    media_type: str
-    digest: str
-    size: int
-    """Bytes of the manifest."""
-    platforms: tuple[Platform, ...]
-
-
-@runtime_checkable
 class Describes(Protocol):
     """What a client may ask of an image that this host need not have."""
 
     async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
         """Raises: NotFound (also when access is denied), RegistryFailed."""
-        ...
-
-
-@runtime_checkable
-class ChecksLogins(Protocol):
-    async def login(self, server: str, credentials: Credentials | None) -> None:
-        """Raises: Unauthorized, RegistryFailed."""
         ...
 
 

@@ -18,10 +18,10 @@ import msgspec
 
 from sampan.image.canonical import Canonicals
 from sampan.image.catalog import Catalog
-from sampan.image.contract import Credentials, Reference, Report
-from sampan.image.distribution import Described, Distribution
+from sampan.image.contract import Credentials, Described, Platform, Reference, Report
+from sampan.image.distribution import Distribution
 from sampan.image.layers import LayerStore
-from sampan.image.manifest import OCI_MANIFEST, Index, Platform, parse_manifest
+from sampan.image.manifest import OCI_MANIFEST, Index, parse_manifest
 from sampan.image.pull import Puller, Source
 from sampan.image.registry import Fetched
 from sampan.store.contract import Store

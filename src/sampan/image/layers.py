@@ -65,6 +65,10 @@ class LayerStore:
         """The layer on top of the chain, if it is here."""
         return self._store.layers.get(chain_id)
 
+    def total_size(self) -> int:
+        """Bytes of all layers, each once."""
+        return sum(layer.size for layer in self._store.layers.values())
+
     def complete(self, chain_id: str) -> bool:
         """Is every layer of the chain here?"""
         while chain_id:

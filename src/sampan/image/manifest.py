@@ -7,7 +7,7 @@ import platform as machine
 import msgspec
 
 from sampan.errors import NotFound, Unsupported
-from sampan.image.contract import RegistryFailed
+from sampan.image.contract import Platform, RegistryFailed
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -20,15 +20,6 @@ LIMIT = 4 << 20
 """Bytes of a manifest; the distribution specification lets registries refuse more."""
 
 HOST_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
-
-class Platform(msgspec.Struct, frozen=True):
-    architecture: str = ""
-    os: str = ""
-    variant: str = ""
-
-    def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
 class Descriptor(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from sampan.image.config import chain_ids, parse_config
 from sampan.image.contract import (
     BadLayer,
     Credentials,
+    Platform,
     Progress,
     Reference,
     RegistryFailed,
@@ -30,7 +31,6 @@ from sampan.image.manifest import (
     Descriptor,
     Index,
     Manifest,
-    Platform,
     choose,
     parse_manifest,
     parse_platform,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform as machine
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,18 +12,20 @@ from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.image import archive
 from sampan.image.catalog import Catalog
-from sampan.image.config import chain_id, encode_config, parse_config, rfc3339
+from sampan.image.config import chain_id, chain_ids, encode_config, parse_config, rfc3339
 from sampan.image.contract import (
     BadLayer,
     Credentials,
+    Described,
     ImageConfig,
+    InUse,
     Progress,
     Reference,
     Removed,
     Report,
     Snapshots,
 )
-from sampan.image.distribution import Described, Distribution
+from sampan.image.distribution import Distribution
 from sampan.image.exchange import Exchange
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots, probe
@@ -90,7 +92,12 @@ class ImageStore:
 
     def layer_sizes(self, image: Image) -> list[int]:
         """Bytes of each layer, lowest first: what ``history`` shows."""
-        return [layer.size for layer in reversed(self._layers.stack(chain_id(image.layers)))]
+        found = (self._layers.get(chain) for chain in chain_ids(image.layers))
+        return [layer.size if layer is not None else 0 for layer in found]
+
+    def disk_usage(self) -> int:
+        """Bytes of all layers, each once."""
+        return self._layers.total_size()
 
     async def pull(
         self,
@@ -187,7 +194,7 @@ class ImageStore:
         *,
         force: bool = False,
         prune_parents: bool = True,
-        in_use: Callable[[str], str | None],
+        in_use: InUse,
     ) -> Removed:
         before = {image.id: image for image in self._catalog.all()}
         removed = self._catalog.remove(ref, force=force, prune_parents=prune_parents, in_use=in_use)

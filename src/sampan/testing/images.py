@@ -12,22 +12,29 @@ import io
 import os
 import shutil
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from sampan.aio import SystemClock
-from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.errors import Conflict, InvalidArgument, NotFound, Unauthorized
 from sampan.image.catalog import Catalog
-from sampan.image.config import chain_id, encode_config, parse_config
+from sampan.image.config import chain_id, chain_ids, encode_config, parse_config
 from sampan.image.contract import (
     Change,
     Credentials,
+    Described,
     ImageConfig,
+    InUse,
     NoSuchImage,
+    Platform,
     Progress,
+    Reference,
     Removed,
     Report,
 )
+from sampan.image.manifest import OCI_MANIFEST
 from sampan.image.reference import parse
 from sampan.store.contract import Store
 from sampan.store.records import Image
@@ -187,6 +194,8 @@ class FakeImages:
         self.remote: dict[str, dict[str, object]] = {}
         """Canonical reference -> config, for ``pull``."""
         self.pulled: list[str] = []
+        self.passwords: dict[str, str] = {}
+        """Registry -> the one that ``login`` takes."""
 
     def add(
         self,
@@ -299,9 +308,37 @@ class FakeImages:
         *,
         force: bool = False,
         prune_parents: bool = True,
-        in_use: Callable[[str], str | None],
+        in_use: InUse,
     ) -> Removed:
         return self.catalog.remove(ref, force=force, prune_parents=prune_parents, in_use=in_use)
+
+    async def push(
+        self, ref: str, *, credentials: Credentials | None = None, report: Report = _silent
+    ) -> str:
+        """``remote`` has it afterwards, for whoever pulls."""
+        image, reference = self.get(ref), parse(ref)
+        report(Progress(f"The push refers to repository [{reference.familiar}]"))
+        self.remote[reference.canonical] = msgspec.json.decode(image.config)
+        return image.id
+
+    async def login(self, server: str, credentials: Credentials | None) -> None:
+        if credentials is None or credentials.password != self.passwords.get(server):
+            raise Unauthorized(f"login attempt to {server} failed with status: 401 Unauthorized")
+
+    async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
+        if reference.canonical not in self.remote:
+            raise NotFound(f"{reference.familiar} is not in its registry")
+        image_id, blob = encode_config(self.remote[reference.canonical])
+        return Described(OCI_MANIFEST, image_id, len(blob), (Platform("amd64", "linux"),))
+
+    def layer_sizes(self, image: Image) -> list[int]:
+        return [
+            self.store.layers[chain].size if chain in self.store.layers else 0
+            for chain in chain_ids(image.layers)
+        ]
+
+    def disk_usage(self) -> int:
+        return sum(layer.size for layer in self.store.layers.values())
 
 
 __all__ = ["FakeImages", "FakeSnapshots", "chain_id"]

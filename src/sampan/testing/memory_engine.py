@@ -42,10 +42,8 @@ async def memory_engine(
             engine=world.engine,
             images=world.images,
             snapshots=world.snapshots,
-            volumes=world.engine._parts.volumes,
             builder=builder,
             clock=clock,
-            started_at=clock.now(),
             cluster=cluster,
         )
         stack.push_async_callback(services.tasks.close)

@@ -83,8 +83,8 @@ async def export(call: Call) -> web.StreamResponse:
 
 
 ROUTES = (
-    Route("HEAD", "/containers/{id}/archive", head),
-    Route("GET", "/containers/{id}/archive", get, streams=True),
-    Route("PUT", "/containers/{id}/archive", put, streams=True),
-    Route("GET", "/containers/{id}/export", export, streams=True),
+    Route("HEAD", "/containers/{id:path}/archive", head),
+    Route("GET", "/containers/{id:path}/archive", get, streams=True),
+    Route("PUT", "/containers/{id:path}/archive", put, streams=True),
+    Route("GET", "/containers/{id:path}/export", export, streams=True),
 )

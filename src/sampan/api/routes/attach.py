@@ -122,6 +122,6 @@ def tail(written: str) -> int | None:
 
 
 ROUTES = (
-    Route("POST", "/containers/{id}/attach", attach, streams=True, hijacks=True),
-    Route("GET", "/containers/{id}/logs", logs, streams=True),
+    Route("POST", "/containers/{id:path}/attach", attach, streams=True, hijacks=True),
+    Route("GET", "/containers/{id:path}/logs", logs, streams=True),
 )

@@ -19,7 +19,6 @@ from sampan.api.types.common import PruneReport
 from sampan.api.types.hostconfig import Ulimit as WireUlimit
 from sampan.api.types.images import Line
 from sampan.build.contract import BuildOutput, BuildRequest
-from sampan.build.prune import prune as prune_cache
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.http.router import Route
 from sampan.store.records import Ulimit
@@ -98,7 +97,7 @@ def request_of(call: Call, directory: Path) -> BuildRequest:
 
 async def build(call: Call) -> web.StreamResponse:
     services = call.services
-    directory = services.config.paths.tmp / f"context-{secrets.token_hex(8)}"
+    directory = services.system.scratch / f"context-{secrets.token_hex(8)}"
     request = request_of(call, directory)
     quiet = call.flag("q")
     lines = LineStream()
@@ -127,14 +126,8 @@ async def build(call: Call) -> web.StreamResponse:
 
 
 async def prune(call: Call) -> web.Response:
-    services = call.services
     Filters.parse(call.text("filters"), ())
-    keys, reclaimed = await prune_cache(
-        services.store,
-        services.images,
-        everything=call.flag("all"),
-        in_use=services.engine.image_users,
-    )
+    keys, reclaimed = await call.services.builder.prune(all=call.flag("all"))
     return call.json(PruneReport(caches_deleted=keys or None, space_reclaimed=max(0, reclaimed)))
 
 

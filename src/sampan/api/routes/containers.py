@@ -117,13 +117,8 @@ async def _with_size(call: Call, row: wire.Summary) -> wire.Summary:
 async def inspect_container(call: Call) -> web.Response:
     engine = call.services.engine
     container = engine.get(call.path["id"])
-    body = inspect(
-        container,
-        call.services.config,
-        driver=call.services.snapshots.driver,
-        network_id=network_ids(engine),
-        log_path=str(engine.log_path(container.id) or ""),
-    )
+    host = call.services.system.host_side(container)
+    body = inspect(container, host, network_id=network_ids(engine))
     if call.flag("size"):
         body.size_rw, body.size_root_fs = await engine.size(container.id)
     return call.json(body)
@@ -183,11 +178,11 @@ ROUTES = (
     Route("POST", "/containers/create", create_container),
     Route("GET", "/containers/json", list_containers),
     Route("POST", "/containers/prune", prune_containers),
-    Route("GET", "/containers/{id}/json", inspect_container),
-    Route("POST", "/containers/{id}/rename", rename_container),
-    Route("POST", "/containers/{id}/update", update_container),
-    Route("DELETE", "/containers/{id}", remove_container),
-    Route("GET", "/containers/{id}/top", top),
+    Route("GET", "/containers/{id:path}/json", inspect_container),
+    Route("POST", "/containers/{id:path}/rename", rename_container),
+    Route("POST", "/containers/{id:path}/update", update_container),
+    Route("DELETE", "/containers/{id:path}", remove_container),
+    Route("GET", "/containers/{id:path}/top", top),
 )
 
 __all__ = ["ROUTES", "network_ids"]

@@ -133,7 +133,7 @@ async def resize(call: Call) -> web.Response:
 
 
 ROUTES = (
-    Route("POST", "/containers/{id}/exec", create),
+    Route("POST", "/containers/{id:path}/exec", create),
     Route("POST", "/exec/{id}/start", start, streams=True, hijacks=True),
     Route("POST", "/exec/{id}/resize", resize),
     Route("GET", "/exec/{id}/json", inspect),

@@ -15,8 +15,7 @@ from sampan.api.types import images as wire
 from sampan.api.types.common import ImageDeleted, PruneReport
 from sampan.errors import Conflict, NotFound
 from sampan.http.router import Route
-from sampan.image.config import chain_ids
-from sampan.image.contract import Removed
+from sampan.image.contract import Images, Removed
 from sampan.image.reference import parse
 from sampan.store.events import Event
 from sampan.store.records import Image
@@ -42,7 +41,7 @@ async def list_images(call: Call) -> web.Response:
     before += [moments.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
     everything = call.flag("all")
     wants_counts = call.version >= (1, 51) or call.flag("shared-size")
-    users = Counter(c.image_id for c in call.services.store.containers.values())
+    users = Counter(c.image_id for c in call.services.engine.all())
     parents = {image.parent for image in images.all()}
     rows: list[wire.ImageSummary] = []
     for image in images.all():
@@ -85,19 +84,21 @@ async def inspect(call: Call) -> web.Response:
             images.config(image),
             tags=images.tags(image.id),
             digests=images.digests(image.id),
-            driver=call.services.snapshots.driver,
+            driver=call.services.system.storage_driver,
             version=call.version,
         )
     )
 
 
 async def history(call: Call) -> web.Response:
-    images, layers = call.services.images, call.services.store.layers
+    images = call.services.images
     image = images.get(call.path["name"])
-    sizes = [layers[chain].size if chain in layers else 0 for chain in chain_ids(image.layers)]
     return call.json(
         translate.history(
-            image, images.config(image), tags=images.tags(image.id), layer_sizes=sizes
+            image,
+            images.config(image),
+            tags=images.tags(image.id),
+            layer_sizes=images.layer_sizes(image),
         )
     )
 
@@ -128,7 +129,7 @@ async def remove(call: Call) -> web.Response:
         call.path["name"],
         force=call.flag("force"),
         prune_parents=not call.flag("noprune"),
-        in_use=call.services.engine.image_users,
+        in_use=call.services.image_user,
     )
     return call.json(_deleted(call, image, removed))
 
@@ -136,29 +137,38 @@ async def remove(call: Call) -> web.Response:
 async def prune(call: Call) -> web.Response:
     """Images without a name; with the filter ``dangling=false`` all that no container uses."""
     services = call.services
-    images, store = services.images, services.store
+    images = services.images
     filters = Filters.parse(call.text("filters"), ("dangling", "label", "label!", "until"))
     only_dangling = filters.flag("dangling", True)
     now = services.clock.now()
     until = [moments.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
-    before = sum(layer.size for layer in store.layers.values())
+    before = images.disk_usage()
     rows: list[ImageDeleted] = []
     candidates = sorted(images.all(), key=lambda image: image.created_at, reverse=True)
     for image in candidates:
-        if image.id not in store.images or any(image.created_at >= moment for moment in until):
+        if not _is_here(images, image) or any(image.created_at >= moment for moment in until):
             continue
-        if _kept(call, image, only_dangling) or services.engine.image_users(image.id):
+        if _kept(call, image, only_dangling) or services.image_user(image.id):
             continue
         labels = images.config(image).labels
         if not (filters.labels(labels) and filters.without_labels(labels)):
             continue
         try:
-            removed = await images.remove(image.id, force=True, in_use=services.engine.image_users)
+            removed = await images.remove(image.id, force=True, in_use=services.image_user)
         except (Conflict, NotFound):
             continue  # in use since we looked, or needed by another image
         rows += _deleted(call, image, removed)
-    reclaimed = before - sum(layer.size for layer in store.layers.values())
+    reclaimed = before - images.disk_usage()
     return call.json(PruneReport(images_deleted=rows or None, space_reclaimed=max(0, reclaimed)))
+
+
+def _is_here(images: Images, image: Image) -> bool:
+    """Removing one image may have removed others that only it needed."""
+    try:
+        images.get(image.id)
+    except NotFound:
+        return False
+    return True
 
 
 def _kept(call: Call, image: Image, only_dangling: bool) -> bool:

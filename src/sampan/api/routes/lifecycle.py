@@ -97,12 +97,12 @@ async def _exit_code(call: Call, container_id: str, condition: WaitCondition) ->
 
 
 ROUTES = (
-    Route("POST", "/containers/{id}/start", start),
-    Route("POST", "/containers/{id}/stop", stop),
-    Route("POST", "/containers/{id}/restart", restart),
-    Route("POST", "/containers/{id}/kill", kill),
-    Route("POST", "/containers/{id}/pause", pause),
-    Route("POST", "/containers/{id}/unpause", unpause),
-    Route("POST", "/containers/{id}/resize", resize),
-    Route("POST", "/containers/{id}/wait", wait, streams=True),
+    Route("POST", "/containers/{id:path}/start", start),
+    Route("POST", "/containers/{id:path}/stop", stop),
+    Route("POST", "/containers/{id:path}/restart", restart),
+    Route("POST", "/containers/{id:path}/kill", kill),
+    Route("POST", "/containers/{id:path}/pause", pause),
+    Route("POST", "/containers/{id:path}/unpause", unpause),
+    Route("POST", "/containers/{id:path}/resize", resize),
+    Route("POST", "/containers/{id:path}/wait", wait, streams=True),
 )

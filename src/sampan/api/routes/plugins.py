@@ -50,7 +50,7 @@ async def named(call: Call) -> web.Response:
 
 
 def _refusal(call: Call, what: str) -> NoManagedPlugins:
-    return NoManagedPlugins(what, str(call.services.config.plugins.sockets))
+    return NoManagedPlugins(what, str(call.services.system.plugin_sockets))
 
 
 ROUTES = (

@@ -46,6 +46,6 @@ async def changes(call: Call) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/containers/{id}/stats", stats, streams=True),
-    Route("GET", "/containers/{id}/changes", changes),
+    Route("GET", "/containers/{id:path}/stats", stats, streams=True),
+    Route("GET", "/containers/{id:path}/changes", changes),
 )

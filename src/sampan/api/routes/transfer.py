@@ -120,15 +120,12 @@ async def _save(call: Call, names: list[str]) -> web.StreamResponse:
 async def push(call: Call) -> web.StreamResponse:
     images = call.services.images
     name, tag = call.path["name"], call.text("tag")
-    send = getattr(images, "push", None)
-    if send is None:
-        raise Unsupported("pushing to a registry is not supported: save the image and copy it")
     reference = parse(f"{name}:{tag}" if tag else name)
     login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
     lines = LineStream()
 
     async def run() -> None:
-        await send(reference.canonical, credentials=login, report=lines.progress)
+        await images.push(reference.canonical, credentials=login, report=lines.progress)
         attributes = {"name": reference.familiar}
         call.services.events.publish(Event("image", "push", reference.familiar, attributes))
 

@@ -35,7 +35,7 @@ async def list_volumes(call: Call) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
     found = [
-        body_of(volume, call.services.volumes.scope(volume))
+        body_of(volume, call.services.engine.volume_scope(volume))
         for volume in engine.volumes()
         if filters.pattern("name", volume.name)
         and filters.exact("driver", volume.driver)
@@ -54,12 +54,12 @@ async def create(call: Call) -> web.Response:
     volume = await call.services.engine.volume_create(
         name, body.driver or "", dict(body.driver_opts or {}), dict(body.labels or {})
     )
-    return call.json(body_of(volume, call.services.volumes.scope(volume)), status=201)
+    return call.json(body_of(volume, call.services.engine.volume_scope(volume)), status=201)
 
 
 async def inspect(call: Call) -> web.Response:
     volume = call.services.engine.volume(call.path["name"])
-    return call.json(body_of(volume, call.services.volumes.scope(volume)))
+    return call.json(body_of(volume, call.services.engine.volume_scope(volume)))
 
 
 async def remove(call: Call) -> web.Response:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 from msgspec import UNSET
 
@@ -12,7 +14,6 @@ from sampan.api.translate.create import healthcheck_out
 from sampan.api.translate.network import endpoint_out
 from sampan.api.types import containers as wire
 from sampan.api.types.hostconfig import PortBinding
-from sampan.config import DaemonConfig
 from sampan.store.records import Container, ContainerSpec, Health, MountPoint, Phase
 
 NetworkIds = Callable[[str], str]
@@ -99,8 +100,23 @@ def ports_out(container: Container) -> dict[str, list[PortBinding] | None]:
     return ports
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSide:
+    """What inspect shows of a container that its record does not say."""
+
+    storage_driver: str
+    directory: Path
+    """With its ``resolv.conf``, ``hostname`` and ``hosts``."""
+    sandbox: Path
+    """Its network namespace."""
+    log_path: str
+    """Empty: its log is no file."""
+    default_runtime: str
+    default_shm_bytes: int
+
+
 def network_settings(
-    container: Container, config: DaemonConfig, network_id: NetworkIds
+    container: Container, sandbox: Path, network_id: NetworkIds
 ) -> wire.NetworkSettings:
     endpoints = {
         name: endpoint_out(endpoint, container, network_id(name))
@@ -109,7 +125,7 @@ def network_settings(
     settings = wire.NetworkSettings(ports=ports_out(container), networks=endpoints)
     if container.running and not container.spec.host.network_mode.startswith("container:"):
         settings.sandbox_id = container.id
-        settings.sandbox_key = str(config.paths.netns / container.id)
+        settings.sandbox_key = str(sandbox)
     # The old fields of the time when there was one network: the default bridge's.
     if (bridge := endpoints.get("bridge")) is not None:
         settings.endpoint_id = bridge.endpoint_id or ""
@@ -151,16 +167,9 @@ def config_out(spec: ContainerSpec, container_id: str = "") -> wire.ContainerCon
     )
 
 
-def inspect(
-    container: Container,
-    config: DaemonConfig,
-    *,
-    driver: str,
-    network_id: NetworkIds,
-    log_path: str,
-) -> wire.Inspect:
+def inspect(container: Container, host: HostSide, *, network_id: NetworkIds) -> wire.Inspect:
     """The whole answer, but for the sizes."""
-    spec, own = container.spec, config.paths.container(container.id)
+    spec, own = container.spec, host.directory
     shared_net = spec.host.network_mode.startswith("container:")
     return wire.Inspect(
         id=container.id,
@@ -172,18 +181,18 @@ def inspect(
         resolv_conf_path="" if shared_net else str(own / "resolv.conf"),
         hostname_path="" if shared_net else str(own / "hostname"),
         hosts_path="" if shared_net else str(own / "hosts"),
-        log_path=log_path,
+        log_path=host.log_path,
         name="/" + container.name,
         restart_count=container.restart_count,
-        driver=driver,
+        driver=host.storage_driver,
         platform="linux",
         host_config=hostconfig.out(
             spec,
-            default_runtime=config.default_runtime,
-            default_shm=config.default_shm_bytes,
+            default_runtime=host.default_runtime,
+            default_shm=host.default_shm_bytes,
         ),
-        graph_driver=wire.GraphDriver(data=None, name=driver),
+        graph_driver=wire.GraphDriver(data=None, name=host.storage_driver),
         mounts=[mount_out(mount) for mount in container.mount_points],
         config=config_out(spec, container.id),
-        network_settings=network_settings(container, config, network_id),
+        network_settings=network_settings(container, host.sandbox, network_id),
     )

@@ -29,10 +29,9 @@ from sampan.cluster.images.telling import Telling
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import NotFound, SampanError
 from sampan.image.config import parse_config
-from sampan.image.contract import Credentials, Reference, RegistryFailed
-from sampan.image.distribution import Described
+from sampan.image.contract import Credentials, Described, Platform, Reference, RegistryFailed
 from sampan.image.exchange import Exchange
-from sampan.image.manifest import LIMIT, Manifest, Platform, parse_manifest
+from sampan.image.manifest import LIMIT, Manifest, parse_manifest
 from sampan.image.reference import parse
 from sampan.single_flight import SingleFlight
 

@@ -18,6 +18,7 @@ from sampan.image import open_images
 from sampan.kernel.linux import HOST
 from sampan.network.networks import open_networks
 from sampan.plugins.plugins import Plugins
+from sampan.plugins.resolvers import add_plugins
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
@@ -42,6 +43,7 @@ async def open_services(
         stack.push_async_callback(plugins.close)
         images = await stack.enter_async_context(open_images(config, store, clock))
         drivers = builtin_drivers(config, store)
+        add_plugins(plugins, clock, paths.state / "logging", log=drivers.log, volume=drivers.volume)
         await check_defaults(drivers, config)
         volumes = DriverVolumes(drivers.volume, store, clock)
         stack.push_async_callback(volumes.close)

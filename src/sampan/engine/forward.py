@@ -5,10 +5,10 @@ follows that file, and remembers how far the sink has taken it:
 
     container.log  ──follow──>  batch  ──Sink.write──>  taken  ──>  container.log.forwarded
 
-So a line is forwarded at least once: a daemon that dies between the last two begins again with the
-batch before. It is lost only when the sink takes nothing for so long that the file, which is
-rotated as the driver's ``file_rule`` says, has dropped it. A sink that fails is opened anew after a
-pause, and gets the same batch again.
+So a line is forwarded at least once, and as a whole: a daemon that dies between the last two begins
+again with the batch before. It is lost only when the sink takes nothing for so long that the file,
+which is rotated as the driver's ``file_rule`` says, has dropped it. A sink that fails is opened anew
+after a pause, and gets the same batch again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sampan.engine.parts import Parts
 from sampan.errors import SampanError
 from sampan.runtime.contract import LogPlace
 from sampan.runtime.log_drivers.contract import LogDriver, Sink
+from sampan.runtime.log_drivers.joined import Joiner
 from sampan.store.records import Container
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,16 @@ class Forwarding:
         place = await in_thread(_read, remembered)
         sink = await driver.open(logged(container, path))
         try:
-            follow = job.until_ended()
+            follow, joiner = job.until_ended(), Joiner()
             async for entries, behind in self._parts.logs.forward(path, place, follow):
-                await sink.write(entries)
-                await in_thread(_write, remembered, behind)
+                place = behind
+                if whole := joiner.feed(entries):
+                    await sink.write(whole)
+                if not joiner.holds:
+                    await in_thread(_write, remembered, place)
+            if place is not None and (rest := joiner.finish()):
+                await sink.write(rest)
+                await in_thread(_write, remembered, place)
         finally:
             await shielded(_close(sink, self._parts.clock))
 

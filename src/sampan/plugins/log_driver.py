@@ -33,17 +33,17 @@ from sampan.runtime.log_drivers.contract import (
     LoggedContainer,
     LogQuery,
 )
+from sampan.runtime.log_drivers.options import cache, check_mode
 
 log = logging.getLogger(__name__)
 
 OPEN_S = 30.0
 """How long a plugin may take to open the FIFO after it has said that it does."""
-STOP_S = 10.0
+STOP_S = 4.0
 """How long a plugin may take to answer that nothing more comes."""
-DRAIN_S = 10.0
-"""How long it may take to read the rest at the end of a run."""
-CACHE = FileRule(max_bytes=20 << 20, max_files=5)
-"""What Docker keeps beside a plugin, for ``docker logs``."""
+DRAIN_S = 5.0
+"""How long it may take to read the rest at the end of a run. Both together are less than the engine
+gives a sink that is closed."""
 PIPE_BYTES = 64 << 10
 """A pipe's size: what its reader may have left in it."""
 ZERO_TIME = "0001-01-01T00:00:00Z"
@@ -129,10 +129,13 @@ class PluginLogDriver:
         return LogCapabilities(keeps=True, forwards=True, reads=self._reads)
 
     def validate(self, options: Mapping[str, str]) -> None:
-        """Only the plugin knows its options, and refuses them when a run is opened."""
+        """Those that are the engine's. Only the plugin knows the others, and may refuse them when
+        a run begins."""
+        check_mode(options)
+        cache(options)
 
     def file_rule(self, options: Mapping[str, str]) -> FileRule:
-        return CACHE
+        return cache(options)
 
     async def open(self, container: LoggedContainer) -> PluginSink:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)

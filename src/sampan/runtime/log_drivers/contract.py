@@ -97,7 +97,8 @@ class Sink(Protocol):
     """Takes one run's entries. Used by one task: calls never overlap."""
 
     async def write(self, entries: Sequence[LogEntry]) -> None:
-        """Returns once they are taken: the place behind them is remembered then. May wait as long
+        """Lines are whole, but for those of more than 16 KiB, which come in pieces of that size.
+        Returns once they are taken: the place behind them is remembered then. May wait as long
         as it likes: neither the container nor another one's log waits for it.
 
         Raises:

@@ -1,0 +1,232 @@
+"""Volumes and logs of plugins, with the stock docker command."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sampan.testing.clients import Shell
+from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
+from sampan.testing.place import wait_until
+from sampan.testing.plugins.kinds import logged
+from sampan.testing.plugins.process import PluginProcess, Start, running_plugin
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with short_directory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def module_plugged(
+    place: Path, with_busybox: Callable[[DaemonProcess], None]
+) -> Iterator[DaemonProcess]:
+    arguments = ("--plugin-sockets", str(place / "run"), "--plugin-specs", str(place / "etc"))
+    with running_daemon(place / "d", *arguments, "--plugin-timeout", "3") as daemon:
+        with_busybox(daemon)
+        yield daemon
+
+
+@pytest.fixture
+def sh(module_plugged: DaemonProcess) -> Iterator[Shell]:
+    shell = Shell(module_plugged)
+    yield shell
+    if left := shell.docker("ps", "-aq").stdout.split():
+        shell.docker("rm", "-fv", *left)
+    assert module_plugged.settled() == {}, module_plugged.tail()
+
+
+@pytest.fixture
+def start(place: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def started(kind: str, name: str) -> PluginProcess:
+            return stack.enter_context(running_plugin(kind, name, place / "run", place / name))
+
+        yield started
+
+
+def uses(plugin: PluginProcess) -> list[tuple[str, str]]:
+    """(call, id) of every mount and unmount by a run; what fills a new volume mounts it, too."""
+    calls = plugin.calls("VolumeDriver.Mount", "VolumeDriver.Unmount")
+    found = [(call.method.removeprefix("VolumeDriver."), call.request["ID"]) for call in calls]
+    return [(call, user) for call, user in found if not user.startswith("seed-")]
+
+
+def test_a_volume_of_a_plugin_is_mounted_and_unmounted_by_each_run(sh: Shell, start: Start) -> None:
+    plugin = start("volume", "store")
+    assert sh.docker("volume", "create", "-d", "store", "-o", "size=1G", "vol").stdout == "vol\n"
+    told = json.loads(sh.docker("volume", "inspect", "vol").stdout)[0]
+    assert (told["Driver"], told["Options"], told["Scope"]) == ("store", {"size": "1G"}, "global")
+    sh.docker("run", "--rm", "-v", "vol:/data", "busybox", "sh", "-c", "echo hello >/data/file")
+    assert (plugin.directory / "data/vol/file").read_text() == "hello\n"
+    assert sh.docker("run", "--rm", "-v", "vol:/d", "busybox", "cat", "/d/file").stdout == "hello\n"
+    one, one_end, two, two_end = uses(plugin)
+    assert (one[0], one_end[0], two[0], two_end[0]) == ("Mount", "Unmount", "Mount", "Unmount")
+    assert one[1] == one_end[1] != two[1] == two_end[1]
+    assert "Volume: local store" in sh.docker("info").stdout
+    assert "store" in sh.docker("volume", "ls").stdout
+    refused = sh.docker("volume", "create", "-d", "store", "-o", "bad=1", "vol2", ok=False)
+    assert "VolumeDriver.Create: unknown option: bad" in refused.stderr
+    sh.docker("volume", "rm", "vol")
+    assert not (plugin.directory / "data/vol").exists()
+
+
+def test_who_has_a_volume_mounted_is_known_over_restarts_of_the_daemon(
+    sh: Shell, start: Start, module_plugged: DaemonProcess
+) -> None:
+    plugin = start("volume", "kept")
+    names = ("one", "two")
+    for name in names:
+        sh.docker(
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--volume-driver",
+            "kept",
+            "-v",
+            "shared:/s",
+            "busybox",
+            "sleep",
+            "900",
+        )
+    ids = [user for _, user in uses(plugin)]
+    assert len(set(ids)) == 2
+    module_plugged.kill()
+    module_plugged.start()
+    assert sh.docker("exec", "one", "sh", "-c", "touch /s/x && ls /s").stdout == "x\n"
+    sh.docker("rm", "-f", "one")
+    wait_until(lambda: ("Unmount", ids[0]) in uses(plugin))
+    sh.docker("rm", "-f", "two")
+    wait_until(lambda: ("Unmount", ids[1]) in uses(plugin))
+    unmounted = [user for call, user in uses(plugin) if call == "Unmount"]
+    assert sorted(unmounted) == sorted(ids), "each once, and only its own"
+    sh.docker("volume", "rm", "shared")
+
+
+def test_a_plugin_that_hangs_holds_up_only_who_waits_for_it(sh: Shell, start: Start) -> None:
+    plugin = start("volume", "slow")
+    sh.docker("volume", "create", "-d", "slow", "vol")
+    plugin.behave(VolumeDriver_Mount="hang")
+    failed: list[str] = []
+    waiting = threading.Thread(
+        target=lambda: failed.append(
+            sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "true", ok=False).stderr
+        )
+    )
+    waiting.start()
+    assert wait_until(lambda: plugin.calls("VolumeDriver.Mount"))
+    for _ in range(3):
+        sh.docker("run", "--rm", "busybox", "true")
+    assert waiting.is_alive(), "others started while it was waiting"
+    waiting.join()
+    assert 'plugin "slow": VolumeDriver.Mount: no answer within 3 s' in failed[0]
+    plugin.behave()
+    sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "true")
+    sh.docker("volume", "rm", "vol")
+
+
+def test_a_plugin_that_hangs_at_its_activation_holds_up_nobody_else(
+    sh: Shell, start: Start
+) -> None:
+    plugin = start("volume", "stuck")
+    plugin.behave(Plugin_Activate="hang")
+    failed: list[str] = []
+
+    def create(name: str) -> None:
+        said = sh.docker("volume", "create", "-d", "stuck", name, ok=False)
+        failed.append(said.stderr)
+
+    waiting = [threading.Thread(target=create, args=(f"vol{n}",)) for n in range(3)]
+    for thread in waiting:
+        thread.start()
+    assert wait_until(lambda: plugin.calls("Plugin.Activate"))
+    sh.docker("volume", "create", "plain")
+    sh.docker("volume", "rm", "plain")
+    for thread in waiting:
+        thread.join()
+    assert len(failed) == 3
+    for said in failed:
+        assert 'plugin "stuck": Plugin.Activate: no answer within 3 s' in said
+
+
+def test_a_plugin_that_dies_comes_back(sh: Shell, start: Start) -> None:
+    plugin = start("volume", "mortal")
+    sh.docker("volume", "create", "-d", "mortal", "vol")
+    plugin.behave(VolumeDriver_Mount="die")
+    died = sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "true", ok=False)
+    assert 'plugin "mortal": VolumeDriver.Mount: the plugin broke the connection off' in died.stderr
+    plugin.wait()
+    gone = sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "true", ok=False)
+    assert 'plugin "mortal"' in gone.stderr
+    assert "Connection refused" in gone.stderr
+    plugin.behave()
+    plugin.start()
+    sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "touch", "/v/file")
+    assert (plugin.directory / "data/vol/file").exists()
+    sh.docker("volume", "rm", "vol")
+
+
+def test_a_plugin_is_found_by_a_specification_and_a_missing_one_is_named(
+    sh: Shell, start: Start, place: Path
+) -> None:
+    plugin = start("volume", "real")
+    (place / "etc").mkdir(exist_ok=True)
+    (place / "etc/alias.spec").write_text(f"unix://{plugin.socket}")
+    sh.docker("volume", "create", "-d", "alias", "vol")
+    sh.docker("volume", "rm", "vol")
+    (place / "etc/broken.json").write_text("{")
+    broken = sh.docker("volume", "create", "-d", "broken", "vol", ok=False)
+    assert (
+        f'plugin "broken": {place}/etc/broken.json: not a plugin\'s specification' in broken.stderr
+    )
+    missing = sh.docker("volume", "create", "-d", "nobody", "vol", ok=False)
+    assert 'error looking up volume plugin nobody: plugin "nobody" not found' in missing.stderr
+    wrong = sh.docker("run", "--rm", "--log-driver", "real", "busybox", "true", ok=False)
+    assert "Plugin does not implement the requested driver" in wrong.stderr
+
+
+def test_a_log_plugin_gets_every_line_and_gives_them_back(sh: Shell, start: Start) -> None:
+    plugin = start("log", "lines")
+    script = "i=1; while [ $i -le 10000 ]; do echo $i; i=$((i+1)); done; echo end >&2"
+    options = ("--log-driver", "lines", "--log-opt", "anything=goes", "--name", "talker")
+    sh.docker("run", *options, "busybox", "sh", "-c", script)
+    (container,) = sh.docker("ps", "-aq", "--no-trunc").stdout.split()
+    assert wait_until(lambda: len(logged(plugin.directory, container)) >= 10_001, 20)
+    entries = logged(plugin.directory, container)
+    lines = [entry.line for entry in entries if entry.source == "stdout"]
+    assert [int(line) for line in lines] == list(range(1, 10_001))
+    assert [entry.line for entry in entries if entry.source == "stderr"] == [b"end"]
+    info = plugin.calls("LogDriver.StartLogging")[0].request["Info"]
+    assert info["ContainerName"] == "/talker"
+    assert info["Config"] == {"anything": "goes"}
+    shown = sh.docker("logs", "talker")
+    assert shown.stdout.split() == [str(n) for n in range(1, 10_001)]
+    assert shown.stderr == "end\n"
+    assert sh.docker("logs", "-n", "2", "talker").stdout == "10000\n"
+    assert plugin.calls("LogDriver.ReadLogs")
+    assert "lines" in sh.docker("info", "--format", "{{.Plugins.Log}}").stdout
+
+
+def test_a_container_talks_on_while_its_log_plugin_is_dead(sh: Shell, start: Start) -> None:
+    plugin = start("log", "frail")
+    script = "for i in 1 2 3 4 5 6 7 8 9; do echo $i; read x; done"
+    sh.docker(
+        "run", "-d", "-i", "--log-driver", "frail", "--name", "tt", "busybox", "sh", "-c", script
+    )
+    (container,) = sh.docker("ps", "-aq", "--no-trunc").stdout.split()
+    assert wait_until(lambda: len(logged(plugin.directory, container)) == 1)
+    plugin.stop()
+    sh.docker("attach", "tt", stdin=b"\n" * 9)
+    assert sh.docker("wait", "tt").stdout == "0\n"
+    plugin.start()
+    assert wait_until(lambda: len(logged(plugin.directory, container)) >= 9, 60)
+    got = [int(entry.line) for entry in logged(plugin.directory, container)]
+    assert list(dict.fromkeys(got)) == list(range(1, 10))

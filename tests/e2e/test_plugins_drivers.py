@@ -230,3 +230,107 @@ def test_a_container_talks_on_while_its_log_plugin_is_dead(sh: Shell, start: Sta
     assert wait_until(lambda: len(logged(plugin.directory, container)) >= 9, 60)
     got = [int(entry.line) for entry in logged(plugin.directory, container)]
     assert list(dict.fromkeys(got)) == list(range(1, 10))
+
+
+def test_a_container_on_a_plugins_network_has_its_interface_and_address(
+    sh: Shell, start: Start
+) -> None:
+    plugin = start("network", "wires")
+    sh.docker(
+        "network", "create", "-d", "wires", "-o", "speed=fast", "--subnet", "10.77.0.0/24", "pnet"
+    )
+    made = plugin.calls("NetworkDriver.CreateNetwork")[0].request
+    assert made["Options"]["com.docker.network.generic"] == {"speed": "fast"}
+    assert made["IPv4Data"][0]["Pool"] == "10.77.0.0/24"
+    sh.docker("run", "-d", "--name", "first", "--network", "pnet", "busybox", "sleep", "900")
+    told = json.loads(sh.docker("inspect", "first").stdout)[0]["NetworkSettings"]["Networks"][
+        "pnet"
+    ]
+    address = told["IPAddress"]
+    assert address.startswith("10.77.0.")
+    shown = sh.docker("exec", "first", "ip", "-4", "address", "show", "dev", "eth0").stdout
+    assert f"inet {address}/24" in shown
+    routes = sh.docker("exec", "first", "ip", "route").stdout
+    assert "default via 10.77.0.1 dev eth0" in routes
+    assert "198.51.100.0/24 dev eth0" in routes
+    # the plugin's bridge has the gateway's address, and connects containers with one another
+    ping = ("ping", "-c", "1", "-w", "5")
+    sh.docker("exec", "first", *ping, "10.77.0.1")
+    sh.docker("run", "--rm", "--network", "pnet", "busybox", *ping, "first")
+    joins = plugin.calls("NetworkDriver.Join")
+    sh.docker("rm", "-f", "first")
+    assert wait_until(lambda: len(plugin.calls("NetworkDriver.DeleteEndpoint")) == len(joins) == 2)
+    assert "wires" in sh.docker("info", "--format", "{{.Plugins.Network}}").stdout
+    sh.docker("network", "rm", "pnet")
+    assert plugin.calls("NetworkDriver.DeleteNetwork")
+    assert json.loads((plugin.directory / "networks.json").read_text()) == {}
+
+
+def test_addresses_of_an_ipam_plugin_are_given_and_given_back(sh: Shell, start: Start) -> None:
+    plugin = start("ipam", "numbers")
+    sh.docker("network", "create", "--ipam-driver", "numbers", "--subnet", "10.78.0.0/24", "inet")
+    options = ("--network", "inet", "busybox")
+    sh.docker("run", "-d", "--name", "high", *options, "sleep", "900")
+    find = ("inspect", "-f", "{{.NetworkSettings.Networks.inet.IPAddress}}")
+    assert sh.docker(*find, "high").stdout == "10.78.0.253\n"
+    shown = sh.docker("run", "--rm", "--ip", "10.78.0.9", *options, "ip", "address", "show", "eth0")
+    assert "10.78.0.9/24" in shown.stdout
+    sh.docker("rm", "-f", "high")
+    sh.docker("network", "rm", "inet")
+    released = [c.request["Address"] for c in plugin.calls("IpamDriver.ReleaseAddress")]
+    assert sorted(released) == ["10.78.0.253", "10.78.0.254", "10.78.0.9"]
+    assert json.loads((plugin.directory / "pools.json").read_text()) == {}
+
+
+def test_a_network_outlives_the_daemon_with_its_plugin_hanging(
+    sh: Shell, start: Start, module_plugged: DaemonProcess
+) -> None:
+    plugin = start("network,ipam", "both")
+    create = (
+        "network",
+        "create",
+        "-d",
+        "both",
+        "--ipam-driver",
+        "both",
+        "--subnet",
+        "10.79.0.0/24",
+    )
+    sh.docker(*create, "bnet")
+    sh.docker("run", "-d", "--name", "stays", "--network", "bnet", "busybox", "sleep", "900")
+    plugin.behave(Plugin_Activate="hang")
+    module_plugged.kill()
+    module_plugged.start()
+    sh.docker("run", "--rm", "busybox", "true")
+    assert "10.79.0.253" in sh.docker("exec", "stays", "ip", "address").stdout
+    failed = sh.docker("run", "--rm", "--network", "bnet", "busybox", "true", ok=False)
+    assert 'plugin "both": Plugin.Activate: no answer within 3 s' in failed.stderr
+    plugin.behave()
+    shown = sh.docker(
+        "run", "--rm", "--network", "bnet", "busybox", "ip", "address", "show", "eth0"
+    )
+    assert "10.79.0.252/24" in shown.stdout
+    sh.docker("rm", "-f", "stays")
+    sh.docker("network", "rm", "bnet")
+
+
+def test_a_join_that_hangs_holds_up_no_other_start(sh: Shell, start: Start) -> None:
+    plugin = start("network", "lazy")
+    sh.docker("network", "create", "-d", "lazy", "--subnet", "10.80.0.0/24", "lnet")
+    plugin.behave(NetworkDriver_Join="hang")
+    failed: list[str] = []
+
+    def run() -> None:
+        said = sh.docker("run", "--rm", "--network", "lnet", "busybox", "true", ok=False)
+        failed.append(said.stderr)
+
+    waiting = threading.Thread(target=run)
+    waiting.start()
+    assert wait_until(lambda: plugin.calls("NetworkDriver.Join"))
+    sh.docker("run", "--rm", "busybox", "true")
+    assert waiting.is_alive(), "another one started while it was waiting"
+    waiting.join()
+    assert 'plugin "lazy": NetworkDriver.Join: no answer within 3 s' in failed[0]
+    plugin.behave()
+    sh.docker("run", "--rm", "--network", "lnet", "busybox", "true")
+    sh.docker("network", "rm", "lnet")

@@ -43,7 +43,15 @@ async def open_services(
         stack.push_async_callback(plugins.close)
         images = await stack.enter_async_context(open_images(config, store, clock))
         drivers = builtin_drivers(config, store)
-        add_plugins(plugins, clock, paths.state / "logging", log=drivers.log, volume=drivers.volume)
+        add_plugins(
+            plugins,
+            clock,
+            paths.state / "logging",
+            log=drivers.log,
+            volume=drivers.volume,
+            network=drivers.network,
+            ipam=drivers.ipam,
+        )
         await check_defaults(drivers, config)
         volumes = DriverVolumes(drivers.volume, store, clock)
         stack.push_async_callback(volumes.close)

@@ -7,8 +7,8 @@ follows that file, and remembers how far the sink has taken it:
 
 So a line is forwarded at least once, and as a whole: a daemon that dies between the last two begins
 again with the batch before. It is lost only when the sink takes nothing for so long that the file,
-which is rotated as the driver's ``file_rule`` says, has dropped it. A sink that fails is opened anew
-after a pause, and gets the same batch again.
+which is rotated as the driver's ``file_rule`` says, has dropped it. A sink that fails is opened
+anew after a pause, and gets the same batch again.
 """
 
 from __future__ import annotations

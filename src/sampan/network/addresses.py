@@ -114,9 +114,10 @@ class Addresses:
 
     def quarantine(self, segment: Segment, endpoint: EndpointSettings, owner: str) -> None:
         """The endpoint is leaving; ``release`` comes when it has left."""
+        name = segment.network.ipam_driver
         for pool, address in _held(segment, endpoint):
-            ipam = self._drivers.get(segment.network.ipam_driver)
-            ipam.quarantine_address(pool, owner, address)
+            if name in self._drivers:  # else it gives nothing to anybody before it is found
+                self._drivers.get(name).quarantine_address(pool, owner, address)
 
     async def release(self, segment: Segment, endpoint: EndpointSettings, owner: str) -> None:
         """Nothing answers for the endpoint's addresses. Idempotent."""

@@ -124,10 +124,12 @@ class _Joined(Answer, frozen=True, rename="pascal", kw_only=True):
 class PluginNetworkDriver:
     """See ``sampan.network.drivers.contract.NetworkDriver``."""
 
-    capabilities = NetworkCapabilities()
-
     def __init__(self, client: PluginClient) -> None:
         self._client = client
+
+    @property
+    def capabilities(self) -> NetworkCapabilities:
+        return NetworkCapabilities()
 
     @classmethod
     async def open(cls, client: PluginClient) -> PluginNetworkDriver:

@@ -12,9 +12,12 @@ from typing import TypeVar
 
 from sampan.aio import Clock
 from sampan.drivers import Registry
+from sampan.network.drivers.contract import IpamDriver, NetworkDriver
 from sampan.plugins.client import PluginClient
 from sampan.plugins.errors import NoSuchPlugin
+from sampan.plugins.ipam_driver import PluginIpamDriver
 from sampan.plugins.log_driver import PluginLogDriver
+from sampan.plugins.network_driver import PluginNetworkDriver
 from sampan.plugins.plugins import Plugins
 from sampan.plugins.volume_driver import PluginVolumeDriver
 from sampan.runtime.log_drivers.contract import LogDriver
@@ -45,6 +48,8 @@ def add_plugins(
     *,
     log: Registry[LogDriver],
     volume: Registry[VolumeDriver],
+    network: Registry[NetworkDriver],
+    ipam: Registry[IpamDriver],
 ) -> None:
     """Have the registries find plugins. Log entries travel through FIFOs in ``fifos``."""
 
@@ -54,5 +59,13 @@ def add_plugins(
     async def volume_driver(client: PluginClient) -> VolumeDriver:
         return await PluginVolumeDriver.open(client)
 
+    async def network_driver(client: PluginClient) -> NetworkDriver:
+        return await PluginNetworkDriver.open(client)
+
+    async def ipam_driver(client: PluginClient) -> IpamDriver:
+        return await PluginIpamDriver.open(client)
+
     log.add_resolver(resolver(plugins, "LogDriver", log_driver))
     volume.add_resolver(resolver(plugins, "VolumeDriver", volume_driver))
+    network.add_resolver(resolver(plugins, "NetworkDriver", network_driver))
+    ipam.add_resolver(resolver(plugins, "IpamDriver", ipam_driver))

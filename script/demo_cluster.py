@@ -17,6 +17,7 @@ from sampan.testing.lab.hammer import Hammer
 from sampan.testing.lab.services import (
     EXAMPLES,
     build_nginx,
+    complaints,
     containers,
     fetch,
     inside,
@@ -204,8 +205,8 @@ def main() -> int:
                 step()
         except (Wrong, AssertionError) as error:
             print(f"\ndemo: this is not as it should be: {error}", file=sys.stderr)
-            for host in lab.hosts:
-                print(f"--- the end of {host.name}'s log\n{host.daemon.tail(15)}", file=sys.stderr)
+            for complaint in complaints(lab.hosts[0]):
+                print(f"   {complaint}", file=sys.stderr)
             return 1
         print(f"\nAll as it should be, in {time.monotonic() - begin:.0f} s.", end=" ")
         print("Play with it yourself: script/lab up 3")

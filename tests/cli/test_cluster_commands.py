@@ -198,7 +198,8 @@ def test_rollback_takes_the_spec_before(ours: Any, docker: Any) -> None:
     assert ours.run("service", "rollback", "-d", "web").code == 1
 
 
-def test_ctrl_c_leaves_the_service_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("started", ["by a terminal's shell", "as a background job"])
+def test_ctrl_c_leaves_the_service_as_it_is(tmp_path: Path, started: str) -> None:
     api = ClusterApi()
     asked = threading.Event()
 
@@ -209,8 +210,19 @@ def test_ctrl_c_leaves_the_service_as_it_is(tmp_path: Path) -> None:
     api.on_task = wait
     with api.serve(tmp_path / "s") as host:
         command = [sys.executable, "-m", "sampan.cli.main", "-H", host]
+        how = "--ignore-signal=INT" if "background" in started else "--default-signal=INT"
         process = subprocess.Popen(
-            [*command, "service", "create", "--name", "web", "--no-resolve-image", "img"],
+            [
+                "env",
+                how,
+                *command,
+                "service",
+                "create",
+                "--name",
+                "web",
+                "--no-resolve-image",
+                "img",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

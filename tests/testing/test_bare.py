@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.testing.place import wait_until
+from sampan.testing.place import undisturbed, wait_until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
@@ -45,7 +45,7 @@ def traces() -> set[str]:
 def waiting() -> Iterator[tuple[subprocess.Popen[str], set[str]]]:
     """A bare machine in the middle of something, with what it has on this one."""
     process = subprocess.Popen(
-        [BARE, "sh", "-c", "echo up; sleep 1000 & wait; echo gone; exit 9"],
+        undisturbed([BARE, "sh", "-c", "echo up; sleep 1000 & wait; echo gone; exit 9"]),
         stdout=subprocess.PIPE,
         text=True,
     )

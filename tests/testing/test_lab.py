@@ -15,7 +15,7 @@ import pytest
 from sampan.testing.lab import Lab, LabHost, sweep
 from sampan.testing.lab.lab import make_well
 from sampan.testing.lab.machine import commands, holders
-from sampan.testing.place import state_of, wait_until
+from sampan.testing.place import state_of, undisturbed, wait_until
 
 SCRIPT = Path(__file__).parent.parent.parent / "script" / "lab"
 
@@ -294,7 +294,7 @@ def test_the_script_makes_one_that_stays(script: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_up_leaves_nothing(script: list[str], how: signal.Signals) -> None:
     base = sweep.parent() / f"{sweep.PREFIX}-test{os.getpid()}"
-    with subprocess.Popen([*script, "up", "2"], stdout=subprocess.DEVNULL) as up:
+    with subprocess.Popen(undisturbed([*script, "up", "2"]), stdout=subprocess.DEVNULL) as up:
         assert wait_until(lambda: len(holders(base)) > 1)
         up.send_signal(how)
     assert up.returncode != 0

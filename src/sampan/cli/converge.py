@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 
@@ -87,6 +88,12 @@ class Eyes:
         way.look(service, cluster.tasks(self._client, filters), self.nodes(now), now)
 
 
+def _end_at_interrupt() -> None:
+    """As docker's command does: also where the caller ignores SIGINT, which is how a shell starts
+    its background jobs. The service is left as it is, so nobody loses anything by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def converge(
     console: Console,
     identifier: str,
@@ -103,6 +110,7 @@ def converge(
     way = Convergence(identifier, before=before, rolling_back=rolling_back)
     eyes = Eyes(console.client)
     screen = Screen(quiet=quiet)
+    _end_at_interrupt()
     try:
         while True:
             eyes.look(way, identifier)
@@ -124,6 +132,7 @@ def converge_all(console: Console, named: Mapping[str, str], hint: str, *, quiet
     ways = {identifier: Convergence(name) for identifier, name in named.items()}
     eyes = Eyes(console.client)
     screen = Screen(quiet=quiet)
+    _end_at_interrupt()
     width = max(map(len, named.values()), default=0)
     try:
         while True:

@@ -151,6 +151,12 @@ class InsideProcess(subprocess.Popen[bytes]):
             os.kill(self.pid, signal.SIGCONT)
 
 
+def undisturbed(command: Sequence[str]) -> list[str]:
+    """``command`` with every signal at its default, as a terminal's shell starts it: a shell's
+    background jobs, and so what tests start in one, ignore SIGINT."""
+    return ["env", "--default-signal", *command]
+
+
 def state_of(pid: int) -> str:
     """The letter that ``ps`` shows; "Z" also for a process that is gone."""
     try:

@@ -7,6 +7,7 @@ import pytest
 from sampan.testing.lab import Lab, LabHost, swarm
 from sampan.testing.lab.services import (
     SERVE,
+    complaints,
     create,
     fetch,
     inspect,
@@ -166,6 +167,11 @@ def test_nobody_fulfils_a_constraint(swarm3: Lab) -> None:
     )
     assert wanted(one, "picky")[0]["CurrentState"].startswith("Pending")
     assert wanted(one, "picky")[0]["Node"] == ""
+    (complaint,) = complaints(one)
+    assert complaint.startswith("picky.1: Pending ")
+    assert complaint.endswith(
+        ": no suitable node (scheduling constraints not satisfied on 3 nodes)"
+    )
     # it is only waiting
     one.docker("node", "update", "--label-add", "disk=ssd", "host2")
     assert wait_running(one, "picky", 1) == {"picky.1": "host2"}

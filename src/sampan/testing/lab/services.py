@@ -60,6 +60,19 @@ def tasks(manager: LabHost, service: str, *filters: str) -> list[dict[str, Any]]
     return [json.loads(line) for line in manager.docker(*wanted, ok=False).stdout.splitlines()]
 
 
+def complaints(manager: LabHost) -> list[str]:
+    """What the tasks of all services say of themselves that are not as they should be: each
+    different error once, with a task that has it and where; the user's own way to look."""
+    listed = manager.docker("service", "ls", "--format", "{{.Name}}", ok=False).stdout.split()
+    found: dict[str, str] = {}
+    for service in listed:
+        for task in tasks(manager, service):
+            if error := task["Error"].strip('"'):
+                place = f" on {task['Node']}" if task["Node"] else ""
+                found.setdefault(error, f"{task['Name']}{place}: {task['CurrentState']}: {error}")
+    return list(found.values())
+
+
 def inspect(manager: LabHost, service: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = json.loads(manager.docker("service", "inspect", service).stdout)
     return found[0]

@@ -24,7 +24,7 @@ from sampan.image import ImageService, open_images
 from sampan.image.config import chain_id
 from sampan.image.contract import BadLayer, Image
 from sampan.image.tar import Entry, Reader, Source, header
-from sampan.image.worker import FRAME
+from sampan.image.worker_frames import FRAME
 from sampan.kernel.mount import mount, unmount
 from sampan.testing.registry import digest_of, layer_tar
 from sampan.testing.store import MemoryStore

@@ -12,6 +12,15 @@ import os
 import stat
 from collections.abc import Iterator
 
+from sampan.image.members import (
+    NEW_FILE,
+    SUBDIRECTORY,
+    extract,
+    link_target,
+    pour,
+    stamp_at,
+)
+from sampan.image.members import stamp as stamp_fd
 from sampan.image.tar import (
     DIRECTORY,
     LINK,
@@ -21,12 +30,8 @@ from sampan.image.tar import (
     Entry,
     Reader,
     Source,
-    padding,
 )
 from sampan.image.worker import inflate
-
-_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _open_parent(root: int, parts: list[bytes]) -> int:
@@ -47,10 +52,10 @@ def _open_parent(root: int, parts: list[bytes]) -> int:
 
 def _enter(fd: int, part: bytes) -> int:
     try:
-        return os.open(part, _DIR, dir_fd=fd)
+        return os.open(part, SUBDIRECTORY, dir_fd=fd)
     except FileNotFoundError:
         os.mkdir(part, 0o755, dir_fd=fd)
-        return os.open(part, _DIR, dir_fd=fd)
+        return os.open(part, SUBDIRECTORY, dir_fd=fd)
 
 
 def unpack(chunks: Iterator[bytes], root: int) -> None:
@@ -62,36 +67,24 @@ def unpack(chunks: Iterator[bytes], root: int) -> None:
         BadTar, OSError
     """
     source = Source(inflate(chunks))
-    reader = Reader(source)
-    times: list[tuple[list[bytes], int]] = []
-    while (entry := reader.next()) is not None:
-        parts = _parts(entry.name)
-        if not parts:
-            if entry.type == REGULAR:
-                raise BadTar("a file in place of the root directory")
-            continue
-        parent = _open_parent(root, parts[:-1])
+
+    def member(name: bytes, entry: Entry) -> None:
+        *above, last = name.split(b"/")
+        parent = _open_parent(root, above)
         try:
-            _member(source, root, parent, parts[-1], entry)
-        finally:
-            os.close(parent)
-        if entry.type == DIRECTORY:
-            times.append((parts, entry.mtime_ns))
-    for parts, mtime_ns in reversed(times):
-        parent = _open_parent(root, parts[:-1])
-        try:
-            os.utime(parts[-1], ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            pass  # a later member took its place
+            _member(source, root, parent, last, entry)
         finally:
             os.close(parent)
 
+    def stamp(name: bytes, mtime_ns: int) -> None:
+        *above, last = name.split(b"/")
+        parent = _open_parent(root, above)
+        try:
+            stamp_at(parent, last, mtime_ns)
+        finally:
+            os.close(parent)
 
-def _parts(name: bytes) -> list[bytes]:
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise BadTar(f"{os.fsdecode(name)!r} leads out of the archive")
-    return parts
+    extract(Reader(source), member, stamp)
 
 
 def _member(source: Source, root: int, parent: int, name: bytes, entry: Entry) -> None:
@@ -100,15 +93,13 @@ def _member(source: Source, root: int, parent: int, name: bytes, entry: Entry) -
     elif entry.type == SYMLINK:
         _clear(parent, name)
         os.symlink(entry.link, name, dir_fd=parent)
-        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        stamp_at(parent, name, entry.mtime_ns)
     elif entry.type == LINK:
-        linked = _parts(entry.link)
-        if not linked:
-            raise BadTar(f"{os.fsdecode(name)!r} is a link to nothing")
-        origin = _open_parent(root, linked[:-1])
+        *above, linked = link_target(entry).split(b"/")
+        origin = _open_parent(root, above)
         try:
             _clear(parent, name)
-            os.link(linked[-1], name, src_dir_fd=origin, dst_dir_fd=parent, follow_symlinks=False)
+            os.link(linked, name, src_dir_fd=origin, dst_dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError as error:
             raise BadTar(f"{os.fsdecode(name)!r} is a link to a missing file") from error
         finally:
@@ -124,7 +115,7 @@ def _directory(parent: int, name: bytes, entry: Entry) -> None:
         if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
             os.unlink(name, dir_fd=parent)
             os.mkdir(name, 0o700, dir_fd=parent)
-    fd = os.open(name, _DIR, dir_fd=parent)
+    fd = os.open(name, SUBDIRECTORY, dir_fd=parent)
     try:
         os.fchmod(fd, entry.mode & 0o7777)
     finally:
@@ -133,15 +124,14 @@ def _directory(parent: int, name: bytes, entry: Entry) -> None:
 
 def _file(source: Source, parent: int, name: bytes, entry: Entry) -> None:
     try:
-        fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+        fd = os.open(name, NEW_FILE, 0o600, dir_fd=parent)
     except FileExistsError:
         _clear(parent, name)
-        fd = os.open(name, _NEW, 0o600, dir_fd=parent)
+        fd = os.open(name, NEW_FILE, 0o600, dir_fd=parent)
     try:
-        source.copy(fd, entry.size)
-        source.exactly(padding(entry.size))
+        pour(source, fd, entry)
         os.fchmod(fd, entry.mode & 0o7777)
-        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        stamp_fd(fd, entry.mtime_ns)
     finally:
         os.close(fd)
 

@@ -13,11 +13,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.image.members import (
+    NEW_FILE,
+    NODES,
+    SUBDIRECTORY,
+    extract,
+    finish,
+    link_target,
+    pour,
+    remove_tree,
+    stamp,
+    stamp_at,
+    xattrs,
+)
 from sampan.image.tar import (
-    CHAR,
-    DEVICE,
     DIRECTORY,
-    FIFO,
     LINK,
     REGULAR,
     SYMLINK,
@@ -25,13 +35,10 @@ from sampan.image.tar import (
     Entry,
     Reader,
     Source,
-    padding,
 )
 from sampan.kernel.inroot import open_in
 
 _DIR = os.O_RDONLY | os.O_DIRECTORY
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NODES = {CHAR: stat.S_IFCHR, DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 
 
 class Clash(Exception):
@@ -62,29 +69,15 @@ class Extractor:
         Raises:
             BadTar, Clash, OSError
         """
-        reader = Reader(self._source)
-        times: dict[bytes, int] = {}
         try:
-            while (entry := reader.next()) is not None:
-                name = _clean(entry.name)
-                if not name:
-                    # The directory copied into: its contents are what was meant.
-                    if entry.type == REGULAR:
-                        raise BadTar("a file in place of the directory to copy into")
-                    continue
-                self._member(name, entry)
-                if entry.type == DIRECTORY:
-                    times[name] = entry.mtime_ns
-            for name, mtime_ns in reversed(times.items()):
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    self._stamp(name, mtime_ns)
+            extract(Reader(self._source), self._member, self._stamp)
         finally:
             self._forget()
 
     def _stamp(self, name: bytes, mtime_ns: int) -> None:
         directory, base = os.path.split(name)
         parent = self._parent(directory)
-        os.utime(base, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
+        stamp_at(parent, base, mtime_ns)
 
     # -- parents
 
@@ -135,14 +128,14 @@ class Extractor:
             self._clear(parent, base)
             os.symlink(entry.link, base, dir_fd=parent)
             self._own(parent, base, entry)
-            os.utime(base, ns=(entry.mtime_ns,) * 2, dir_fd=parent, follow_symlinks=False)
-        elif entry.type in _NODES:
+            stamp_at(parent, base, entry.mtime_ns)
+        elif entry.type in NODES:
             self._clear(parent, base)
             device = os.makedev(entry.major, entry.minor)
-            os.mknod(base, _NODES[entry.type] | 0o600, device, dir_fd=parent)
+            os.mknod(base, NODES[entry.type] | 0o600, device, dir_fd=parent)
             self._own(parent, base, entry)
             os.chmod(base, entry.mode, dir_fd=parent)
-            os.utime(base, ns=(entry.mtime_ns,) * 2, dir_fd=parent, follow_symlinks=False)
+            stamp_at(parent, base, entry.mtime_ns)
         # Anything else is a vendor's extension: it belongs to the tar, not to the tree.
 
     def _owner(self, entry: Entry) -> tuple[int, int]:
@@ -153,7 +146,7 @@ class Extractor:
 
     def _file(self, parent: int, base: bytes, entry: Entry) -> None:
         try:
-            fd = os.open(base, _NEW, 0o600, dir_fd=parent)
+            fd = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
         except FileExistsError:
             try:
                 self._clear(parent, base)
@@ -164,10 +157,9 @@ class Extractor:
                 flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
                 fd = os.open(base, flags, dir_fd=parent)
             else:
-                fd = os.open(base, _NEW, 0o600, dir_fd=parent)
+                fd = os.open(base, NEW_FILE, 0o600, dir_fd=parent)
         try:
-            self._source.copy(fd, entry.size)
-            self._source.exactly(padding(entry.size))
+            pour(self._source, fd, entry)
             self._finish(fd, entry)
         finally:
             os.close(fd)
@@ -183,17 +175,14 @@ class Extractor:
                     ) from None
                 os.unlink(base, dir_fd=parent)
                 os.mkdir(base, 0o700, dir_fd=parent)
-        fd = os.open(base, _DIR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        fd = os.open(base, SUBDIRECTORY, dir_fd=parent)
         try:
             self._finish(fd, entry)
         finally:
             os.close(fd)
 
     def _link(self, parent: int, base: bytes, entry: Entry) -> None:
-        target = _clean(entry.link)
-        if not target:
-            raise BadTar(f"{os.fsdecode(entry.name)!r} is a link to nothing")
-        directory, name = os.path.split(target)
+        directory, name = os.path.split(link_target(entry))
         origin = self._open(directory)
         try:
             self._clear(parent, base)
@@ -204,14 +193,11 @@ class Extractor:
             os.close(origin)
 
     def _finish(self, fd: int, entry: Entry) -> None:
-        # Owner before mode: chown clears the set-user-ID bits.
-        os.fchown(fd, *self._owner(entry))
-        os.fchmod(fd, entry.mode)
-        for key, value in entry.xattrs.items():
-            if not key.startswith((b"trusted.overlay.", b"user.overlay.")):
-                with suppress(OSError):  # the file system cannot hold it: usable without
-                    os.setxattr(fd, key, value)
-        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+        finish(fd, entry, self._how.owner)
+        for key, value in xattrs(entry):
+            with suppress(OSError):  # the file system cannot hold it: usable without
+                os.setxattr(fd, key, value)
+        stamp(fd, entry.mtime_ns)
 
     def _clear(self, parent: int, base: bytes) -> None:
         """Make way: a member replaces what is there, whatever it is."""
@@ -224,29 +210,9 @@ class Extractor:
                 raise Clash(
                     f"cannot overwrite directory {self._shown(base)} with non-directory"
                 ) from None
-            _remove_tree(parent, base)
+            remove_tree(parent, base)
 
     def _shown(self, base: bytes) -> str:
         directory = self._cached[0] if self._cached else b""
         path = f"{self._base}/{os.fsdecode(os.path.join(directory, base))}"
         return f'"{path}"'
-
-
-def _clean(name: bytes) -> bytes:
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise BadTar(f"{os.fsdecode(name)!r} leads out of the archive")
-    return b"/".join(parts)
-
-
-def _remove_tree(parent: int, name: bytes) -> None:
-    fd = os.open(name, _DIR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        for member in os.listdir(fd):
-            if stat.S_ISDIR(os.lstat(member, dir_fd=fd).st_mode):
-                _remove_tree(fd, os.fsencode(member))
-            else:
-                os.unlink(member, dir_fd=fd)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)

@@ -1,8 +1,8 @@
 """The worker process that moves into containers' file systems: copies in, copies out, looks.
 
-It speaks the frames of ``sampan.image.worker``. Every job is done by a child made for it, which
-enters the container's view for good (``sampan.kernel.view``) and ends with its answer: this process
-stays warm and never leaves the host, the child is as confined as the container is.
+It speaks the frames of ``sampan.image.worker_frames``. Every job is done by a child made for it,
+which enters the container's view for good (``sampan.kernel.view``) and ends with its answer: this
+process stays warm and never leaves the host, the child is as confined as the container is.
 
 Inside, nothing may be loaded any more: an ``import`` would execute the container's files as root
 on the host. So everything is imported above, and the child forgets how to.
@@ -16,10 +16,7 @@ import errno
 import json
 import lzma  # noqa: F401
 import os
-import select
 import sys
-import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,8 @@ from sampan.engine.collect import collect, collect_all, describe
 from sampan.engine.extract import Clash, Extractor, How
 from sampan.errors import InvalidArgument
 from sampan.image.tar import BadTar, Source
-from sampan.image.worker import FRAME, inflate
+from sampan.image.worker import inflate
+from sampan.image.worker_frames import Channel, channel_of_this_process
 from sampan.kernel.inroot import open_in
 from sampan.kernel.view import Bind, die_with_parent, enter_process, enter_tree
 from sampan.runtime.users import resolve
@@ -40,23 +38,16 @@ _ROOT = Path("/")
 
 
 class Viewer:
-    """Serves jobs from descriptor ``source`` to descriptor ``sink`` until the first one ends.
+    """Serves jobs of ``channel`` until they end."""
 
-    Unbuffered: what is read ahead here would be missing in the child.
-    """
-
-    def __init__(self, source: int, sink: int) -> None:
-        self._source, self._sink = source, sink
-        self._more = False
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     def serve(self) -> None:
-        while (frame := self._frame()) is not None:
-            kind, body = frame
-            if kind != b"J":
-                continue  # data of a job that failed before it had read all of it
+        for job in self._channel.jobs():
             child = os.fork()
             if child == 0:
-                self._child(json.loads(body))
+                self._child(job)
             _, status = os.waitpid(child, 0)
             if status:
                 # Its answer may lie half in the pipe: the frames are lost, so this process is.
@@ -67,7 +58,6 @@ class Viewer:
         try:
             die_with_parent()
             _shut_doors()
-            self._more = bool(job.get("stream"))
             self._answer(job)
             code = 0
         except BrokenPipeError:
@@ -82,25 +72,25 @@ class Viewer:
                 case "stat":
                     result = describe(_ROOT, job["path"])
                 case "get":
-                    self._send(b"D", json.dumps(describe(_ROOT, job["path"])).encode())
-                    self._stream(collect(_ROOT, job["path"]))
+                    self._channel.send(b"D", json.dumps(describe(_ROOT, job["path"])).encode())
+                    self._channel.stream(collect(_ROOT, job["path"]))
                     result = {}
                 case "export":
-                    self._stream(collect_all(_ROOT))
+                    self._channel.stream(collect_all(_ROOT))
                     result = {}
                 case "put":
                     result = self._put(job)
                 case other:
                     raise ValueError(other)
-            self._send(b"R", json.dumps(result).encode())
+            self._channel.done(result)
         except ProcessLookupError as error:
-            self._fail("ended", str(error))
+            self._channel.fail("ended", str(error))
         except (BadTar, Clash, InvalidArgument) as error:
-            self._fail("tar", str(error))
+            self._channel.fail("tar", str(error))
         except BrokenPipeError:
             raise
         except OSError as error:
-            self._fail(_KINDS.get(error.errno or 0, "os"), str(error))
+            self._channel.fail(_KINDS.get(error.errno or 0, "os"), str(error))
 
     def _put(self, job: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -112,56 +102,11 @@ class Viewer:
             who = resolve(_ROOT, job["user"])
             owner = (who.uid, who.gid)
         how = How(keep_kinds=job["keep_kinds"], owner=owner)
-        data = self._data()
+        data = self._channel.data()
         Extractor(Source(inflate(data)), job["path"], how).run()
         for _ in data:
             pass  # what follows the archive's end: read, so that the next frame is a job
         return {}
-
-    # -- frames
-
-    def _read(self, size: int) -> bytes:
-        parts = []
-        while size:
-            part = os.read(self._source, min(size, 1 << 20))
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
-
-    def _frame(self) -> tuple[bytes, bytes] | None:
-        head = self._read(FRAME.size)
-        if len(head) != FRAME.size:
-            return None
-        kind, size = FRAME.unpack(head)
-        body = self._read(size)
-        return (kind, body) if len(body) == size else None
-
-    def _send(self, kind: bytes, body: bytes) -> None:
-        data = memoryview(FRAME.pack(kind, len(body)) + body)
-        while data:
-            data = data[os.write(self._sink, data) :]
-
-    def _fail(self, kind: str, text: str) -> None:
-        self._send(b"X", json.dumps({"kind": kind, "text": text}).encode())
-
-    def _stream(self, chunks: Iterator[bytes]) -> None:
-        for chunk in chunks:
-            for at in range(0, len(chunk), 1 << 18):
-                self._send(b"D", chunk[at : at + (1 << 18)])
-
-    def _data(self) -> Iterator[bytes]:
-        while self._more:
-            frame = self._frame()
-            if frame is None:
-                raise BadTar("unexpected EOF: the daemon went away")
-            kind, body = frame
-            if kind == b"E":
-                self._more = False
-                return
-            if body:
-                yield body
 
 
 _KINDS = {
@@ -188,19 +133,8 @@ def _shut_doors() -> None:
     sys.meta_path.clear()
 
 
-def _end_with_the_daemon() -> None:
-    poll = select.poll()
-    poll.register(0, 0)  # hang-ups are always reported
-    poll.poll()
-    os._exit(1)
-
-
 def main() -> None:
-    threading.Thread(target=_end_with_the_daemon, daemon=True).start()
-    # The protocol keeps stdout to itself: a stray print must not end up between frames.
-    out = os.dup(1)
-    os.dup2(2, 1)
-    Viewer(0, out).serve()
+    Viewer(channel_of_this_process()).serve()
 
 
 if __name__ == "__main__":

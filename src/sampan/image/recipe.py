@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 
 from isal import isal_zlib
 
+from sampan.image.members import clean
 from sampan.image.tar import BadTar, Entry, Reader, Source, padding
-from sampan.image.unpack import clean, from_disk
+from sampan.image.unpack import from_disk
 
 MAGIC = b"SAMPAN1\n"
 _HEAD = struct.Struct("!8sQ")

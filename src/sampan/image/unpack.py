@@ -20,11 +20,9 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from sampan.image.members import NEW_FILE, NODES, clean, finish, no_file, pour, stamp, xattrs
 from sampan.image.tar import (
-    CHAR,
-    DEVICE,
     DIRECTORY,
-    FIFO,
     LINK,
     REGULAR,
     SYMLINK,
@@ -38,8 +36,6 @@ from sampan.image.tar import (
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 OPAQUE_XATTR = b"trusted.overlay.opaque"
-_PRIVATE_XATTRS = (b"trusted.overlay.", b"user.overlay.")
-"""overlayfs obeys these (redirect, metacopy): no layer may bring its own."""
 
 
 def from_disk(entry: Entry) -> bool:
@@ -47,18 +43,6 @@ def from_disk(entry: Entry) -> bool:
     if entry.type != REGULAR or not entry.size:
         return False
     return not os.path.basename(clean(entry.name)).startswith(WHITEOUT)
-
-
-def clean(name: bytes) -> bytes:
-    """``./a//b/`` -> ``a/b``; the root is empty; ``..`` cannot climb above it."""
-    parts: list[bytes] = []
-    for part in name.split(b"/"):
-        if part == b"..":
-            if parts:
-                parts.pop()
-        elif part and part != b".":
-            parts.append(part)
-    return b"/".join(parts)
 
 
 class Unpacker:
@@ -83,8 +67,7 @@ class Unpacker:
             record(reader.raw)
             name = clean(entry.name)
             if from_disk(entry):
-                self._file(name, entry)
-                record(source.exactly(padding(entry.size)))
+                record(self._file(name, entry))
                 continue
             if entry.size:
                 left = entry.size + padding(entry.size)
@@ -102,22 +85,25 @@ class Unpacker:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.utime(b"/" + path, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
 
-    def _file(self, name: bytes, entry: Entry) -> None:
+    def _file(self, name: bytes, entry: Entry) -> bytes:
         if not name:
-            raise BadTar("a file in place of the root directory")
+            no_file(entry)
         path = b"/" + name
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(path, flags, 0o600)
+            fd = os.open(path, NEW_FILE, 0o600)
         except OSError as error:
             self._make_way(path, error)
-            fd = os.open(path, flags, 0o600)
+            fd = os.open(path, NEW_FILE, 0o600)
         try:
-            self._source.copy(fd, entry.size)
+            padded = pour(self._source, fd, entry)
             self.size += entry.size
-            _finish(fd, entry)
+            finish(fd, entry)
+            if entry.xattrs:
+                _xattrs(fd, entry)
+            stamp(fd, entry.mtime_ns)
         finally:
             os.close(fd)
+        return padded
 
     def _bodiless(self, name: bytes, entry: Entry) -> None:
         kind = entry.type
@@ -139,14 +125,13 @@ class Unpacker:
             os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
             _xattrs(path, entry)
             os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-        elif kind in (CHAR, DEVICE, FIFO):
+        elif kind in NODES:
             self._node(b"/" + name, entry)
         # Anything else is a vendor's extension: it belongs to the tar, not to the tree.
 
     def _node(self, path: bytes, entry: Entry) -> None:
-        kinds = {CHAR: stat.S_IFCHR, DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
         device = os.makedev(entry.major, entry.minor)
-        self._make(path, lambda path: os.mknod(path, kinds[entry.type] | 0o600, device))
+        self._make(path, lambda path: os.mknod(path, NODES[entry.type] | 0o600, device))
         os.chown(path, entry.uid, entry.gid, follow_symlinks=False)
         os.chmod(path, entry.mode)
         _xattrs(path, entry)
@@ -230,19 +215,8 @@ class Unpacker:
                         os.setxattr(done, OPAQUE_XATTR, b"y")
 
 
-def _finish(fd: int, entry: Entry) -> None:
-    # Owner before mode: chown clears the set-user-ID bits.
-    os.fchown(fd, entry.uid, entry.gid)
-    os.fchmod(fd, entry.mode)
-    if entry.xattrs:
-        _xattrs(fd, entry)
-    os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
-
-
 def _xattrs(target: bytes | int, entry: Entry) -> None:
-    for key, value in entry.xattrs.items():
-        if key.startswith(_PRIVATE_XATTRS):
-            continue
+    for key, value in xattrs(entry):
         try:
             if isinstance(target, int):
                 os.setxattr(target, key, value)

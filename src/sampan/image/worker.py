@@ -1,10 +1,7 @@
 """The worker process: unpacks, packs and assembles layers, one job after another.
 
-    daemon -> worker   J json      a job                D bytes   its data    E   end of data
-    worker -> daemon   D bytes     data                 R json    it is done
-                       X json      it failed: {"kind": "tar" | "full" | "os", "text": ...}
-
-Each frame is one letter, a 4-byte length and so many bytes. A job changes the process's root
+It speaks the frames of ``sampan.image.worker_frames``; the kinds of its failures are "tar", "full"
+and "os". A job changes the process's root
 directory and comes back through an open descriptor, so one worker serves many layers: starting
 Python costs 25 ms, a small layer 2.
 """
@@ -14,15 +11,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
-import json
 import os
 import queue
-import select
-import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from isal import isal_zlib
 
@@ -30,8 +23,8 @@ from sampan.image.pack import pack, usage
 from sampan.image.recipe import RecipeWriter, assemble
 from sampan.image.tar import BadTar, Source
 from sampan.image.unpack import Unpacker
+from sampan.image.worker_frames import Channel, channel_of_this_process
 
-FRAME = struct.Struct("!cI")
 _DEPTH = 8
 """Chunks decompressed ahead of the file writer."""
 _OUT = 1 << 20
@@ -162,14 +155,11 @@ def _inflated_by(unzip: _Decompressor, chunk: bytes, chunks: Iterator[bytes]) ->
 
 
 class Worker:
-    """Serves jobs from ``stdin`` until it ends."""
+    """Serves jobs of ``channel`` until they end."""
 
-    def __init__(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
-        self._in = stdin
-        self._out = stdout
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self._root = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._more = False
-        """The current job's data has not ended yet."""
 
     def serve(self) -> None:
         jobs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -177,52 +167,22 @@ class Worker:
             "assemble": self._assemble,
             "pack": self._pack,
         }
-        while (frame := self._frame()) is not None:
-            kind, body = frame
-            if kind != b"J":
-                continue  # data of a job that failed before it had read all of it
-            job = json.loads(body)
-            self._more = bool(job.get("stream"))
+        for job in self._channel.jobs():
             try:
-                self._send(b"R", json.dumps(jobs[job["job"]](job)).encode())
+                self._channel.done(jobs[job["job"]](job))
             except BadTar as error:
-                self._fail("tar", str(error))
+                self._channel.fail("tar", str(error))
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                self._fail("full" if full else "os", str(error))
-
-    def _fail(self, kind: str, text: str) -> None:
-        self._send(b"X", json.dumps({"kind": kind, "text": text}).encode())
-
-    def _frame(self) -> tuple[bytes, bytes] | None:
-        head = self._in.read(FRAME.size)
-        if len(head) != FRAME.size:
-            return None
-        kind, size = FRAME.unpack(head)
-        body = self._in.read(size) if size else b""
-        return (kind, body) if len(body) == size else None
-
-    def _send(self, kind: bytes, body: bytes) -> None:
-        self._out.write(FRAME.pack(kind, len(body)))
-        self._out.write(body)
-        self._out.flush()
-
-    def _data(self) -> Iterator[bytes]:
-        while self._more:
-            frame = self._frame()
-            if frame is None:
-                raise BadTar("unexpected EOF: the daemon went away")
-            kind, body = frame
-            if kind == b"E":
-                self._more = False
-                return
-            yield body
+                self._channel.fail("full" if full else "os", str(error))
 
     def _unpack(self, job: dict[str, Any]) -> dict[str, Any]:
         outer, inner = hashlib.sha256(), hashlib.sha256()
         counts = [0, 0]
         chunks = (
-            self._data() if job.get("stream") else _file(job["path"], job["offset"], job["size"])
+            self._channel.data()
+            if job.get("stream")
+            else _file(job["path"], job["offset"], job["size"])
         )
 
         def counted(index: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -279,17 +239,12 @@ class Worker:
         return pack_to_recipe(job["target"], job["recipe"])
 
     def _stream(self, chunks: Iterator[bytes], total: Any) -> None:
-        waiting: list[bytes] = []
-        size = 0
-        for chunk in chunks:
-            total.update(chunk)
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= 1 << 18:
-                self._send(b"D", b"".join(waiting))
-                waiting, size = [], 0
-        if waiting:
-            self._send(b"D", b"".join(waiting))
+        def summed() -> Iterator[bytes]:
+            for chunk in chunks:
+                total.update(chunk)
+                yield chunk
+
+        self._channel.stream(summed())
 
     def _home(self) -> None:
         os.fchdir(self._root)
@@ -331,20 +286,8 @@ def _slice(fd: int, size: int) -> Iterator[bytes]:
         os.close(fd)
 
 
-def _end_with_the_daemon() -> None:
-    """A daemon that was killed leaves nobody who wants the result, and its successor sweeps."""
-    poll = select.poll()
-    poll.register(0, 0)  # hang-ups are always reported
-    poll.poll()
-    os._exit(1)
-
-
 def main() -> None:
-    threading.Thread(target=_end_with_the_daemon, daemon=True).start()
-    # The protocol keeps stdout to itself: a stray print must not end up between frames.
-    out = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
-    os.dup2(2, 1)
-    Worker(sys.stdin.buffer, out).serve()
+    Worker(channel_of_this_process()).serve()
 
 
 if __name__ == "__main__":

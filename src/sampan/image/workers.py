@@ -15,7 +15,7 @@ from typing import Any
 
 from sampan.errors import Exhausted, Internal, SampanError
 from sampan.image.contract import BadLayer
-from sampan.image.worker import FRAME
+from sampan.image.worker_frames import FRAME
 
 WORKERS = 3
 IDLE_S = 10.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from sampan.aio import SystemClock, Tasks, in_thread
@@ -25,10 +27,14 @@ from sampan.engine.contract import (
     ExecRequest,
     LogRequest,
 )
+from sampan.engine.drivers import Drivers
 from sampan.engine.engine import open_engine
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.image import open_images
 from sampan.kernel import mount as kernel_mount
+from sampan.kernel import netlink
+from sampan.kernel.linux import HOST
+from sampan.kernel.netlink import Netlink
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
@@ -44,6 +50,7 @@ from sampan.store.records import (
 from sampan.testing.daemon import short_directory
 from sampan.testing.faults import Faults, Injected
 from sampan.testing.host_networks import open_host_networks
+from sampan.testing.toy_network import ToyNetworkDriver
 from sampan.volume.volumes import DriverVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -54,12 +61,16 @@ Wrap = Callable[[str, Any], Any]
 
 @asynccontextmanager
 async def daemon(
-    config: DaemonConfig, wrap: Wrap = lambda _name, part: part
+    config: DaemonConfig,
+    wrap: Wrap = lambda _name, part: part,
+    add: Callable[[Drivers], None] = lambda drivers: None,
 ) -> AsyncIterator[Engine]:
-    """Everything a daemon has but the API; ``wrap`` may come between the engine and each part."""
+    """Everything a daemon has but the API; ``wrap`` may come between the engine and each part,
+    ``add`` enters drivers."""
     clock = SystemClock()
     store = open_store(config.paths.database)
     drivers = builtin_drivers(config, store)
+    add(drivers)
     try:
         async with (
             open_images(config, store, clock) as images,
@@ -176,6 +187,49 @@ async def test_containers_run_on_and_are_found_again(config: DaemonConfig) -> No
         assert b"".join([c async for _, c in stream.output()]) == b"alive\n"
         assert engine.exec_inspect(exec_id).exit_code == 0
         await engine.stop("stays", timeout_s=0)
+
+
+def _has_macvlan() -> bool:
+    """Asks for one without saying on what: it is refused for that only where there is such a
+    kind."""
+    with Netlink() as link:
+        (outcome,) = link.request(netlink.add_link("x", "macvlan"))
+    return outcome is not None and outcome.errno != errno.EOPNOTSUPP
+
+
+async def test_containers_run_on_a_network_of_somebody_else_s_driver(config: DaemonConfig) -> None:
+    if not _has_macvlan():
+        pytest.skip("this kernel has no macvlan")
+
+    def add(drivers: Drivers) -> None:
+        drivers.network.register("toy", ToyNetworkDriver(HOST))
+
+    async with daemon(config, add=add) as engine:
+        await engine.network_create(Network(id="", name="pond", driver="toy", created_at=0.0))
+        for name, cmd in (
+            ("server", ("cat",)),
+            ("client", ("sh", "-c", "ip addr show eth0; ping -c 1 -W 5 server")),
+        ):
+            made = request(*cmd, name=name, network_mode="pond")
+            spec = msgspec.structs.replace(made.spec, open_stdin=name == "server")
+            await engine.create(CreateRequest(spec=spec, name=name))
+        await engine.start("server")
+        stream = await engine.attach("client")
+        await engine.start("client")
+        said = b"".join([chunk async for _, chunk in stream.output()]).decode()
+        address = engine.get("server").networks["pond"].ipv4
+        assert "1 packets received" in said, said
+        assert f"({address})" in said, "by its name"
+        await engine.stop("server", timeout_s=0)
+    # Its driver is not there any more: the network and its container stay, and tell so.
+    async with daemon(config) as engine:
+        assert engine.network("pond").driver == "toy"
+        with pytest.raises(NotFound, match="could not find plugin toy"):
+            await engine.start("server")
+        for name in ("server", "client"):
+            await engine.remove(name)
+    async with daemon(config, add=add) as engine:
+        await engine.network_remove("pond")
 
 
 async def test_logs_and_a_volume_outlive_their_run(config: DaemonConfig) -> None:

@@ -134,22 +134,18 @@ def add_veth(
     *,
     peer: str,
     peer_mac: str,
-    peer_netns: int,
+    peer_netns: int | None = None,
     mtu: int = 0,
     master: int = 0,
     group: int = 0,
 ) -> Message:
     """A pair: ``name`` here (on bridge ``master``), ``peer`` in the namespace of the descriptor
-    ``peer_netns``. One message, so there never is half a pair. The peer is down: veth refuses
-    (ENOTCONN) to bring one end up before the other exists."""
+    ``peer_netns`` (None: here, too). One message, so there never is half a pair. The peer is down:
+    veth refuses (ENOTCONN) to bring one end up before the other exists."""
     size = attribute(IFLA_MTU, _number(mtu)) if mtu else b""
-    inside = (
-        _info()
-        + _name(peer)
-        + _mac(peer_mac)
-        + size
-        + attribute(IFLA_NET_NS_FD, _number(peer_netns))
-    )
+    inside = _info() + _name(peer) + _mac(peer_mac) + size
+    if peer_netns is not None:
+        inside += attribute(IFLA_NET_NS_FD, _number(peer_netns))
     body = _info(up=True) + _name(name) + size + attribute(IFLA_GROUP, _number(group))
     body += attribute(IFLA_MASTER, _number(master)) if master else b""
     body += nested(

@@ -98,9 +98,9 @@ class FakeNetlink(Rtnetlink):
         if kind not in self._features:
             raise refused(errno.EOPNOTSUPP)
         data = attributes(info.get(nl.IFLA_INFO_DATA, b""))
-        link = FakeLink(0, name, kind, _given_mac(values), lower=_integer(values.get(nl.IFLA_LINK)))
+        link = FakeLink(0, name, kind, _given_mac(values))
         if kind in _ON_TOP:
-            self._check_lower(link)
+            link.lower = self._lower(kind, _integer(values.get(nl.IFLA_LINK)))
         if kind == "vxlan":
             link.vni = _integer(data[tunnel.IFLA_VXLAN_ID])
             link.local = socket.inet_ntoa(data[tunnel.IFLA_VXLAN_LOCAL])
@@ -110,6 +110,8 @@ class FakeNetlink(Rtnetlink):
         self._check_master(values)
         peer = self._peer_of(data, name) if kind == "veth" else None
         space.enter(link)
+        if link.lower is not None:
+            link.lower.uppers.append(link)
         if peer is not None:
             there, other = peer
             there.enter(other)
@@ -131,14 +133,16 @@ class FakeNetlink(Rtnetlink):
         mtu = _integer(inside.get(nl.IFLA_MTU)) or 1500
         return there, FakeLink(0, called, "veth", _given_mac(inside), mtu)
 
-    def _check_lower(self, link: FakeLink) -> None:
-        if not link.lower:
+    def _lower(self, kind: str, index: int) -> FakeLink:
+        """The link that a new one is to be on top of."""
+        if not index:
             raise refused(errno.EINVAL)
-        lower = self._space.links.get(link.lower)
+        lower = self._space.links.get(index)
         if lower is None:
             raise refused(errno.ENODEV)
-        if link.kind != "vlan" and lower.master:
+        if kind != "vlan" and lower.master:
             raise refused(errno.EBUSY)
+        return lower
 
     def _check_master(self, values: dict[int, bytes]) -> None:
         master = _integer(values.get(nl.IFLA_MASTER))

@@ -17,7 +17,7 @@ def refused(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeLink:
     index: int
     name: str
@@ -27,8 +27,12 @@ class FakeLink:
     up: bool = False
     group: int = 0
     master: int = 0
-    lower: int = 0
-    """The link that it is on top of."""
+    lower: FakeLink | None = None
+    """The link that it is on top of, in whatever namespace."""
+    uppers: list[FakeLink] = field(default_factory=list)
+    """Those on top of it."""
+    space: Space | None = None
+    """Where it is."""
     flags: dict[int, bool] = field(default_factory=dict)
     """IFLA_BRPORT_..., of a bridge's port."""
     vni: int = 0
@@ -101,6 +105,7 @@ class Space:
         self._last_index += 1
         link.index = self._last_index
         self.links[link.index] = link
+        link.space = self
         return link
 
     def forget(self, index: int) -> FakeLink:
@@ -122,9 +127,12 @@ class Space:
         """Delete a link, with its other end and what is on top of it."""
         if index not in self.links:
             return
-        for upper in [u.index for u in self.links.values() if u.lower == index]:
-            self.drop_link(upper)
+        for upper in list(self.links[index].uppers):
+            if upper.space is not None:
+                upper.space.drop_link(upper.index)
         link = self.forget(index)
+        if link.lower is not None:
+            link.lower.uppers.remove(link)
         if link.peer is not None:
             space, other = link.peer
             if other in space.links:

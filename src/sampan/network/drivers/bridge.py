@@ -99,15 +99,18 @@ class BridgeDriver:
 
         def make() -> None:
             self._ensure(made)
-            # Another daemon may have chosen the same subnet since we looked. Whoever sees the
-            # other withdraws; the later of two always sees the earlier.
-            clash = self._clash(made)
-            if clash is not None:
+            try:
+                # Another daemon may have chosen the same subnet since we looked. Whoever sees the
+                # other withdraws; the later of two always sees the earlier.
+                clash = self._clash(made)
+                if clash is not None:
+                    raise SubnetOverlap(
+                        f"Pool overlaps with other one on this address space: {clash.subnet} is "
+                        f"{clash.by}; choose another --subnet"
+                    )
+            except BaseException:
                 self._remove(made)
-                raise SubnetOverlap(
-                    f"Pool overlaps with other one on this address space: {clash.subnet} is "
-                    f"{clash.by}; choose another --subnet"
-                )
+                raise
 
         await self._worker.run(make, lambda: self._remove(made))
         return made

@@ -1,9 +1,9 @@
 """A network driver in one file: what a third party would write, and what tests put in its place.
 
 A network is a pair of interfaces, an endpoint a macvlan interface on one of them: made in the
-host's namespace and told by its name, for the network to move into the container. Containers reach one
-another; the way out is the host's egress network. With ``answers`` cleared, joins wait: a plugin
-that does not answer.
+host's namespace and told by its name, for the network to move into the container. Containers reach
+one another; the way out is the host's egress network. With ``answers`` cleared, joins wait: a
+plugin that does not answer.
 """
 
 from __future__ import annotations

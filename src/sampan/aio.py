@@ -202,6 +202,26 @@ async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
     return value
 
 
+@asynccontextmanager
+async def deadline(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """``asyncio.timeout`` on ``clock``: what is in the block has ``seconds``.
+
+    Raises:
+        TimeoutError: it took longer, and was cancelled.
+    """
+    async with asyncio.timeout(None) as limit:
+        timer = asyncio.create_task(_expire(clock, seconds, limit), name="deadline")
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+async def _expire(clock: Clock, seconds: float, limit: asyncio.Timeout) -> None:
+    await clock.sleep(seconds)
+    limit.reschedule(asyncio.get_running_loop().time())
+
+
 async def shielded(cleanup: Awaitable[T], *, deadline_s: float = CLEANUP_DEADLINE_S) -> T:
     """Await ``cleanup`` to its end even when the caller is cancelled, for at most ``deadline_s``.
 

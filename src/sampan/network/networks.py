@@ -109,7 +109,7 @@ class HostNetworks:
         )
         self._builtin.register(drivers, ipam)
         self.overlay = self._builtin.overlay
-        self._publisher = Publisher(worker, self._builtin.firewall, tasks)
+        self._publisher = Publisher(worker, self._builtin.firewall, tasks, clock)
         self._gateway = Gateway(config, worker, self._addresses, self._create)
         self._leaving = Leaving(self._addresses, tasks)
 

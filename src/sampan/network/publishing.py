@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from sampan.aio import Tasks
+from sampan.aio import Clock, Tasks
 from sampan.kernel import netlink
 from sampan.network.firewall import Firewall, Forwarding
 from sampan.network.ports import Held, PortBook, Wish
@@ -17,11 +17,13 @@ from sampan.store.records import EndpointSettings, PublishedPort
 class Publisher:
     """Every port of this daemon; ``firewall`` None means that the relay does it all."""
 
-    def __init__(self, worker: Worker, firewall: Firewall | None, tasks: Tasks) -> None:
+    def __init__(
+        self, worker: Worker, firewall: Firewall | None, tasks: Tasks, clock: Clock
+    ) -> None:
         self._worker, self._firewall = worker, firewall
         self._book = PortBook()
         self._forwarded: dict[str, list[Forwarding]] = {}
-        self._relay = Relay(tasks)
+        self._relay = Relay(tasks, clock)
 
     async def publish(
         self, container_id: str, endpoint: EndpointSettings, wishes: Sequence[Wish], veth: str

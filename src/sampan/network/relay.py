@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sampan.aio import Tasks
+from sampan.aio import Clock, Tasks
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,8 @@ _REFUSED_S = 0.05
 class Relay:
     """Serves held sockets until they are closed. Runs on the event loop."""
 
-    def __init__(self, tasks: Tasks) -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: Tasks, clock: Clock) -> None:
+        self._tasks, self._clock = tasks, clock
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def serve(self, sock: socket.socket, address: str, port: int, protocol: str) -> None:
@@ -60,15 +62,16 @@ class Relay:
                         # One caller that hung up, or no descriptor left for the next one: neither
                         # may cost the port.
                         log.warning("relay to %s:%d: %s", address, port, error)
-                        await asyncio.sleep(_REFUSED_S)
+                        await self._clock.sleep(_REFUSED_S)
                         continue
                     connections.create_task(_stream(client, address, port))
 
     async def _datagrams(self, sock: socket.socket, address: str, port: int) -> None:
         loop = asyncio.get_running_loop()
-        flows: dict[object, tuple[socket.socket, asyncio.Task[None]]] = {}
+        flows: dict[object, _Flow] = {}
         with sock:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._end_idle(flows))
                 while True:
                     data, peer = await loop.sock_recvfrom(sock, _CHUNK)
                     if peer not in flows:
@@ -86,17 +89,38 @@ class Relay:
                             try:
                                 with out:
                                     while True:
-                                        async with asyncio.timeout(_UDP_IDLE_S):
-                                            answer = await loop.sock_recv(out, _CHUNK)
+                                        answer = await loop.sock_recv(out, _CHUNK)
+                                        flows[peer].answered = self._clock.monotonic()
                                         await loop.sock_sendto(sock, answer, peer)  # type: ignore[arg-type]
-                            except (OSError, TimeoutError):
+                            except OSError:
                                 return
                             finally:
                                 flows.pop(peer, None)
 
-                        flows[peer] = (out, group.create_task(back()))
+                        now = self._clock.monotonic()
+                        flows[peer] = _Flow(out, group.create_task(back()), now)
                     with contextlib.suppress(OSError):
-                        flows[peer][0].send(data)
+                        flows[peer].out.send(data)
+
+    async def _end_idle(self, flows: Mapping[object, _Flow]) -> None:
+        """End flows that had no answer for long: one look at all of them costs less than a timer
+        for each datagram."""
+        while True:
+            await self._clock.sleep(_UDP_IDLE_S / 4)
+            late = self._clock.monotonic() - _UDP_IDLE_S
+            for flow in tuple(flows.values()):
+                if flow.answered <= late:
+                    flow.back.cancel()
+
+
+@dataclass(slots=True)
+class _Flow:
+    """A client's datagrams."""
+
+    out: socket.socket
+    back: asyncio.Task[None]
+    answered: float
+    """When the container last said something; at first: when it began."""
 
 
 def _dial(address: str, kind: socket.SocketKind) -> socket.socket:

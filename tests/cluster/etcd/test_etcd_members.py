@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sampan.aio import SystemClock
-from sampan.cluster.contract import UNAVAILABLE_AFTER_S, NoQuorum
+from sampan.cluster.contract import NoQuorum
 from sampan.cluster.etcd.failures import QuorumAtRisk
 from sampan.cluster.etcd.membership import LastManager, Members
 from sampan.cluster.etcd.process import EtcdRemoved
@@ -84,13 +84,10 @@ async def test_without_a_majority_a_clear_error_and_with_it_all_goes_on(three: A
     await left.store.update(put(service("before")))
     await three.halt(one)
     await three.halt(two)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
     outcomes = await asyncio.gather(
         left.store.update(put(service("lost"))), left.store.barrier(), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [NoQuorum, NoQuorum]
-    assert loop.time() - began < UNAVAILABLE_AFTER_S + 1
     assert names(left.store) == {"before"}  # reading goes on
     await three.run(one.settings)
     async with asyncio.timeout(10):

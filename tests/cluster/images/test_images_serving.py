@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from images_hosts import BASE, TOP, Host, Hosts, Spoiled, archive
 
-from sampan.aio import SystemClock
+from sampan.aio import SystemClock, Tasks, outcome
 from sampan.cluster.images.contract import Source
 from sampan.cluster.images.images import ClusterImages
 from sampan.cluster.images.registries import REMEMBERED_S, Registries
@@ -25,7 +25,7 @@ from sampan.errors import Forbidden, InvalidArgument, NotFound
 from sampan.image import open_images
 from sampan.image.contract import RegistryFailed
 from sampan.testing.certificates import Issuer
-from sampan.testing.clock import FakeClock
+from sampan.testing.clock import FakeClock, settle
 from sampan.testing.registry import digest_of
 from sampan.testing.store import MemoryStore
 
@@ -188,13 +188,27 @@ async def test_a_registry_that_does_not_answer_is_not_asked_again_at_once() -> N
     assert asked == 2
 
 
-async def test_less_patience_with_a_registry_when_another_node_has_it() -> None:
+@pytest.mark.parametrize(
+    ("offered_after", "patience"), [(0.0, 1.0), (2.0, 3.0), (4.5, 5.0), (None, 5.0), (60.0, 5.0)]
+)
+async def test_less_patience_with_a_registry_when_another_node_has_it(
+    offered_after: float | None, patience: float
+) -> None:
+    clock, tasks = FakeClock(), Tasks()
+
     async def never() -> str:
         await asyncio.Event().wait()
         return ""
 
     async def offered() -> bool:
-        return True
+        await clock.sleep(offered_after or 0.0)
+        return offered_after is not None
 
-    with pytest.raises(RegistryFailed, match=r"did not answer within 1 s"):
-        await Registries(FakeClock()).ask("r", never, offered)
+    asking = tasks.spawn(outcome(Registries(clock).ask("r", never, offered)), name="ask")
+    await settle()
+    await clock.advance(patience - 0.01)
+    assert not asking.done()
+    await clock.advance(0.01)
+    with pytest.raises(RegistryFailed, match=rf"did not answer within {patience:g} s"):
+        asking.result().value()
+    await tasks.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sampan.aio import in_thread
+from sampan.aio import Clock, in_thread
 from sampan.cluster.ca.certificates import key_pem, new_key, request
 from sampan.cluster.ca.contract import (
     ISSUE_PATH,
@@ -28,14 +28,16 @@ FETCH_S = 5.0
 ISSUE_S = 20.0
 
 
-async def fetch_root(address: str, digest: str, *, timeout_s: float = FETCH_S) -> str:
+async def fetch_root(
+    address: str, digest: str, *, timeout_s: float = FETCH_S, clock: Clock | None = None
+) -> str:
     """The cluster's root, PEM, of the node at ``address``: believed because it has ``digest``.
 
     Raises:
         Impostor: "remote CA does not match fingerprint. Expected: ..., got ..."
         Unreachable
     """
-    found = await fetch_pinned(address, ROOT_PATH, digest, timeout_s=timeout_s)
+    found = await fetch_pinned(address, ROOT_PATH, digest, timeout_s=timeout_s, clock=clock)
     return found.decode()
 
 
@@ -46,6 +48,7 @@ async def join(
     *,
     availability: str = "",
     advertise: str = "",
+    clock: Clock | None = None,
 ) -> Credentials:
     """Become a node of the cluster that the manager at ``address`` (``host:port``) is of.
 
@@ -55,10 +58,10 @@ async def join(
         Unreachable
     """
     pinned = JoinToken.parse(token)
-    roots = await fetch_root(address, pinned.digest)
+    roots = await fetch_root(address, pinned.digest, clock=clock)
     key = new_key()
     # the cluster's id is not known before its first certificate: the root stands for it
-    client = PeerClient(anonymous=trusting(roots, None))
+    client = PeerClient(anonymous=trusting(roots, None), clock=clock)
     try:
         issued = await client.call(
             address,

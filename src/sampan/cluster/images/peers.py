@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from urllib.parse import quote
 
-from sampan.aio import Clock
+from sampan.aio import Clock, Tasks, deadline, first_of
 from sampan.cluster.images.contract import Source
 from sampan.cluster.images.serving import BUSY
 from sampan.cluster.peer.contract import Client, Incoming, Unreachable
@@ -99,27 +99,26 @@ class Peers:
         return found
 
     async def _wave(self, reference: Reference, wave: Sequence[Source], found: Found) -> None:
-        loop = asyncio.get_running_loop()
+        tasks, clock = Tasks(), self.clock
         asked = {
-            loop.create_task(self._has(reference, source), name=f"image? {source.node_id}"): source
+            tasks.spawn(self._has(reference, source), name=f"image? {source.node_id}"): source
             for source in wave
         }
         pending = set(asked)
         try:
-            until = loop.time() + ASK_S
-            while pending and (left := until - loop.time()) > 0:
-                done, pending = await asyncio.wait(
-                    pending, timeout=left, return_when=asyncio.FIRST_COMPLETED
-                )
+            until = clock.monotonic() + ASK_S
+            while pending and (left := until - clock.monotonic()) > 0:
+                answer = asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                name, told = await first_of(answer=answer, time=clock.sleep(left))
+                if name == "time":
+                    break
+                done, pending = told
                 for task in done:
                     self._note(found, asked[task], task.result())
                 if found.fetched is not None:
-                    until = min(until, loop.time() + MORE_S)
+                    until = min(until, clock.monotonic() + MORE_S)
         finally:
-            for task in pending:
-                task.cancel()
-            if pending:
-                await asyncio.wait(pending)
+            await tasks.close()
         found.silent += [asked[task] for task in pending]
 
     @staticmethod
@@ -174,7 +173,7 @@ class Peers:
         """A manifest or a config as it came, and its media type."""
         async with self._get(reference, path, source) as incoming:
             try:
-                async with asyncio.timeout(self._stall_s):
+                async with deadline(self.clock, self._stall_s):
                     body = await incoming.read(LIMIT)
             except TimeoutError:
                 raise Unreachable(

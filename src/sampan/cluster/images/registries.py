@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from sampan.aio import Clock, Tasks
-from sampan.errors import SampanError
+from sampan.aio import Clock, first_of, outcome, within
 from sampan.image.contract import RegistryFailed
 
 T = TypeVar("T")
@@ -44,47 +43,26 @@ class Registries:
         until, why = self._silent.get(registry, (0.0, ""))
         if self._clock.monotonic() < until:
             raise RegistryFailed(why)
-        tasks = Tasks()
-        asking = tasks.spawn(_outcome(question), name=f"ask registry {registry}")
-        watching = tasks.spawn(_patience(offered), name=f"patience with registry {registry}")
-        try:
-            await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                failure = RegistryFailed(
-                    f"registry {registry} did not answer within {watching.result():g} s"
-                )
-                self._remember(registry, failure)
-                raise failure
-            result, error = asking.result()
-        finally:
-            await tasks.close()
-        if isinstance(error, RegistryFailed):
-            self._remember(registry, error)
-        if error is not None:
-            raise error
-        assert result is not None
+        name, found = await first_of(answer=outcome(question()), patience=self._patience(offered))
+        if name == "patience":
+            failure = RegistryFailed(f"registry {registry} did not answer within {found:g} s")
+            self._remember(registry, failure)
+            raise failure
+        if isinstance(found.error, RegistryFailed):
+            self._remember(registry, found.error)
+        result: T = found.value()
         return result
+
+    async def _patience(self, offered: Callable[[], Awaitable[bool]] | None) -> float:
+        """Returns when it is over, and how long it was."""
+        begun = self._clock.monotonic()
+        with suppress(TimeoutError):
+            if offered is not None and await within(self._clock, ASK_S, offered()):
+                left = begun + ASK_S - self._clock.monotonic()
+                await self._clock.sleep(min(PATIENCE_S, max(0.0, left)))
+                return round(self._clock.monotonic() - begun, 1)
+        await self._clock.sleep(max(0.0, begun + ASK_S - self._clock.monotonic()))
+        return ASK_S
 
     def _remember(self, registry: str, error: RegistryFailed) -> None:
         self._silent[registry] = (self._clock.monotonic() + REMEMBERED_S, str(error))
-
-
-async def _outcome(question: Callable[[], Awaitable[T]]) -> tuple[T | None, SampanError | None]:
-    try:
-        return await question(), None
-    except SampanError as error:  # belongs to the one who asks, not to the log
-        return None, error
-
-
-async def _patience(offered: Callable[[], Awaitable[bool]] | None) -> float:
-    """Returns when it is over, and how long it was."""
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
-    try:
-        async with asyncio.timeout(ASK_S):
-            if offered is None or not await offered():
-                await asyncio.Event().wait()
-    except TimeoutError:
-        return ASK_S
-    await asyncio.sleep(min(PATIENCE_S, max(0.0, begun + ASK_S - loop.time())))
-    return round(loop.time() - begun, 1)

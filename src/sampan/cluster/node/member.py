@@ -99,7 +99,7 @@ class Member:
         self.standing = Standing(self._tasks)
         self.server = PeerServer(self.tls, self.standing.role_of, clock=clock)
         self.client = PeerClient(
-            self.tls, instead={record.advertise: reached_from_here(record.listen)}
+            self.tls, instead={record.advertise: reached_from_here(record.listen)}, clock=clock
         )
         self._stack.push_async_callback(self._tasks.close)
         self._stack.push_async_callback(self.client.close)

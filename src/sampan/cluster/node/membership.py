@@ -309,6 +309,7 @@ class HostMembership:
                 files,
                 availability=request.availability,
                 advertise=record.advertise,
+                clock=self._host.clock,
             )
             identity = credentials.identity
             record = replace(record, node_id=identity.node_id, cluster_id=identity.cluster_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import hmac
@@ -15,6 +14,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from sampan.aio import Clock, SystemClock, deadline
 from sampan.cluster.peer.contract import (
     BODY_LIMIT,
     CALL_DEADLINE_S,
@@ -66,6 +66,8 @@ class PeerClient:
 
     ``instead`` tells which addresses are dialled elsewhere: what the others call this host may be
     an address that only they can use, as behind NAT.
+
+    ``clock`` is that of every deadline.
     """
 
     def __init__(
@@ -74,11 +76,13 @@ class PeerClient:
         *,
         anonymous: ssl.SSLContext | None = None,
         instead: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         assert (tls is None) != (anonymous is None)
         self._tls = tls
         self._anonymous = anonymous
         self._instead = dict(instead or {})
+        self._clock = clock or SystemClock()
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -118,7 +122,7 @@ class PeerClient:
         """Ask ``path`` of the node at ``address``; see the contract."""
         body = msgspec.json.encode(request)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline(self._clock, timeout_s):
                 async with self.stream(
                     address,
                     "POST",
@@ -151,7 +155,7 @@ class PeerClient:
         response: aiohttp.ClientResponse | None = None
         try:
             try:
-                async with asyncio.timeout(timeout_s):
+                async with deadline(self._clock, timeout_s):
                     response = await self._http.request(
                         method,
                         _url(self._instead.get(address, address), path, query),
@@ -186,7 +190,7 @@ class PeerClient:
     ) -> Socket:
         """Open a channel; see the contract."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline(self._clock, timeout_s):
                 ws = await self._http.ws_connect(
                     _url(self._instead.get(address, address), path, None),
                     ssl=self._context(role, node_id),
@@ -275,17 +279,20 @@ def _url(address: str, path: str, query: Mapping[str, str] | None) -> URL:
     return url.with_query(dict(query)) if query else url
 
 
-async def fetch_pinned(address: str, path: str, digest: str, *, timeout_s: float) -> bytes:
+async def fetch_pinned(
+    address: str, path: str, digest: str, *, timeout_s: float, clock: Clock | None = None
+) -> bytes:
     """Download without believing anybody, and believe what has the SHA-256 ``digest`` (hex).
 
     Raises:
         Impostor: it has another.
         Unreachable
     """
-    client = PeerClient(anonymous=blind())
+    clock = clock or SystemClock()
+    client = PeerClient(anonymous=blind(), clock=clock)
     try:
         async with client.stream(address, "GET", path, timeout_s=timeout_s) as incoming:
-            async with asyncio.timeout(timeout_s):
+            async with deadline(clock, timeout_s):
                 found = await incoming.read(64 * 1024)
     except TimeoutError as error:
         raise Unreachable(address, f"no answer within {timeout_s:g} s") from error

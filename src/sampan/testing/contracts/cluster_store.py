@@ -225,6 +225,20 @@ class ClusterStoreContract:
         assert (change.kind, change.id, change.before) == ("service", later.id, None)
         assert change.after == store.state.services[later.id]
 
+    async def test_what_waits_in_a_feed_makes_its_reader_as_new_as_the_state(
+        self, store: ReplicatedStore
+    ) -> None:
+        with store.feed("service") as feed:
+            assert list(feed.waiting()) == []
+            for n in range(3):
+                await store.update(put(service(f"s{n}")))
+            seen = {c.id: c.after for batch in feed.waiting() for c in batch.changes}
+            assert seen == dict(store.state.services)
+            assert list(feed.waiting()) == []
+            await store.update(put(service("later")))
+            (change,) = (await anext(aiter(feed))).changes  # what was given out is not given again
+            assert change.after.name == "later"
+
     async def test_a_feed_that_lags_says_so(self, store: ReplicatedStore) -> None:
         with store.feed(limit=2) as feed:
             for n in range(3):
@@ -232,6 +246,8 @@ class ClusterStoreContract:
             with pytest.raises(StoreLagged):
                 async for _ in feed:
                     pass
+            with pytest.raises(StoreLagged):
+                list(feed.waiting())
 
     async def test_closing_a_feed_ends_its_iteration(self, store: ReplicatedStore) -> None:
         feed = store.feed()

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from sampan.testing.daemon import DaemonProcess
+
+LOOP_LIMIT_MS = 20
+"""How long one callback may keep the event loop of a daemon."""
 SETTLES_WITHIN_S = 15.0
 OURS = (
     "conmon",
@@ -63,6 +67,19 @@ def nothing_is_left() -> Iterator[None]:
     while (left := traces() - before) and time.monotonic() < deadline:
         select.select([], [], [], 0.1)
     assert not left
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loops_are_watched() -> None:
+    """By every daemon that tests start."""
+    DaemonProcess.loop_limit_ms = LOOP_LIMIT_MS
+
+
+@pytest.fixture(autouse=True)
+def no_loop_is_held_up() -> Iterator[None]:
+    """What keeps a daemon's event loop fails the test in which it did."""
+    yield
+    assert not (reports := DaemonProcess.held_up()), "\n".join(reports)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -123,3 +124,19 @@ def test_a_volume_on_etc_does_not_hide_the_files_of_the_container(daemon: Daemon
     ).stdout
     assert "127.0.0.1\tlocalhost" in out
     assert out.endswith("me\n")
+
+
+def test_what_holds_up_its_loop_is_found_in_its_log() -> None:
+    # With a limit that everything breaks: what its reports are good for.
+    with (
+        short_directory() as base,
+        running_daemon(Path(base) / "d", "--loop-watchdog", "0.05") as d,
+    ):
+        deadline = time.monotonic() + 30
+        found: list[str] = []
+        while not found and time.monotonic() < deadline:
+            Shell(d).docker("info")
+            found = DaemonProcess.held_up()
+    DaemonProcess.held_up()
+    assert "held up" in found[0]
+    assert re.search(r'File ".*sampan/.*\.py", line \d+', "".join(found))

@@ -30,6 +30,7 @@ from sampan.errors import SampanError
 from sampan.http import sockets
 from sampan.http.server import HttpServer
 from sampan.http.tls import TlsProtocol
+from sampan.watchdog import watching
 
 log = logging.getLogger("sampan")
 
@@ -109,7 +110,8 @@ async def serve(options: Options) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         log.info("sampand %s is ready on %s", __version__, ", ".join(config.hosts))
-        await stop.wait()
+        with watching(options.loop_limit_s):
+            await stop.wait()
         log.info("stopping; containers go on running")
         server.hang_up()
 

@@ -7,7 +7,7 @@ the two was meant is not for us to guess.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,8 @@ class Options:
     config: DaemonConfig
     tls: TlsFiles | None
     pid_file: Path
+    loop_limit_s: float = 0.0
+    """What keeps the event loop for longer is logged with its stack; 0: nobody looks."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,6 +141,13 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--tlscacert", dest="tlscacert", metavar="FILE")
     parse.add_argument("--tlscert", dest="tlscert", metavar="FILE")
     parse.add_argument("--tlskey", dest="tlskey", metavar="FILE")
+    parse.add_argument(
+        "--loop-watchdog",
+        dest="loop_watchdog",
+        type=float,
+        metavar="MS",
+        help="for developers: log what keeps the event loop for longer than this",
+    )
     return parse
 
 
@@ -151,7 +160,7 @@ def load(arguments: list[str] | None = None) -> Options:
     flags = vars(parser().parse_args(arguments))
     if "log_opts" in flags:
         flags["log_opts"] = dict(option.partition("=")[::2] for option in flags["log_opts"])
-    named = flags.pop("config", None)
+    named, loop_limit_ms = flags.pop("config", None), flags.pop("loop_watchdog", 0.0)
     path = Path(named) if named else DEFAULT_FILE
     file = read_file(path, required=named is not None)
     given = {
@@ -165,7 +174,8 @@ def load(arguments: list[str] | None = None) -> Options:
             f"unable to configure the daemon with file {path}: the following options are given "
             f"both as a flag and in the file: {names}: remove one of the two"
         )
-    return _options(msgspec.structs.replace(file, **flags), path)
+    options = _options(msgspec.structs.replace(file, **flags), path)
+    return replace(options, loop_limit_s=loop_limit_ms / 1e3)
 
 
 def read_file(path: Path, *, required: bool) -> DaemonFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import signal
@@ -19,10 +20,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from sampan.config import Instance
 from sampan.testing.place import Here, Place, wait_until
+from sampan.watchdog import HELD_UP
 
+_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
+"""How a new line of a daemon's log begins."""
 READY_WITHIN_S = 20.0
 GONE_WITHIN_S = 20.0
 
@@ -34,6 +39,10 @@ class DaemonProcess:
     """
 
     name = "sampand"
+    loop_limit_ms = 0
+    """What may keep its event loop, in milliseconds; 0: nobody looks. Tests set it for all."""
+    _live: ClassVar[set[DaemonProcess]] = set()
+    _reports: ClassVar[list[str]] = []
 
     def __init__(self, base: Path, *arguments: str, place: Place | None = None) -> None:
         self.base = base
@@ -46,6 +55,8 @@ class DaemonProcess:
         """Its ``PATH``; None: the caller's."""
         self.place: Place = place or Here()
         self.process: subprocess.Popen[bytes] | None = None
+        self._read = 0
+        """Bytes of the log that were looked through for what held up its loop."""
 
     @property
     def instance(self) -> Instance:
@@ -74,6 +85,8 @@ class DaemonProcess:
         """What is typed to start it."""
         command = [sys.executable, "-m", "sampan.api.daemon"]
         command += ["--root", str(self.root), "--state", str(self.state)]
+        if self.loop_limit_ms:
+            command += ["--loop-watchdog", str(self.loop_limit_ms)]
         return [*command, "--host", self.host, *self.arguments]
 
     def start(self) -> None:
@@ -83,6 +96,7 @@ class DaemonProcess:
             RuntimeError: it ended, or did not answer within ``READY_WITHIN_S``; with its log.
         """
         self.base.mkdir(parents=True, exist_ok=True)
+        self._live.add(self)
         with self.log.open("ab") as log:
             env = None if self.path is None else os.environ | {"PATH": self.path}
             self.process = self.place.spawn(self.command, env=env, stdout=log, stderr=log)
@@ -120,11 +134,32 @@ class DaemonProcess:
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            return self.process.wait(GONE_WITHIN_S)
+            code = self.process.wait(GONE_WITHIN_S)
+            self._look_for_reports()
+            self._live.discard(self)
+            return code
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             raise RuntimeError(f"{self.name} ignored {how.name}:\n{self.tail()}") from None
+
+    @classmethod
+    def held_up(cls) -> list[str]:
+        """What has held up the loop of any daemon since this was asked last, with the stacks."""
+        for daemon in tuple(cls._live):
+            daemon._look_for_reports()
+        found, cls._reports[:] = list(cls._reports), []
+        return found
+
+    def _look_for_reports(self) -> None:
+        if not self.loop_limit_ms or not self.log.exists():
+            return
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            text = log.read()
+            self._read += len(text)
+        if HELD_UP.encode() in text:
+            self._reports.extend(reports_in(text.decode(errors="replace")))
 
     def kill(self) -> None:
         """``kill -9``."""
@@ -238,6 +273,20 @@ class DaemonProcess:
             # os.walk passes over what vanishes while it looks
             found += [directory for directory, _, _ in os.walk(tree / self.instance.cgroup)]
         return found
+
+
+def reports_in(log: str) -> list[str]:
+    """What a daemon's log says of what held up its loop: each line and the stack that follows."""
+    reports: list[str] = []
+    inside = False
+    for line in log.splitlines():
+        if _LINE.match(line):
+            inside = HELD_UP in line
+            if inside:
+                reports.append(line)
+        elif inside:
+            reports[-1] += f"\n{line}"
+    return reports
 
 
 def short_directory() -> tempfile.TemporaryDirectory[str]:

@@ -37,6 +37,7 @@ from sampan.cluster.node.contract import (
 )
 from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
+from sampan.cluster.node.imports import load_parts
 from sampan.cluster.node.members import LEAVE_PATH
 from sampan.cluster.node.telling import tell
 from sampan.cluster.node.undoing import take_back, undo_join
@@ -188,9 +189,10 @@ class HostMembership:
             return await self._alone()
         if self._record is not None or self._state == "pending":
             raise AlreadyMember
-        from sampan.cluster.node.planning import plan_init
-
         async with self._changing:
+            await load_parts()
+            from sampan.cluster.node.planning import plan_init
+
             record, cluster, node = await in_thread(plan_init, request, self._host.of_containers)
             return await self._found(record, cluster, node)
 
@@ -275,6 +277,7 @@ class HostMembership:
         availability_of(request.availability)
         async with self._changing:
             self._state, self._error = "pending", ""
+            await load_parts()
             refused: SampanError = Unavailable("no manager answered")
             try:
                 for remote in request.remote_addrs:

@@ -1,0 +1,162 @@
+"""What holds up the loop is told with its stack; what only waits is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvloop
+
+from sampan.watchdog import Report, watching
+
+LIMIT_S = 0.02
+GIVE_UP_S = 30.0
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        yield runner
+
+
+def told(runner: asyncio.Runner, callback: Callable[[list[Report]], None]) -> list[Report]:
+    """What is reported of ``callback``, which runs on a watched loop and is given the reports."""
+    reports: list[Report] = []
+
+    async def main() -> None:
+        with watching(LIMIT_S, reports.append):
+            done = asyncio.Event()
+
+            def call() -> None:
+                callback(reports)
+                done.set()
+
+            asyncio.get_running_loop().call_soon(call)
+            await done.wait()
+
+    runner.run(main())
+    return reports
+
+
+def waits_in_the_kernel(reports: list[Report]) -> None:
+    deadline = time.monotonic() + GIVE_UP_S
+    while not reports and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+def computes(reports: list[Report]) -> None:
+    while not reports and time.thread_time() < GIVE_UP_S:
+        pass
+
+
+def waits_for_a_lock(reports: list[Report]) -> None:
+    taken = threading.Lock()
+    taken.acquire()
+    timer = threading.Timer(0.5, taken.release)
+    timer.start()
+    taken.acquire()
+    timer.join()
+
+
+def keeps_the_interpreter(reports: list[Report]) -> None:
+    for size in range(20, 34):  # exponential: from milliseconds to many seconds in one call
+        re.match(r"(a+)+$", "a" * size + "b")
+        if reports:
+            break
+
+
+@pytest.mark.parametrize(
+    "callback", [waits_in_the_kernel, computes, waits_for_a_lock, keeps_the_interpreter]
+)
+def test_what_holds_up_the_loop_is_named(
+    runner: asyncio.Runner, callback: Callable[[list[Report]], None]
+) -> None:
+    report, *_ = told(runner, callback)
+    assert callback.__name__ in report.stack
+    assert report.cpu_s + report.blocked_s > LIMIT_S
+    if callback is computes:
+        assert report.cpu_s > report.blocked_s
+    if callback is waits_in_the_kernel:
+        assert report.blocked_s > report.cpu_s
+
+
+def test_one_report_a_callback(runner: asyncio.Runner) -> None:
+    def callback(reports: list[Report]) -> None:
+        computes(reports)
+        begin = time.thread_time()
+        while time.thread_time() - begin < 10 * LIMIT_S:
+            pass
+
+    assert len(told(runner, callback)) == 1
+
+
+def test_many_short_callbacks_hold_up_nothing(runner: asyncio.Runner) -> None:
+    reports: list[Report] = []
+
+    async def short() -> None:
+        for _ in range(200):
+            begin = time.thread_time()
+            while time.thread_time() - begin < LIMIT_S / 10:
+                pass
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        with watching(LIMIT_S, reports.append):
+            await asyncio.gather(short(), short())
+
+    runner.run(main())
+    assert not [str(report) for report in reports]
+
+
+def test_neither_busy_processors_nor_busy_threads_are_a_callbacks_fault(
+    runner: asyncio.Runner,
+) -> None:
+    reports: list[Report] = []
+    stop = threading.Event()
+
+    def busy() -> None:
+        while not stop.is_set():
+            pass
+
+    async def main() -> None:
+        with watching(LIMIT_S, reports.append):
+            for _ in range(300):
+                sum(range(1000))
+                await asyncio.sleep(0.001)
+
+    children = []
+    for _ in range(2 * (os.cpu_count() or 1)):
+        child = os.posix_spawn("/bin/sh", ["sh", "-c", "while :; do :; done"], os.environ)
+        children.append(child)
+    threads = [threading.Thread(target=busy) for _ in range(2)]
+    try:
+        for thread in threads:
+            thread.start()
+        runner.run(main())
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    assert not [str(report) for report in reports]
+
+
+def test_an_idle_loop_is_not_woken(runner: asyncio.Runner) -> None:
+    reports: list[Report] = []
+
+    async def main() -> float:
+        with watching(LIMIT_S, reports.append):
+            begin = time.thread_time()
+            await asyncio.sleep(0.5)
+            return time.thread_time() - begin
+
+    assert runner.run(main()) < 0.1
+    assert not reports

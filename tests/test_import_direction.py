@@ -30,7 +30,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     "cluster": (
         {"backoff", "base36", "errors", "pace", "peer", "spec", "states", "templates"},
         {"records"},
-        {"images", "model", "placement", "protocol"},
+        {"images", "model", "placement", "protocol", "schema"},
         {"contract"},
         {"etcd", "find", "loop", "manager_parts"},
         {"allocator", "ca", "orchestrator"},

@@ -12,8 +12,10 @@ import pytest
 from sampan.cluster.contract import PRESENCE_TTL_S, LeadershipLost, NoQuorum, Presence
 from sampan.cluster.etcd.replicated import ReplicatedStore
 from sampan.cluster.records import Service
+from sampan.cluster.schema import SCHEMA, Schema
 from sampan.testing.clock import FakeClock
 from sampan.testing.cluster_store import MemoryCluster
+from sampan.testing.contracts.cluster_schema import ClusterSchemaContract
 from sampan.testing.contracts.cluster_store import ClusterStoreContract, put, service
 
 T = TypeVar("T")
@@ -23,8 +25,8 @@ class VirtualStores:
     def __init__(self, hub: MemoryCluster, clock: FakeClock) -> None:
         self.hub, self.clock = hub, clock
 
-    async def store(self) -> ReplicatedStore:
-        return await self.hub.store()
+    async def store(self, schema: Schema = SCHEMA) -> ReplicatedStore:
+        return await self.hub.store(schema)
 
     async def finish(self, work: Coroutine[object, object, T], *, within_s: float = 10.0) -> T:
         job = asyncio.ensure_future(work)  # noqa: TID251 - a test's own
@@ -55,6 +57,12 @@ def virtual(hub: MemoryCluster, clock: FakeClock) -> VirtualStores:
 
 
 class TestMemoryStore(ClusterStoreContract):
+    @pytest.fixture
+    def stores(self, virtual: VirtualStores) -> VirtualStores:
+        return virtual
+
+
+class TestMemorySchema(ClusterSchemaContract):
     @pytest.fixture
     def stores(self, virtual: VirtualStores) -> VirtualStores:
         return virtual

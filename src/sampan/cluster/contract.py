@@ -149,6 +149,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     address: str
     """ADDRESS:PORT of its peer server."""
+    schema: int = 0
+    """Number of the newest schema that it knows; stamped by the store. 0: it does not say."""
 
 
 PRESENCE_TTL_S = 2.0
@@ -167,6 +169,7 @@ class ClusterStore(Protocol):
 
         Raises:
             NoQuorum: not committed within ``UNAVAILABLE_AFTER_S``. Whether it will be is unknown.
+            SchemaTooOld: this manager must be upgraded first. SchemaNotRaised: another one.
             LeadershipLost: the fence does not hold.
             whatever ``draft`` raises.
         """
@@ -187,7 +190,11 @@ class ClusterStore(Protocol):
         ...
 
     async def campaign(self, node_id: str) -> Leadership:
-        """Wait until this manager leads. Cancel it to withdraw."""
+        """Wait until this manager leads. Cancel it to withdraw.
+
+        Raises:
+            SchemaTooOld: it could not write anything.
+        """
         ...
 
     async def announce(self, presence: Presence) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from sampan.cluster.records import (
     Cluster,
@@ -41,7 +41,40 @@ class Change:
     after: Any
 
 
-class State:
+class Objects(Generic[O]):
+    """The declaration of one kind of object; of a ``State``: its objects by id."""
+
+    def __init__(self, record: type[O]) -> None:
+        self.record = record
+
+    @overload
+    def __get__(self, state: None, owner: type[object]) -> Objects[O]: ...
+    @overload
+    def __get__(self, state: State, owner: type[object]) -> Mapping[str, O]: ...
+    def __get__(self, state: State | None, owner: type[object]) -> Objects[O] | Mapping[str, O]:
+        return self if state is None else state.all(self.record)
+
+
+class Kinds:
+    """Every kind of object, declared once: the copy, its keys and their decoding follow."""
+
+    clusters = Objects(Cluster)
+    """One at most: see ``State.cluster``."""
+    nodes = Objects(Node)
+    services = Objects(Service)
+    tasks = Objects(Task)
+    networks = Objects(ClusterNetwork)
+    secrets = Objects(Secret)
+    configs = Objects(Config)
+
+
+KINDS: Mapping[str, type[Object]] = MappingProxyType(
+    {one.record.kind: one.record for one in vars(Kinds).values() if isinstance(one, Objects)}
+)
+"""Record by kind."""
+
+
+class State(Kinds):
     """Read it freely; only the store calls ``apply``."""
 
     def __init__(self) -> None:
@@ -50,10 +83,7 @@ class State:
         """Node id of the leader; empty: none is known."""
         self.present: dict[str, Any] = {}
         """Node id -> ``Presence`` of each manager that shows signs of life."""
-        self._objects: dict[str, dict[str, Object]] = {
-            kind: {}
-            for kind in ("cluster", "node", "service", "task", "network", "secret", "config")
-        }
+        self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self._names: dict[tuple[str, str], str] = {}
         self._by_service: dict[str, dict[str, Task]] = {}
         self._by_node: dict[str, dict[str, Task]] = {}
@@ -64,31 +94,7 @@ class State:
     @property
     def cluster(self) -> Cluster | None:
         """The one; None before the cluster was made."""
-        return cast("Cluster | None", next(iter(self._objects["cluster"].values()), None))
-
-    @property
-    def nodes(self) -> Mapping[str, Node]:
-        return cast("Mapping[str, Node]", self._objects["node"])
-
-    @property
-    def services(self) -> Mapping[str, Service]:
-        return cast("Mapping[str, Service]", self._objects["service"])
-
-    @property
-    def tasks(self) -> Mapping[str, Task]:
-        return cast("Mapping[str, Task]", self._objects["task"])
-
-    @property
-    def networks(self) -> Mapping[str, ClusterNetwork]:
-        return cast("Mapping[str, ClusterNetwork]", self._objects["network"])
-
-    @property
-    def secrets(self) -> Mapping[str, Secret]:
-        return cast("Mapping[str, Secret]", self._objects["secret"])
-
-    @property
-    def configs(self) -> Mapping[str, Config]:
-        return cast("Mapping[str, Config]", self._objects["config"])
+        return next(iter(self.clusters.values()), None)
 
     def get(self, kind: type[O], id: str) -> O | None:
         return cast("O | None", self._objects[kind.kind].get(id))

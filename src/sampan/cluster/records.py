@@ -324,8 +324,3 @@ class Config(Object, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def name(self) -> str:
         return self.spec.name
-
-
-KINDS: dict[str, type[Object]] = {
-    kind.kind: kind for kind in (Cluster, Node, Service, Task, ClusterNetwork, Secret, Config)
-}

@@ -24,6 +24,7 @@ from sampan.cluster.contract import NoQuorum
 from sampan.cluster.etcd.backend import Everything, KeyChange, Outcome, Step, Transaction
 from sampan.cluster.etcd.failures import LeaseGone, NoAnswer
 from sampan.cluster.etcd.replicated import ReplicatedStore
+from sampan.cluster.schema import SCHEMA, Schema
 
 
 @dataclass(slots=True)
@@ -43,8 +44,8 @@ class _Stored:
 class MemoryStore(ReplicatedStore):
     """A manager's store on a ``MemoryCluster``."""
 
-    def __init__(self, member: MemoryMember, clock: Clock) -> None:
-        super().__init__(member, clock)
+    def __init__(self, member: MemoryMember, clock: Clock, schema: Schema) -> None:
+        super().__init__(member, clock, schema)
         self.member = member
 
 
@@ -75,11 +76,11 @@ class MemoryCluster:
             await store.close()
         await self._tasks.close()
 
-    async def store(self) -> MemoryStore:
-        """One more manager's store, open."""
+    async def store(self, schema: Schema = SCHEMA) -> MemoryStore:
+        """One more manager's store, open. ``schema``: what its version knows."""
         member = MemoryMember(self)
         self._members.append(member)
-        store = MemoryStore(member, self.clock)
+        store = MemoryStore(member, self.clock, schema)
         self._stores.append(store)
         await store.open()
         return store

@@ -27,11 +27,10 @@ from sampan.cluster.contract import FEED_LIMIT, Batch, ClusterStore, Draft, Feed
 from sampan.cluster.etcd.copy import Copy
 from sampan.cluster.etcd.drafting import Drafting
 from sampan.cluster.loop import Loop, Term
-from sampan.cluster.model import Change, State
+from sampan.cluster.model import KINDS, Change, State
 from sampan.cluster.orchestrator.orchestrator import Orchestrator
 from sampan.cluster.orchestrator.reaper import Reaper
 from sampan.cluster.records import (
-    KINDS,
     Attachment,
     Cluster,
     ClusterNetwork,
@@ -47,6 +46,7 @@ from sampan.cluster.scheduler.plan import plan
 from sampan.cluster.scheduler.scheduler import Scheduler
 from sampan.cluster.scheduler.strategies import STRATEGIES
 from sampan.cluster.scheduler.wanted import WantedTask
+from sampan.cluster.schema import SCHEMA
 from sampan.cluster.spec import (
     ContainerSpec,
     NetworkAttachmentConfig,
@@ -148,7 +148,7 @@ class InstantStore:
         return self._copy.feeds.feed(frozenset(kinds), limit)
 
     async def update(self, draft: Callable[[Draft], T], *, fence: Leadership | None = None) -> T:
-        work = Drafting(self._copy, time.time())
+        work = Drafting(self._copy, time.time(), SCHEMA)
         result = draft(work)
         if work.written:
             self.put((*key, record) for key, record in work.written.items())

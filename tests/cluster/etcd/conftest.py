@@ -18,6 +18,7 @@ from sampan.cluster.etcd.membership import Members
 from sampan.cluster.etcd.process import EtcdProcess
 from sampan.cluster.etcd.settings import EtcdSettings, PeerFiles
 from sampan.cluster.etcd.store import EtcdStore
+from sampan.cluster.schema import SCHEMA, Schema
 
 T = TypeVar("T")
 
@@ -131,10 +132,10 @@ class RealStores:
     def __init__(self, host: Host, undo: AsyncExitStack) -> None:
         self._host, self._undo = host, undo
 
-    async def store(self) -> EtcdStore:
+    async def store(self, schema: Schema = SCHEMA) -> EtcdStore:
         client = EtcdClient(self._host.settings.socket)
         self._undo.push_async_callback(client.close)
-        return await self._undo.enter_async_context(EtcdStore(client, SystemClock()))
+        return await self._undo.enter_async_context(EtcdStore(client, SystemClock(), schema))
 
     async def finish(self, work: Coroutine[object, object, T], *, within_s: float = 10.0) -> T:
         return await asyncio.wait_for(work, within_s)

@@ -15,10 +15,17 @@ from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.failures import NoAnswer
 from sampan.cluster.etcd.store import EtcdBackend
 from sampan.cluster.records import Service
+from sampan.testing.contracts.cluster_schema import ClusterSchemaContract
 from sampan.testing.contracts.cluster_store import ClusterStoreContract, put, service
 
 
 class TestEtcdStore(ClusterStoreContract):
+    @pytest.fixture
+    def stores(self, real_stores: Any) -> Any:
+        return real_stores
+
+
+class TestEtcdSchema(ClusterSchemaContract):
     @pytest.fixture
     def stores(self, real_stores: Any) -> Any:
         return real_stores

@@ -13,9 +13,9 @@ import msgspec
 from sampan.cluster.contract import Batch, Presence
 from sampan.cluster.etcd.backend import Everything, KeyChange, Step
 from sampan.cluster.etcd.feeds import FeedHub
-from sampan.cluster.etcd.keys import LEADER
-from sampan.cluster.model import Change, State
-from sampan.cluster.records import KINDS, Object
+from sampan.cluster.etcd.keys import LEADER, SCHEMA_KEY
+from sampan.cluster.model import KINDS, Change, State
+from sampan.cluster.records import Object
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class Copy:
     def __init__(self) -> None:
         self.state = State()
         self.feeds = FeedHub()
+        self.schema = 0
+        """Number of the schema that the objects are in; 0: nobody has said."""
         self.revisions: dict[str, int] = {}
         """Of the keys that are no objects (names, serials, the leader): last change."""
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -58,6 +60,7 @@ class Copy:
     def _replace_all(self, news: Everything) -> list[Change]:
         changes: list[Change] = []
         self.revisions.clear()
+        self.schema = 0
         seen: set[tuple[str, str]] = set()
         for key in news.keys:
             change = self._change(key)
@@ -93,6 +96,9 @@ class Copy:
             node = rest[0]
             after = None if key.value is None else _PRESENCE.decode(key.value)
             return Change("presence", node, self.state.present.get(node), after)
+        if key.key == SCHEMA_KEY:
+            self.schema = int(key.value or b"0")
+            return None
         if key.key == LEADER:
             leader = leader_in(key.value)
             before = self.state.leader or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -10,9 +10,10 @@ import msgspec
 from sampan.cluster.contract import NameInUse, OutOfSequence
 from sampan.cluster.etcd.backend import Transaction
 from sampan.cluster.etcd.copy import Copy, encode_record
-from sampan.cluster.etcd.keys import LEADER, name_key, object_key, serial_key
-from sampan.cluster.model import State
-from sampan.cluster.records import KINDS, Object
+from sampan.cluster.etcd.keys import LEADER, SCHEMA_KEY, name_key, object_key, serial_key
+from sampan.cluster.model import KINDS, State
+from sampan.cluster.records import Object
+from sampan.cluster.schema import Schema, SchemaNotRaised, SchemaTooOld
 
 O = TypeVar("O", bound=Object)  # noqa: E741
 
@@ -21,8 +22,8 @@ class Drafting:
     """``Draft``. Objects that are put, deleted or expected are compared with the version in the
     copy; those only read are not (a scheduler reads everything)."""
 
-    def __init__(self, copy: Copy, now: float) -> None:
-        self._copy, self._now = copy, now
+    def __init__(self, copy: Copy, now: float, schema: Schema) -> None:
+        self._copy, self._now, self._schema = copy, now, schema
         self._written: dict[tuple[str, str], Object | None] = {}
         self._expected: set[tuple[str, str]] = set()
         self._names: dict[tuple[str, str], str | None] = {}
@@ -84,7 +85,11 @@ class Drafting:
 
     def transaction(self, fence: int) -> Transaction | None:
         """What was written, or None when that is nothing. ``fence``: revision of the leader's key,
-        0: anybody may write this."""
+        0: anybody may write this.
+
+        Raises:
+            SchemaTooOld, SchemaNotRaised.
+        """
         written = {
             key: record
             for key, record in self._written.items()
@@ -117,6 +122,9 @@ class Drafting:
             key = serial_key(name)
             compares[key] = self._copy.revisions.get(key, 0)
             puts[key] = b""
+        compares[SCHEMA_KEY] = self._copy.revisions.get(SCHEMA_KEY, 0)
+        if (raised := self._in_schema(written.values())) is not None:
+            puts[SCHEMA_KEY] = str(raised).encode()
         if fence:
             compares[LEADER] = fence
         return Transaction(
@@ -125,6 +133,24 @@ class Drafting:
             deletes=frozenset(deletes),
             fence=LEADER if fence else "",
         )
+
+    def _in_schema(self, written: Iterable[Object | None]) -> int | None:
+        """Refuse what a manager would drop. Returns the schema to raise the cluster's to."""
+        known, found = self._schema.number, self._copy.schema
+        if found > known:
+            raise SchemaTooOld(known, found)
+        if found == known:
+            return None
+        state = self.state
+        managers = {node.id for node in state.nodes.values() if node.role == "manager"}
+        knows = {id for id, sign in state.present.items() if sign.schema >= known}
+        missing = (managers | set(state.present)) - knows
+        if not missing:
+            return known
+        for record in written:
+            if record is not None and (field := self._schema.newer_in(record, found)):
+                raise SchemaNotRaised(field, known, missing)
+        return None
 
     def _version(self, kind: str, id: str) -> int:
         stored = self.state.all(KINDS[kind]).get(id)

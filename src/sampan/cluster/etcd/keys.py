@@ -5,6 +5,7 @@
     /serial/NAME        nothing; its revision is what ``Draft.serialize`` compares
     /leader             "NODE-ID LEASE" while somebody leads; bound to the leader's lease
     /present/NODE-ID    JSON of a ``Presence``; bound to that manager's lease
+    /schema             number of the schema that the objects are in, see ``cluster.schema``
 
 A cluster has its etcd for itself, so the keys begin at the root.
 """
@@ -12,6 +13,7 @@ A cluster has its etcd for itself, so the keys begin at the root.
 from __future__ import annotations
 
 LEADER = "/leader"
+SCHEMA_KEY = "/schema"
 
 
 def object_key(kind: str, id: str) -> str:

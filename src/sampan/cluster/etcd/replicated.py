@@ -38,6 +38,7 @@ from sampan.cluster.etcd.feeds import ChangeFeed
 from sampan.cluster.etcd.keys import LEADER, present_key
 from sampan.cluster.etcd.lease import Lease
 from sampan.cluster.model import State
+from sampan.cluster.schema import SCHEMA, Schema, SchemaTooOld
 from sampan.errors import Internal, Unavailable
 
 log = logging.getLogger(__name__)
@@ -66,8 +67,8 @@ class HeldLeadership:
 class ReplicatedStore:
     """Open it with ``async with`` (or ``open`` and ``close``)."""
 
-    def __init__(self, backend: Backend, clock: Clock) -> None:
-        self._backend, self._clock = backend, clock
+    def __init__(self, backend: Backend, clock: Clock, schema: Schema = SCHEMA) -> None:
+        self._backend, self._clock, self._schema = backend, clock, schema
         self._copy = Copy()
         self._tasks = Tasks()
         self._loaded = asyncio.Event()
@@ -124,7 +125,10 @@ class ReplicatedStore:
         while True:
             if fence is not None and fence.lost.is_set():
                 raise LeadershipLost
-            work = Drafting(self._copy, self._clock.now())
+            if fence is not None and self._copy.schema > self._schema.number:
+                fence.lost.set()
+                raise LeadershipLost
+            work = Drafting(self._copy, self._clock.now(), self._schema)
             result = draft(work)
             if inspect.iscoroutine(result):
                 result.close()
@@ -187,12 +191,15 @@ class ReplicatedStore:
 
         Raises:
             Unavailable: the store was closed meanwhile.
+            SchemaTooOld: see there.
         """
         if self._held is not None and not self._held.lost.is_set():
             raise Internal("this manager campaigns although it leads")
         with self.feed("leader") as feed:
             news = aiter(feed)
             while True:
+                if self._copy.schema > self._schema.number:
+                    raise SchemaTooOld(self._schema.number, self._copy.schema)
                 # Our own name in the key is a life of ours that ended: no need to wait for its
                 # lease. The fence tells the two lives apart.
                 if self.state.leader in ("", node_id):
@@ -254,6 +261,7 @@ class ReplicatedStore:
     async def announce(self, presence: Presence) -> None:
         """See ``ClusterStore.announce``."""
         first = self._presence is None
+        presence = msgspec.structs.replace(presence, schema=self._schema.number)
         self._presence = presence
         lease = await self._living_lease()
         await self._show(presence, lease)

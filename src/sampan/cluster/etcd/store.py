@@ -25,6 +25,7 @@ from sampan.cluster.etcd.copy import steps
 from sampan.cluster.etcd.failures import Compacted, LeaderUnknown, NoAnswer, Unreachable
 from sampan.cluster.etcd.keys import LEADER
 from sampan.cluster.etcd.replicated import ReplicatedStore
+from sampan.cluster.schema import SCHEMA, Schema
 from sampan.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -151,8 +152,8 @@ class EtcdBackend:
 class EtcdStore(ReplicatedStore):
     """``ClusterStore`` on the etcd member behind ``client`` (which stays the caller's)."""
 
-    def __init__(self, client: EtcdClient, clock: Clock) -> None:
-        super().__init__(EtcdBackend(client, clock), clock)
+    def __init__(self, client: EtcdClient, clock: Clock, schema: Schema = SCHEMA) -> None:
+        super().__init__(EtcdBackend(client, clock), clock, schema)
 
 
 def _request(transaction: Transaction, proof: str) -> wire.Txn:

@@ -21,6 +21,7 @@ from sampan.cluster.contract import (
 )
 from sampan.cluster.etcd.replicated import ReplicatedStore
 from sampan.cluster.records import Config, Service, Task, new_id
+from sampan.cluster.schema import SCHEMA, Schema
 from sampan.cluster.spec import ConfigSpec, ServiceSpec
 from sampan.cluster.states import TaskState
 from sampan.errors import Internal
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class Stores(Protocol):
     """Managers of one cluster, and time for them."""
 
-    async def store(self) -> ReplicatedStore:
-        """One more manager's."""
+    async def store(self, schema: Schema = SCHEMA) -> ReplicatedStore:
+        """One more manager's. ``schema``: what its version knows."""
         ...
 
     async def finish(self, work: Coroutine[object, object, T], *, within_s: float = 10.0) -> T:
@@ -407,6 +408,7 @@ class ClusterStoreContract:
         sign = Presence(node_id="n1", address="192.0.2.1:2377")
         with two.feed("presence") as feed:
             await one.announce(sign)
+            sign = replace(sign, schema=SCHEMA.number)
             assert one.state.present == {"n1": sign}
             await two.barrier()
             assert two.state.present == {"n1": sign}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
-from sampan.client import Client
+from sampan.client import Client, containers
 from sampan.testing.clients import Shell
 from sampan.testing.contracts.engine_api import EngineApiContract
 from sampan.testing.daemon import DaemonProcess
@@ -104,3 +106,81 @@ def test_mistakes_in_the_file_come_before_any_request(compose, app: Path) -> Non
     assert done.returncode == 15
     assert 'services.db.imagee: unknown key; did you mean "image"?' in done.stderr
     (app / "compose.yaml").write_text(good)
+
+
+PAIR = """\
+services:
+  loud:
+    image: busybox
+    command: sh -c "echo LOUD; exec sleep 1"
+    attach: false
+  calm:
+    image: busybox
+    command: sh -c "echo CALM; exec sleep 1"
+"""
+
+
+def test_attach_false_keeps_output_out_of_up_and_logs(compose, app: Path) -> None:  # type: ignore[no-untyped-def]
+    (app / "compose.yaml").write_text(PAIR)
+    shown = compose("up").stdout
+    assert "CALM" in shown
+    assert "LOUD" not in shown
+    logs = compose("logs").stdout
+    assert "CALM" in logs
+    assert "LOUD" not in logs
+    assert "LOUD" in compose("logs", "loud").stdout
+    asked = compose("up", "--attach", "loud", "--timestamps").stdout
+    assert "CALM" not in asked
+    assert re.search(r"loud-1 +\| 20\d\d-\d\d-\d\dT[^ ]+Z LOUD", asked)
+
+
+SLEEPERS = """\
+services:
+  web:
+    image: busybox
+    command: sleep 600
+    stop_signal: SIGKILL
+    expose: ["6000-6001/udp"]
+    depends_on: {db: {condition: service_started, restart: true}}
+  db: {image: busybox, command: sleep 600, stop_signal: SIGKILL}
+"""
+
+
+def test_a_restart_reaches_dependents_unless_told_not_to(compose, app: Path, sh: Shell) -> None:  # type: ignore[no-untyped-def]
+    (app / "compose.yaml").write_text(SLEEPERS)
+    compose("up", "-d", "--detach=true")
+
+    def started(name: str) -> str:
+        return sh.docker("inspect", "-f", "{{.State.StartedAt}}", f"shop-{name}-1").stdout
+
+    first = started("web")
+    compose("restart", "--no-deps", "db")
+    assert started("web") == first
+    compose("restart", "db")
+    assert started("web") != first
+
+
+def test_what_scripts_use(compose, app: Path, sh: Shell, daemon: DaemonProcess) -> None:  # type: ignore[no-untyped-def]
+    (app / "compose.yaml").write_text(SLEEPERS)
+    compose("up", "-d", "web")
+    assert (
+        compose("ps", "--format", "{{.Service}} {{.State}}").stdout == "db running\nweb running\n"
+    )
+    table = compose("ps", "--format", "table {{.Name}}\\t{{.Service}}").stdout.splitlines()
+    assert table[0].split() == ["NAME", "SERVICE"]
+    assert table[1].split() == ["shop-db-1", "db"]
+    exposed = sh.docker("inspect", "-f", "{{json .Config.ExposedPorts}}", "shop-web-1").stdout
+    assert "6001/udp" in exposed
+    plain = compose("run", "-d", "--rm", "--no-deps", "web", "sleep", "600").stdout.strip()
+    named = compose("run", "-d", "--use-aliases", "web", "sleep", "600").stdout.strip()
+    form = "{{json .NetworkSettings.Networks}}"
+    networks = [json.loads(sh.docker("inspect", "-f", form, c).stdout) for c in (plain, named)]
+    without, with_aliases = (n["shop_default"]["Aliases"] for n in networks)
+    assert "web" not in without
+    assert "web" in with_aliases
+    sh.docker("rm", "-f", named)
+    client = Client(daemon.host, environ={})
+    gone = containers.wait(client, plain, "removed")
+    sh.docker("kill", plain)
+    containers.exit_code(gone)
+    assert plain not in sh.docker("ps", "-aq", "--no-trunc").stdout

@@ -104,7 +104,7 @@ def _request(args: Args) -> Request:
 
     files = [part for item in args.many("compose-file") for part in item.split(",")]
     # The stack's own name counts; a project's is not asked for, and must not fail.
-    return Request(files=tuple(files), project="stack", cwd=os.getcwd())
+    return Request(files=tuple(files), project="stack", cwd=os.getcwd(), name_is_variable=False)
 
 
 def _load(console: Console, args: Args, *, interpolated: bool = True) -> Loaded:

@@ -12,6 +12,7 @@ from sampan.compose.file.load import Request, load
 from sampan.compose.model.canonical import project_data
 from sampan.compose.model.create_request import container_body
 from sampan.compose.model.project import Project
+from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP
 from sampan.compose.model.values import HEALTHY, STARTED, Mount, Port
 from sampan.compose.run.execute import secret_files
@@ -260,3 +261,50 @@ def test_config_can_be_read_again(project: Reader, tmp_path: Path) -> None:
 def test_an_empty_file_says_what_to_write(project: Reader) -> None:
     with pytest.raises(ComposeFileError, match="empty compose file"):
         project("")
+
+
+def test_an_override_file_of_comments_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {s: {image: x}}")
+    (tmp_path / "extras.yaml").write_text("# put your own services here\n")
+    both = Request(files=("compose.yaml", "extras.yaml"), cwd=str(tmp_path))
+    assert set(read(load(both, {}, TOP)).services) == {"s"}
+    with pytest.raises(ComposeFileError, match=r"extras.yaml.*empty compose file"):
+        load(Request(files=("extras.yaml",), cwd=str(tmp_path)), {}, TOP)
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "environ", "name"),
+    [
+        ("", "said", {}, "said"),
+        ("name: inside\n", None, {}, "inside"),
+        ("name: from-${WHO}\n", None, {"WHO": "x"}, "from-x"),
+        ("name: inside\n", None, {"COMPOSE_PROJECT_NAME": "env"}, "env"),
+        ("", None, {}, "folder"),
+    ],
+)
+def test_the_project_s_name_can_be_used_in_the_file(
+    head: str, given: str | None, environ: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    label = "${COMPOSE_PROJECT_NAME:-none}"
+    text = f"{head}services: {{s: {{image: x, labels: {{l: '{label}'}}}}}}"
+    (folder / "compose.yaml").write_text(text)
+    loaded = load(Request(cwd=str(folder), project=given), environ, TOP)
+    assert loaded.name == name
+    assert read(loaded).services["s"].labels == {"l": name}
+    assert not loaded.warnings
+
+
+def test_dollars_that_begin_no_variable_stay(project: Reader) -> None:
+    p = project(
+        """
+        services:
+          s:
+            image: x
+            labels: ["rule=HostRegexp(`^.+$`)"]
+            command: [awk, "{print $1}"]
+        """
+    )
+    assert p.services["s"].labels == {"rule": "HostRegexp(`^.+$`)"}
+    assert p.services["s"].command == ("awk", "{print $1}")

@@ -12,7 +12,14 @@ from sampan.compose.errors import UsageError
 from sampan.compose.model.canonical import hashes
 from sampan.compose.model.create_request import PREFIX, container_labels, network_body
 from sampan.compose.model.project import Project
-from sampan.compose.plan.down import plan_down, plan_remove, plan_signal, plan_start, plan_stop
+from sampan.compose.plan.down import (
+    plan_down,
+    plan_remove,
+    plan_restart,
+    plan_signal,
+    plan_start,
+    plan_stop,
+)
 from sampan.compose.plan.observed import Observed, ObservedContainer
 from sampan.compose.plan.steps import Plan
 from sampan.compose.plan.up import UpOptions, plan_up
@@ -250,3 +257,25 @@ def test_an_interrupted_recreation_is_tidied_up(project: Reader) -> None:
     assert "recreate container p-web-1: left by an interrupted" in str(
         plan_up(p, alone, UpOptions())
     )
+
+
+def there(service: str, *restarts_with: str) -> ObservedContainer:
+    return ObservedContainer(
+        id=service, name=f"p-{service}-1", service=service, number=1, restarts_with=restarts_with
+    )
+
+
+def test_a_restart_takes_along_who_asked_for_it() -> None:
+    containers = [there("web", "api"), there("api", "db"), there("db"), there("other")]
+    expect(
+        plan_restart(containers, ("db",)),
+        """
+  1  restart  container p-db-1: asked for
+  2  restart  container p-api-1: its dependency db restarts <- 1
+  3  restart  container p-web-1: its dependency api restarts <- 2
+""",
+    )
+    expect(
+        plan_restart(containers, ("db",), deps=False), "  1  restart  container p-db-1: asked for"
+    )
+    assert len(plan_restart(containers, ()).steps) == 4

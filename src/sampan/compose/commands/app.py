@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sampan.compose.errors import StepFailed, UsageError
-from sampan.compose.file.load import Request, folder_name, load
+from sampan.compose.file.load import Loaded, Request, folder_name, load, surroundings
 from sampan.compose.model.project import Project, no_such_service
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP
@@ -20,62 +19,96 @@ if TYPE_CHECKING:
     from sampan.compose.plan.observed import ObservedContainer
     from sampan.compose.plan.steps import Plan
     from sampan.compose.run.progress import Progress
+    from sampan.flags import Args
+
+COLORS = ("auto", "never", "always")
+PROGRESS = ("auto", "plain", "tty", "quiet")
+
+
+def one_of(args: Args, flag: str, known: Sequence[str], default: str = "") -> str:
+    """The word given for a flag, if it is known. Raises UsageError."""
+    word = args.text(flag, default)
+    if word and word not in known:
+        raise UsageError(f'--{flag} takes one of {", ".join(known)}, not "{word}"')
+    return word
 
 
 class App:
-    """One invocation."""
+    """One invocation: ``top`` are compose's own flags, ``args`` the command's."""
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        top: Args,
+        args: Args,
         client_factory: Callable[[], Client],
         environ: Mapping[str, str],
     ) -> None:
-        self.args = args
+        self._top = top
+        self._args = args
         self.environ = environ
         self._client_factory = client_factory
+        self.ansi = one_of(top, "ansi", COLORS, environ.get("COMPOSE_ANSI", "auto"))
+        self._progress = one_of(top, "progress", PROGRESS, environ.get("COMPOSE_PROGRESS", "auto"))
 
     @cached_property
     def client(self) -> Client:
         return self._client_factory()
 
+    @property
+    def dry_run(self) -> bool:
+        """Whether plans are printed instead of carried out."""
+        return self._args.on("dry-run", self._top.on("dry-run"))
+
     @cached_property
     def progress(self) -> Progress:
         from sampan.compose.run.progress import Progress
 
-        color = {"auto": None, "never": False, "always": True}[self.args.ansi]
-        return Progress(mode=self.args.progress, color=color)
+        color = {"auto": None, "never": False, "always": True}[self.ansi]
+        progress = Progress(mode=self._progress, color=color)
+        for name in ("compatibility", "verbose"):
+            if self._top.on(name):
+                progress.warn(f"--{name} has no effect")
+        return progress
 
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Service names given behind the command."""
-        return tuple(getattr(self.args, "services", ()) or ())
+    def colored(self, args: Args) -> bool:
+        """Whether log lines have colours."""
+        wanted = self.ansi == "always" or (self.ansi == "auto" and sys.stdout.isatty())
+        return wanted and not args.on("no-color")
 
     @cached_property
     def request(self) -> Request:
-        """The command line over COMPOSE_FILE, COMPOSE_PROFILES ..."""
-        args, env = self.args, self.environ
+        """The command line over COMPOSE_FILE, COMPOSE_PROFILES ... of the shell and of .env."""
+        top = self._top
+        directory = top.maybe("project-directory")
+        env_files = tuple(top.many("env-file"))
+        cwd = os.getcwd()
+        env = surroundings(env_files, directory, cwd, self.environ)
         separator = env.get("COMPOSE_PATH_SEPARATOR", ":")
-        files = tuple(args.file) or tuple(
+        files = tuple(top.many("file")) or tuple(
             part for part in env.get("COMPOSE_FILE", "").split(separator) if part
         )
-        profiles = [p for p in env.get("COMPOSE_PROFILES", "").split(",") if p]
         return Request(
             files=files,
-            project=args.project_name,
-            directory=args.project_directory,
-            env_files=tuple(args.env_file),
-            profiles=(*args.profile, *profiles),
-            cwd=os.getcwd(),
+            project=top.maybe("project-name"),
+            directory=directory,
+            env_files=env_files,
+            profiles=tuple(top.many("profile")),
+            cwd=cwd,
         )
 
-    def load(self, named: tuple[str, ...] = (), *, every_profile: bool = False) -> Project:
-        """The project; warnings are printed. ``named`` services count even without a profile."""
-        loaded = load(self.request, self.environ, TOP)
+    def tree(self, *, interpolated: bool = True) -> Loaded:
+        """The file before it becomes a project; warnings are printed."""
+        loaded = load(self.request, self.environ, TOP, interpolated=interpolated)
         for warning in loaded.warnings:
             self.progress.warn(warning)
-        profiles = ("*",) if every_profile else self.request.profiles
-        project = read(loaded, profiles, named)
+        return loaded
+
+    def load(self, named: Sequence[str] = (), *, every_profile: bool = False) -> Project:
+        """The project; warnings are printed. ``named`` services count even without a profile."""
+        loaded = self.tree()
+        said = loaded.variables.get("COMPOSE_PROFILES", "").split(",")
+        profiles = (*self.request.profiles, *(part.strip() for part in said if part.strip()))
+        project = read(loaded, ("*",) if every_profile else profiles, tuple(named))
         for warning in project.warnings:
             self.progress.warn(warning)
         return project
@@ -91,7 +124,9 @@ class App:
                 raise
             return self.environ.get("COMPOSE_PROJECT_NAME") or folder_name(os.getcwd())
 
-    def containers(self, *, oneoff: bool = False, every: bool = True) -> list[ObservedContainer]:
+    def containers(
+        self, named: Sequence[str] = (), *, oneoff: bool = False, every: bool = True
+    ) -> list[ObservedContainer]:
         """The project's containers, of the services named (or of all), by name.
 
         Raises:
@@ -100,17 +135,13 @@ class App:
         from sampan.compose.run.observe import list_project
 
         found = list_project(self.client, self.project_name(), all=every)
-        for name in self.services:
+        for name in named:
             if not any(c.service == name for c in found):
                 project = self.load(every_profile=True)
                 if name not in project.services:
                     raise no_such_service(project, name)
         return sorted(
-            (
-                c
-                for c in found
-                if (oneoff or not c.oneoff) and (not self.services or c.service in self.services)
-            ),
+            (c for c in found if (oneoff or not c.oneoff) and (not named or c.service in named)),
             key=lambda c: (c.service, c.number),
         )
 
@@ -128,7 +159,7 @@ class App:
         """Print (``--dry-run``) or execute a plan. Raises StepFailed."""
         for warning in plan.warnings:
             self.progress.warn(warning)
-        if self.args.dry_run:
+        if self.dry_run:
             sys.stdout.write(f"{plan}\n")
             return
         from sampan.compose.run.execute import Executor

@@ -6,45 +6,56 @@ import json
 import sys
 from typing import Any
 
-from sampan.compose.commands.app import App
+from sampan.compose.commands.app import App, one_of
 from sampan.compose.commands.table import print_lines
-from sampan.compose.errors import UsageError
+from sampan.compose.file.yaml_tree import plain_data
 from sampan.compose.model.canonical import hashes, project_data
-from sampan.compose.model.project import chosen
+from sampan.compose.model.project import chosen, no_such_service
+from sampan.flags import BOOL, TEXT, Args, Command, Flag
 
 
-def config(app: App) -> int:
+def config(app: App, args: Args) -> int:
     """Print the merged, interpolated configuration in its canonical form."""
-    args = app.args
-    project = app.load(app.services)
-    if app.services:
-        wanted = set(chosen(project, app.services))
+    form = one_of(args, "format", ("yaml", "json"), "yaml")
+    if args.on("no-interpolate"):
+        _print(plain_data(app.tree(interpolated=False).tree), form)
+        return 0
+    project = app.load(args.rest)
+    if args.rest:
+        wanted = set(chosen(project, tuple(args.rest)))
         for name in set(project.services) - wanted:
             del project.services[name]
-    if args.quiet:
+    if args.on("quiet"):
         return 0
-    if args.only_services:
+    services = project.services.values()
+    if args.on("services"):
         print_lines(project.order())
-    elif args.volumes:
+    elif args.on("volumes"):
         print_lines(project.volumes)
-    elif args.networks:
+    elif args.on("networks"):
         print_lines(project.networks)
-    elif args.images:
-        print_lines(sorted({project.image_of(s) for s in project.services.values()}))
-    elif args.profiles:
-        every = (*project.services.values(), *project.disabled.values())
+    elif args.on("images"):
+        print_lines(sorted({project.image_of(s) for s in services}))
+    elif args.on("profiles"):
+        every = (*services, *project.disabled.values())
         print_lines(sorted({p for s in every for p in s.profiles}))
-    elif args.hash:
-        names = sorted(project.services) if args.hash == "*" else args.hash.split(",")
+    elif args.given("hash"):
+        wish = args.text("hash")
+        names = sorted(project.services) if wish == "*" else wish.split(",")
         for name in names:
             if name not in project.services:
-                raise UsageError(f"no such service: {name}")
+                raise no_such_service(project, name)
         print_lines(f"{name} {hashes(project, project.services[name])[0]}" for name in names)
-    elif args.format == "json":
-        print(json.dumps(_escaped(project_data(project)), indent=2, ensure_ascii=False))
     else:
-        sys.stdout.write(_yaml(_escaped(project_data(project))))
+        _print(_escaped(project_data(project)), form)
     return 0
+
+
+def _print(data: dict[str, Any], form: str) -> None:
+    if form == "json":
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        sys.stdout.write(_yaml(data))
 
 
 def _escaped(value: Any) -> Any:
@@ -61,3 +72,26 @@ def _yaml(data: dict[str, Any]) -> str:
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return str(yaml.dump(data, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1 << 20))
+
+
+COMMANDS = {
+    "config": Command(
+        "compose config",
+        "[OPTIONS] [SERVICE...]",
+        "Parse, resolve and render compose file in canonical format",
+        config,
+        (
+            Flag("format", "", TEXT, 'Format the output ("yaml", "json")'),
+            Flag("hash", "", TEXT, "Print the service config hash, one per line (* for all)"),
+            Flag("images", "", BOOL, "Print the image names, one per line"),
+            Flag("networks", "", BOOL, "Print the network names, one per line"),
+            Flag("no-interpolate", "", BOOL, "Don't interpolate environment variables"),
+            Flag("profiles", "", BOOL, "Print the profile names, one per line"),
+            Flag("quiet", "q", BOOL, "Only validate the configuration, don't print anything"),
+            Flag("services", "", BOOL, "Print the service names, one per line"),
+            Flag("volumes", "", BOOL, "Print the volume names, one per line"),
+        ),
+        0,
+        None,
+    )
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 
 from sampan.client import Hijacked, containers
@@ -19,16 +20,31 @@ from sampan.compose.run.observe import list_project
 from sampan.errors import SampanError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowOptions:
+    """What of the containers is shown, and what ends the command."""
+
+    color: bool = False
+    prefix: bool = True
+    timestamps: bool = False
+    ends_with_one: bool = False
+    """Stop everything when the first container has ended."""
+    exit_code_from: str = ""
+    timeout_s: int | None = None
+    attach: frozenset[str] = frozenset()
+    """Services whose output is shown; none: of all but those that say ``attach: false``."""
+    no_attach: frozenset[str] = frozenset()
+
+
 class Foreground:
     """Attaches to each container before its start, so that no line is lost."""
 
-    def __init__(self, app: App, project: Project) -> None:
+    def __init__(self, app: App, project: Project, options: FollowOptions) -> None:
         self._app = app
         self._project = project
-        args = app.args
-        color = (args.ansi == "always" or sys.stdout.isatty()) and not args.no_color
+        self._options = options
         self._merger = Merger(
-            sys.stdout, prefix=not args.no_log_prefix, color=color and args.ansi != "never"
+            sys.stdout, prefix=options.prefix, color=options.color, timestamps=options.timestamps
         )
         self._changed = threading.Condition()
         self._running: dict[str, str] = {}
@@ -63,14 +79,27 @@ class Foreground:
     def attach(self, name: str, container: str) -> None:
         """Follow a container that is about to start (or runs): what it prints from now on."""
         label = name.removeprefix(f"{self._project.name}-")
-        self._merger.introduce([label])
+        shown = self._shown(name)
+        if shown:
+            self._merger.introduce([label])
         # Joined before the start, so that the first line is seen and no line of an earlier run.
-        hijacked = containers.attach(self._app.client, container)
+        hijacked = containers.attach(self._app.client, container) if shown else None
         waiting = containers.wait(self._app.client, container, "next-exit")
         with self._changed:
             self._running[container] = label
         threading.Thread(target=self._until_exit, args=(container, waiting), daemon=True).start()
-        threading.Thread(target=self._logs, args=(label, container, hijacked), daemon=True).start()
+        if hijacked is not None:
+            threading.Thread(
+                target=self._logs, args=(label, container, hijacked), daemon=True
+            ).start()
+
+    def _shown(self, name: str) -> bool:
+        service = self._project.service_of(name)
+        if service is None:
+            return True
+        if self._options.attach:
+            return service.name in self._options.attach
+        return service.attach is not False and service.name not in self._options.no_attach
 
     def _logs(self, label: str, container: str, hijacked: Hijacked) -> None:
         client = self._app.client
@@ -103,8 +132,7 @@ class Foreground:
 
         Answers the exit code of the command.
         """
-        args = self._app.args
-        abort = args.abort_on_container_exit or bool(args.exit_code_from)
+        abort, source = self._options.ends_with_one, self._options.exit_code_from
         told = 0
         with self._changed:
             while True:
@@ -118,9 +146,8 @@ class Foreground:
         first = self._ended[0][1] if self._ended else 0
         if self._interrupts or abort:
             self._stop()
-        if args.exit_code_from:
-            name = args.exit_code_from
-            codes = [code for label, code in self._ended if label.rpartition("-")[0] == name]
+        if source:
+            codes = [code for label, code in self._ended if label.rpartition("-")[0] == source]
             return codes[0] if codes else 137
         if self._interrupts:
             return 130
@@ -131,7 +158,7 @@ class Foreground:
         sys.stderr.write("Gracefully stopping... (press Ctrl+C again to force)\n")
         seen = self._interrupts
         there = list_project(self._app.client, self._project.name)
-        plan = plan_stop([c for c in there if not c.oneoff], self._app.args.timeout)
+        plan = plan_stop([c for c in there if not c.oneoff], self._options.timeout_s)
         worker = threading.Thread(
             target=self._app.carry_out, args=(plan, self._project), daemon=True
         )

@@ -4,7 +4,7 @@
     ${NAME:-w} ${NAME-w} w when unset or empty / when unset
     ${NAME:?m} ${NAME?m} fail with m when unset or empty / when unset
     ${NAME:+w} ${NAME+w} w when set and not empty / when set, else nothing
-    $$                   one dollar sign
+    $$                   one dollar sign, as is a $ that begins none of these
 
 Words nest: ``${A:-${B:-c}}``.
 """
@@ -22,7 +22,7 @@ _REST = _START | frozenset("0123456789")
 
 
 class BadSubstitution(InvalidArgument):
-    """``$`` is followed by something that is not a variable."""
+    """``${`` is followed by something that is not a variable."""
 
 
 class RequiredVariable(InvalidArgument):
@@ -90,10 +90,8 @@ class _Scan:
                 out.append(self._plain(text[at + 1 : end], live))
                 at = end
             else:
-                raise BadSubstitution(
-                    f'invalid interpolation in "{text}": "$" must begin a variable; '
-                    'for a dollar sign itself write "$$"'
-                )
+                out.append("$")  # it begins no variable: shells leave it alone, too
+                at += 1
         if in_braces:
             raise BadSubstitution(f'invalid interpolation in "{text}": "}}" is missing')
         return "".join(out), at

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sampan.compose.errors import ComposeFileError, ManyProblems, UsageError, Where
 from sampan.compose.file import dotenv
-from sampan.compose.file.interpolate import interpolate
+from sampan.compose.file.interpolate import interpolate, substitute
 from sampan.compose.file.merge import is_remote, merge, normalise, resolve, without_resets
 from sampan.compose.file.schema_types import ANYTHING, MapOf, Obj, Report, check, suggestion
 from sampan.compose.file.yaml_tree import Map, Node, Scalar, Seq, parse
@@ -38,6 +38,8 @@ class Request:
     env_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     cwd: str = "."
+    name_is_variable: bool = True
+    """Whether the file may use the project's name as ``COMPOSE_PROJECT_NAME``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,12 @@ def load(
     directory = os.path.abspath(os.path.join(request.cwd, request.directory or default))
     variables = load_env(request.env_files, directory, request.cwd, environ)
     work = _Work(variables, directory, schema, interpolated=interpolated)
+    if not any(work.peek(path).entries for path in files):
+        where = Where("stdin" if first == "-" else display(first), 0)
+        raise ComposeFileError(where, "empty compose file: write at least `services:`")
+    if request.name_is_variable:
+        # Known before the files are interpolated, since they may use it.
+        variables["COMPOSE_PROJECT_NAME"] = _early_name(request, work, files, directory)
     tree: Node | None = None
     for path in files:
         part = work.file(path, directory)
@@ -112,6 +120,28 @@ def load(
     assert isinstance(tree, Map)
     name = project_name(request, tree, directory, variables)
     return Loaded(tree, name, directory, files, variables, tuple(work.report.warnings))
+
+
+def _early_name(request: Request, work: _Work, files: tuple[str, ...], directory: str) -> str:
+    """The project's name, as ``project_name`` will find it in the merged files."""
+    said = Map(Where("", 0))
+    for path in files:
+        name = work.peek(path).entries.get("name")
+        if isinstance(name, Scalar):
+            text = substitute(name.text, work.variables) if "$" in name.text else name.text
+            said.entries["name"] = Scalar(name.where, text)
+    return project_name(request, said, directory, work.variables)
+
+
+def surroundings(
+    env_files: tuple[str, ...], directory: str | None, cwd: str, environ: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The variables that say which files to read, before any is: the shell's over those of .env.
+
+    Raises:
+        ComposeFileError, UsageError: as ``load_env``.
+    """
+    return load_env(env_files, os.path.join(cwd, directory or ""), cwd, environ)
 
 
 def load_env(
@@ -189,6 +219,7 @@ class _Work:
         self.directory = directory
         self.report = Report()
         self._trees: dict[tuple[str, str], Map] = {}
+        self._parsed: dict[str, Map] = {}
         self._reading: list[str] = []
         self._unset: set[str] = set()
 
@@ -204,7 +235,8 @@ class _Work:
         if path in self._reading:
             raise UsageError(f"include goes in circles: {' -> '.join([*self._reading, path])}")
         self._reading.append(path)
-        tree = parse(self._read(path), "stdin" if path == "-" else display(path))
+        tree = self.peek(path)
+        self._parsed.pop(path, None)  # it is changed from here on
         if self._interpolated:
             interpolate(tree, self.variables, self._on_unset)
         self._legacy(tree)
@@ -221,6 +253,13 @@ class _Work:
         assert isinstance(result, Map)
         self._trees[(path, base)] = result
         return result
+
+    def peek(self, path: str) -> Map:
+        """The file as it is written; a file of comments only is an empty mapping."""
+        if path not in self._parsed:
+            name = "stdin" if path == "-" else display(path)
+            self._parsed[path] = parse(self._read(path), name)
+        return self._parsed[path]
 
     def _read(self, path: str) -> str:
         try:
@@ -241,7 +280,7 @@ class _Work:
             )
 
     def _legacy(self, tree: Map) -> None:
-        if "services" in tree.entries or "include" in tree.entries:
+        if not tree.entries or "services" in tree.entries or "include" in tree.entries:
             return
         known = set(self.schema.keys)
         strangers = [k for k in tree.entries if k not in known and not k.startswith("x-")]

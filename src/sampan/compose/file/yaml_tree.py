@@ -74,7 +74,7 @@ def scalar_kind(text: str) -> Kind:
 
 
 def parse(text: str, file: str) -> Map:
-    """Parse one YAML document whose top must be a mapping.
+    """Parse one YAML document whose top must be a mapping; nothing at all is an empty one.
 
     Raises:
         ComposeFileError: not YAML, more than one document, or not a mapping at the top.
@@ -93,7 +93,7 @@ def parse(text: str, file: str) -> Map:
     except yaml.YAMLError as error:
         raise ComposeFileError(Where(file, 0), f"not valid YAML: {error}") from None
     if root is None:
-        raise ComposeFileError(Where(file, 0), "empty compose file: write at least `services:`")
+        return Map(Where(file, 0))
     tree = _Builder(file).build(root, 0)
     if not isinstance(tree, Map):
         raise ComposeFileError(

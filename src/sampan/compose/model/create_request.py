@@ -87,6 +87,16 @@ def container_body(
     return body
 
 
+def make_oneoff(body: dict[str, Any], name: str, *, remove: bool, aliases: bool) -> None:
+    """Change a create request to that of ``run``: without the service's names on its networks,
+    unless they are asked for."""
+    if remove:
+        body["HostConfig"]["AutoRemove"] = True
+    if not aliases:
+        for endpoint in body["NetworkingConfig"]["EndpointsConfig"].values():
+            endpoint["Aliases"] = [name]
+
+
 def network_body(project: Project, network: Network) -> dict[str, Any]:
     """The body of ``POST /networks/create``."""
     body = NETWORK.request(network, None)

@@ -71,6 +71,15 @@ class Project:
         """The image's reference; a service that is only built gets PROJECT-SERVICE."""
         return service.image or f"{self.name}-{service.name}"
 
+    def service_of(self, container: str) -> Service | None:
+        """The service whose container has this name; None: it is of none in the file."""
+        for service in self.services.values():
+            head, dash, number = container.rpartition("-")
+            usual = dash and number.isdecimal() and head == f"{self.name}-{service.name}"
+            if container == service.container_name or usual:
+                return service
+        return None
+
     def order(self) -> list[str]:
         """Services, dependencies first. Cycles were refused when the file was read."""
         done: dict[str, None] = {}

@@ -147,3 +147,53 @@ def plan_signal(
             action = Signal(container, verb, signal, timeout_s)
             plan.add(verb, f"container {container.name}", "asked for", action)
     return plan
+
+
+def plan_restart(
+    containers: Iterable[ObservedContainer],
+    services: tuple[str, ...],
+    *,
+    deps: bool = True,
+    timeout_s: int | None = None,
+) -> Plan:
+    """``restart``: the containers of ``services`` (none: all), then those that depend on them
+    with ``restart: true``, unless ``deps`` is off."""
+    plan = Plan()
+    there = list(containers)
+    why = {c.service: "asked for" for c in there if not services or c.service in services}
+    grown = deps
+    while grown:
+        more = {
+            c.service: f"its dependency {name} restarts"
+            for c in there
+            for name in c.restarts_with
+            if name in why and c.service not in why
+        }
+        why |= more
+        grown = bool(more)
+    steps: dict[str, list[int]] = {}
+    for name in _dependencies_first(there, why):
+        for container in there:
+            if container.service == name:
+                waits = [n for d in container.restarts_with for n in steps.get(d, [])]
+                action = Signal(container, "restart", "", timeout_s)
+                target = f"container {container.name}"
+                step = plan.add("restart", target, why[name], action, *waits)
+                steps.setdefault(name, []).append(step)
+    return plan
+
+
+def _dependencies_first(there: list[ObservedContainer], names: Iterable[str]) -> list[str]:
+    needs = {c.service: c.restarts_with for c in there}
+    wanted, done = set(names), dict[str, None]()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if name in done or name in trail or name not in wanted:
+            return
+        for dependency in needs.get(name, ()):
+            visit(dependency, (*trail, name))
+        done[name] = None
+
+    for name in sorted(wanted):
+        visit(name, ())
+    return list(done)

@@ -30,6 +30,8 @@ class ObservedContainer:
     anonymous: dict[str, str] = field(default_factory=dict)
     """Target -> name of an anonymous volume."""
     depends_on: tuple[str, ...] = ()
+    restarts_with: tuple[str, ...] = ()
+    """Those of ``depends_on`` that say ``restart: true``."""
     command: str = ""
     created: int = 0
     ports: tuple[Mapping[str, Any], ...] = ()

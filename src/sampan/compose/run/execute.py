@@ -181,6 +181,16 @@ class Executor:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OneOff:
+    """What is special about a container of ``run``."""
+
+    auto_remove: bool = False
+    """The engine removes it when it ends."""
+    service_aliases: bool = False
+    """It answers to the service's name and aliases, as the service's own containers do."""
+
+
 def create_container(
     client: Client,
     project: Project,
@@ -192,6 +202,7 @@ def create_container(
     keep: dict[str, str],
     known: dict[str, str],
     warn: Callable[[str], None],
+    oneoff: OneOff | None = None,
 ) -> str:
     """Create and attach; answers the id. What was made is removed again when attaching fails.
 
@@ -204,6 +215,10 @@ def create_container(
     request = bodies.container_body(
         project, service, alias, labels, keep_volumes=keep, containers=peers
     )
+    if oneoff is not None:
+        bodies.make_oneoff(
+            request, alias, remove=oneoff.auto_remove, aliases=oneoff.service_aliases
+        )
     later: list[tuple[str, Any]] = []
     endpoints = request["NetworkingConfig"]["EndpointsConfig"]
     if len(endpoints) > 1 and client.version < (1, 44):

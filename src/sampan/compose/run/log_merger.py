@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import IO
 
 from sampan.client import Client, Response, containers, frames
@@ -15,10 +16,19 @@ _COLORS = ("36", "33", "32", "35", "34", "96", "93", "92", "95", "94")
 class Merger:
     """Writes lines of many sources to one stream. Thread-safe."""
 
-    def __init__(self, out: IO[str], *, prefix: bool = True, color: bool = False) -> None:
+    def __init__(
+        self,
+        out: IO[str],
+        *,
+        prefix: bool = True,
+        color: bool = False,
+        timestamps: bool = False,
+    ) -> None:
+        """``timestamps``: each line begins with the time when it came."""
         self._out = out
         self._prefix = prefix
         self._color = color
+        self._timestamps = timestamps
         self._lock = threading.Lock()
         self._width = 0
         self._names: dict[str, str] = {}
@@ -38,6 +48,8 @@ class Merger:
             lead = f"{name.ljust(self._width)} | " if self._prefix else ""
             if self._color and lead:
                 lead = f"\x1b[{self._names[name]}m{lead}\x1b[0m"
+            if self._timestamps:
+                lead += f"{datetime.now(UTC).isoformat().replace('+00:00', 'Z')} "
             self._out.write(f"{lead}{text}\n")
             self._out.flush()
 

@@ -83,6 +83,9 @@ def seen(item: Mapping[str, Any]) -> ObservedContainer:
             if m.get("Type") == "volume" and re.fullmatch(r"[0-9a-f]{64}", m.get("Name") or "")
         },
         depends_on=tuple(d.partition(":")[0] for d in depends.split(",") if d),
+        restarts_with=tuple(
+            d.partition(":")[0] for d in depends.split(",") if d.lower().endswith(":true")
+        ),
         command=item.get("Command", ""),
         created=int(item.get("Created") or 0),
         ports=tuple(item.get("Ports") or ()),

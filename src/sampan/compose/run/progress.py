@@ -35,6 +35,8 @@ class Progress:
         self._out = out or sys.stderr
         self._live = mode == "tty" or (mode == "auto" and self._out.isatty())
         self._quiet = mode == "quiet"
+        self.quiet_images = False
+        """Whether what builds and pulls say on their way is left out."""
         self._color = self._live if color is None else color
         self._lock = threading.Lock()
         self._lines: dict[str, str] = {}
@@ -58,7 +60,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line of a build or pull; it scrolls past above the block."""
-        if self._quiet:
+        if self._quiet or self.quiet_images:
             return
         with self._lock:
             self._erase()

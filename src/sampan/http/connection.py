@@ -233,7 +233,7 @@ class Connection(RequestHandler):
         if self.raw is not None:
             self.raw.feed_eof()
             if self.raw.taken:
-                # Not cancelled: what came before the end still belongs to the container's stdin.
+                # Not cancelled: what came before the end still belongs to the stream.
                 self._task_handler = None
         super().connection_lost(exc)
 

@@ -52,8 +52,7 @@ class RequestContext:
         return self.query.get(name, default)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A yes or no, read as Docker's and Consul's servers do: everything but 0, no, false and
-        none is yes."""
+        """A yes or no: everything but 0, no, false and none is yes."""
         value = self.query.get(name)
         return default if value is None else value.strip().lower() not in _FALSE
 

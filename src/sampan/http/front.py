@@ -1,8 +1,8 @@
 """What a front is: one protocol over HTTP, as data.
 
-Docker's API, the nodes' own protocol and whatever comes next differ in their routes, in the form of
-their errors, in the headers that every answer has and in how a path names a version. All of that is
-in a ``Front``; ``sampan.http.server`` knows nothing else of it.
+Protocols over HTTP differ in their routes, in the form of their errors, in the headers that every
+answer has and in how a path names a version. All of that is in a ``Front``, and
+``sampan.http.server`` knows nothing else of it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """TLS that can be half-closed.
 
 The TLS of asyncio (and of uvloop) closes a connection when the other side has said that it will
-send no more. For attached streams that is the normal case: ``docker run`` ends its sending side at
-once and then reads the output. So the record layer runs here, over OpenSSL's memory BIOs: end of
+send no more. For hijacked streams that is the normal case: many clients end their sending side at
+once and then read the output. So the record layer runs here, over OpenSSL's memory BIOs: end of
 file is passed on, and sending goes on.
 """
 

@@ -26,6 +26,7 @@ from sampan.cluster.pace import grace_s, heartbeat_s
 from sampan.cluster.records import Node
 from sampan.errors import Unavailable
 from sampan.testing.clock import settle
+from sampan.testing.contracts.cluster_store import put
 from sampan.testing.loops import LoopWorld, ready_node
 
 
@@ -55,6 +56,23 @@ class Watcher(Loop):
             raise self.trouble.pop(0)
 
 
+class Surveyor(Watcher):
+    """Has much to look at, and remembers what it was told in between."""
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self.told: list[str] = []
+
+    def everything(self) -> Iterator[Iterable[str]]:
+        for number in range(100):
+            self.told.append(f"slice {number}")
+            yield (f"k{number}",)
+
+    def touched(self, change: Change) -> Iterable[str]:
+        self.told.append(change.id)
+        return (change.id,)
+
+
 class Watched:
     """A world whose leaders run nothing but a watcher."""
 
@@ -82,6 +100,48 @@ async def test_the_first_pass_is_over_everything_and_a_storm_is_one_pass() -> No
         await settle()
         assert len(watcher.passes) == 3
         assert len(watcher.passes[1] | watcher.passes[2]) == 100
+
+
+async def test_others_have_their_turn_during_the_first_pass_and_changes_come_after_it() -> None:
+    async with LoopWorld(parts=[]) as world:
+        leadership = await world.store.campaign("m1")
+        surveyor = Surveyor(Term(store=world.store, clock=world.clock, leadership=leadership))
+        seen: list[int] = []
+
+        async def other() -> None:
+            for number in range(20):
+                await world.store.update(put(ready_node(f"n{number}")))
+                seen.append(len(surveyor.told))
+
+        tasks = Tasks()
+        tasks.spawn(surveyor.run(), name="surveyor")
+        await tasks.spawn(other(), name="other")
+        await settle(200)
+        assert any(0 < count < 100 for count in seen)  # it was served in the middle
+        slices, nodes = surveyor.told[:100], surveyor.told[100:]
+        assert slices == [f"slice {number}" for number in range(100)]
+        assert nodes == [f"n{number}" for number in range(20)]  # each once, in order
+        assert frozenset().union(*surveyor.passes) == {
+            *(f"k{number}" for number in range(100)),
+            *nodes,
+        }
+        await tasks.close()
+
+
+async def test_a_pass_begins_as_new_as_the_state() -> None:
+    watched = Watched()
+    async with watched.world as world:
+        await world.manager("m1")
+        (watcher,) = watched.made
+        watcher.hold.clear()
+        await world.nodes(1)  # a pass is under way
+        manager = world.managers["m1"]
+        for number in range(3):
+            await manager.store.update(put(ready_node(f"x{number}")))
+        watcher.hold.set()
+        await settle()
+        assert watcher.passes[1:] == [{"x0", "x1", "x2"}]
+        assert watcher.idle
 
 
 async def test_a_failure_is_tried_again_later_and_later() -> None:

@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from sampan.cluster.contract import Draft
 from sampan.cluster.dispatcher import tables
+from sampan.cluster.dispatcher.index import Index
 from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.dispatcher.tables import NetworkTable
+from sampan.cluster.model import Change, State
 from sampan.cluster.protocol.logs import entries, frame
 from sampan.cluster.protocol.messages import ViewChange, merged_view
-from sampan.cluster.records import Service, Task, TaskStatus
+from sampan.cluster.records import Attachment, ClusterNetwork, Service, Task, TaskStatus
 from sampan.cluster.spec import ContainerSpec, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.engine.contract import LogRequest
 from sampan.network.overlay.contract import DataPlaneView, Member, OverlayNetwork, ServiceEntry
 from sampan.runtime.contract import LogEntry
 from sampan.testing.agents import AgentWorld, FakeManager, FakeNode
+from sampan.testing.loops import ready_node
 
 S = TaskState
 
@@ -238,3 +242,59 @@ async def test_following_goes_on_after_a_daemon_has_started_again(logging: Loggi
     logging.say(0, "t1", "three", 0)
     await world.until(lambda: found[5:] == [b"three\n"])
     reading.cancel()
+
+
+# ---------------------------------------------------------------- the index
+
+
+def attached(number: int, state: TaskState = S.RUNNING) -> Task:
+    return Task(
+        id=f"t{number}",
+        service_id="s",
+        node_id="n",
+        desired=S.RUNNING,
+        status=TaskStatus(state=state),
+        attachments=(Attachment(network_id="net", ipv4=f"10.0.{number // 250}.9", prefix=16),),
+    )
+
+
+def members_in(index: Index) -> dict[str, dict[str, Member]]:
+    return {id: dict(table.members) for id, table in index.tables.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_changes_while_the_index_is_built_is_in_it(seed: int) -> None:
+    rng = random.Random(seed)
+    state = State()
+    network = ClusterNetwork(id="net", vni=4097, subnet="10.0.0.0/16")
+    records = [network, ready_node("n"), *(attached(number) for number in range(1000))]
+    state.apply([Change(one.kind, one.id, None, one) for one in records], 1)
+    index = Index(state)
+    turns = 0
+    for turns, _ in enumerate(index.rebuild(), 1):
+        number = rng.randrange(1200)
+        before = state.tasks.get(f"t{number}")
+        after = rng.choice([None, attached(number, S.FAILED), attached(number, S.READY)])
+        change = Change("task", f"t{number}", before, after)
+        state.apply([change], turns + 1)
+        index.apply([change])
+    assert turns >= 4  # others had their turn so often
+    anew = Index(state)
+    for _ in anew.rebuild():
+        pass
+    assert members_in(index) == members_in(anew)
+    assert len(index.tables["net"].members) >= 990
+
+
+async def test_a_manager_of_a_large_cluster_serves_nodes_once_it_knows_everything() -> None:
+    async with AgentWorld() as world:
+        store = await world.cluster.store()
+
+        def draft(draft: Draft) -> None:
+            for number in range(1000):
+                draft.put(attached(number, S.NEW))
+
+        await store.update(draft)
+        manager = await world.manager("m1")
+        node = await world.node("n1")
+        await world.until(lambda: node.id in manager.dispatcher.sessions)

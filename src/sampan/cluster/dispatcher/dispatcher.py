@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 import msgspec
 
-from sampan.aio import Clock, Tasks
+from sampan.aio import Clock, Tasks, breathe
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.dispatcher.attachments import AttachmentServer
 from sampan.cluster.dispatcher.index import Index, Touched
@@ -54,6 +55,7 @@ GOODBYE_GRACES = 3
 """How many times longer than usual a node may be away that has said goodbye: a daemon's restart or
 upgrade moves no task."""
 KINDS = ("task", "service", "network", "node", "cluster")
+_THROUGH = object()
 
 
 @dataclass(slots=True)
@@ -108,7 +110,10 @@ class Dispatcher:
 
     def start(self) -> None:
         self._feed = self._store.feed(*KINDS)
-        self._index = Index(self._store.state)
+        index = Index(self._store.state)
+        slices = index.rebuild()
+        if next(slices, _THROUGH) is _THROUGH:
+            self._index = index  # of a large cluster it is there a few seconds later
         self._survey()
         grace = grace_s(self._period())
         for node in self._store.state.nodes.values():
@@ -116,7 +121,7 @@ class Dispatcher:
                 self._ghosts[node.id] = Ghost(
                     node.id, node.status.session, self._clock.monotonic() + grace
                 )
-        self._tasks.spawn(self._follow(), name="dispatcher feed")
+        self._tasks.spawn(self._follow(index, slices), name="dispatcher feed")
         self._tasks.spawn(self._statuses.run(), name="dispatcher statuses")
         self._tasks.spawn(self._watch(), name="dispatcher heartbeats")
         self._tasks.spawn(self._guard(), name="dispatcher quorum")
@@ -278,14 +283,24 @@ class Dispatcher:
 
     # -- the cluster changes
 
-    async def _follow(self) -> None:
-        while True:
-            feed = self._feed
-            if feed is None or self._index is None:
-                return
+    async def _follow(self, index: Index, slices: Iterator[None]) -> None:
+        again = False
+        while (feed := self._feed) is not None:
             try:
+                for _ in slices:
+                    await breathe()
+                    for batch in feed.waiting():
+                        self._spread(index.apply(batch.changes))
+                if again or self._index is None:
+                    self._survey()
+                self._index = index
+                for session in list(self._sessions.values()) if again else ():
+                    session.outbox.mark_all()
+                    self._check(session)
+                    self._tell(session)
+                    session.wake()
                 async for batch in feed:
-                    self._spread(self._index.apply(batch.changes))
+                    self._spread(index.apply(batch.changes))
                 return
             except StoreLagged:
                 log.warning("the dispatcher fell behind the store: everything is compared anew")
@@ -294,15 +309,8 @@ class Dispatcher:
                 log.exception("the dispatcher lost its way: everything is compared anew")
                 feed.close()
                 await self._clock.sleep(1.0)
-            if self._index is not None:
-                self._feed = self._store.feed(*KINDS)
-                self._index.rebuild()
-                self._survey()
-                for session in list(self._sessions.values()):
-                    session.outbox.mark_all()
-                    self._check(session)
-                    self._tell(session)
-                    session.wake()
+            self._feed, again = self._store.feed(*KINDS), True
+            slices = index.rebuild()
 
     def _spread(self, touched: Touched) -> None:
         facts = touched.managers or touched.cluster

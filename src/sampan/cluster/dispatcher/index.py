@@ -7,9 +7,10 @@ changed five times is looked at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from sampan.cluster.dispatcher.tables import NetworkTable
+from sampan.cluster.loop import sliced
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
 from sampan.cluster.states import TaskState
@@ -36,17 +37,22 @@ class Index:
         """Task id -> networks in whose tables it is."""
         self._entries: dict[str, tuple[str, ...]] = {}
         """Service id -> networks in whose tables it is."""
-        self.rebuild()
 
-    def rebuild(self) -> None:
-        """Everything from the state. Tables keep their numbers, so that nodes get differences."""
+    def rebuild(self) -> Iterator[None]:
+        """Everything from the state; between two slices of it the caller lets others have their
+        turn. Changes meanwhile are applied as ever: each thing is derived from the state as it is
+        then. Tables keep their numbers, so that nodes get differences."""
         state = self._state
-        for id in {*self.tables, *state.networks}:
-            self._network(id)
-        for id in {*self._entries, *state.services}:
-            self._service(id)
-        for id in {*self._places, *state.tasks}:
-            self._task(id)
+        networks, services = {*self.tables, *state.networks}, {*self._entries, *state.services}
+        everything: list[tuple[Callable[[str], object], str]] = []
+        everything += ((self._network, id) for id in networks)
+        everything += ((self._service, id) for id in services)
+        everything += ((self._task, id) for id in {*self._places, *state.tasks})
+        for number, some in enumerate(sliced(everything)):
+            if number:
+                yield
+            for derive, id in some:
+                derive(id)
         self._ingress()
 
     def apply(self, changes: Iterable[Change]) -> Touched:

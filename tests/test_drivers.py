@@ -94,6 +94,23 @@ async def test_a_resolver_that_waits_holds_up_nobody_who_asks_for_another_name()
     assert asked == ["slow", "quick"], "two who ask for one name wait for one search"
 
 
+async def test_those_who_wait_for_one_search_share_its_failure() -> None:
+    """Else the last of ten waits ten times as long as a plugin that hangs is given."""
+    toys, asked, answer = registry(), [], asyncio.Event()
+
+    async def plugin(name: str) -> object | None:
+        asked.append(name)
+        await answer.wait()
+        raise Unavailable("the plugin does not answer")
+
+    toys.add_resolver(plugin)
+    waiting = asyncio.gather(*(toys.find("x") for _ in range(10)), return_exceptions=True)
+    await asyncio.sleep(0)
+    answer.set()
+    assert [type(result) for result in await waiting] == [Unavailable] * 10
+    assert asked == ["x"]
+
+
 async def test_a_resolvers_own_error_is_the_callers_and_is_not_remembered() -> None:
     toys, failures = registry(), [Unavailable("the plugin does not answer")]
 

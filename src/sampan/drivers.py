@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from sampan.aio import KeyedLocks
 from sampan.errors import SampanError
+from sampan.single_flight import SingleFlight
 
 D = TypeVar("D")
 
@@ -31,8 +31,9 @@ class Registry(Generic[D]):
         self._drivers: dict[str, D] = {}
         self._aliases: dict[str, str] = {}
         self._resolvers: list[Callable[[str], Awaitable[D | None]]] = []
-        self._searches = KeyedLocks()
-        """By name: two who ask for one name wait for one search, and for no other's."""
+        self._searches: SingleFlight[D, None] = SingleFlight(f"find the {kind}")
+        """By name: two who ask for one name wait for one search, also when it fails, and for no
+        other's."""
 
     def register(self, name: str, driver: D, *aliases: str) -> None:
         """Make ``driver`` known as ``name``, and as each of ``aliases``, which are not listed.
@@ -87,12 +88,12 @@ class Registry(Generic[D]):
         """
         if name in self:
             return self.get(name)
-        async with self._searches.hold(name):
-            if name in self:
-                return self.get(name)
-            for resolver in self._resolvers:
-                driver = await resolver(name)
-                if driver is not None:
-                    self._drivers[name] = driver
-                    return driver
+        return await self._searches.join(name, lambda _: self._search(name), lambda _: None)
+
+    async def _search(self, name: str) -> D:
+        for resolver in self._resolvers:
+            driver = await resolver(name)
+            if driver is not None:
+                self._drivers[name] = driver
+                return driver
         raise self._missing(name)

@@ -210,7 +210,8 @@ def test_a_log_plugin_gets_every_line_and_gives_them_back(sh: Shell, start: Star
     shown = sh.docker("logs", "talker")
     assert shown.stdout.split() == [str(n) for n in range(1, 10_001)]
     assert shown.stderr == "end\n"
-    assert sh.docker("logs", "-n", "2", "talker").stdout == "10000\n"
+    last = sh.docker("logs", "-n", "5", "talker")
+    assert len((last.stdout + last.stderr).splitlines()) == 5
     assert plugin.calls("LogDriver.ReadLogs")
     assert "lines" in sh.docker("info", "--format", "{{.Plugins.Log}}").stdout
 

@@ -7,20 +7,17 @@ the next one to name it tries again. Nobody waits for a plugin that he did not n
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
-from sampan.aio import Clock, Tasks, in_thread
+from sampan.aio import Clock, in_thread
 from sampan.config import PluginSettings
-from sampan.errors import SampanError
 from sampan.plugins.client import PluginClient
 from sampan.plugins.discovery import Directories
 from sampan.plugins.errors import NotThatKind
 from sampan.plugins.wire import Manifest
+from sampan.single_flight import SingleFlight
 
 log = logging.getLogger(__name__)
-
-Outcome = tuple[str, ...] | SampanError
 
 
 class Plugins:
@@ -31,8 +28,7 @@ class Plugins:
         self._directories = Directories(settings.sockets, settings.specifications)
         self._clock = clock
         self._implements: dict[str, tuple[str, ...]] = {}
-        self._activating: dict[str, asyncio.Task[Outcome]] = {}
-        self._tasks = Tasks()
+        self._activating: SingleFlight[tuple[str, ...], None] = SingleFlight("activate plugin")
 
     async def client(self, name: str, kind: str) -> PluginClient:
         """The plugin ``name``, activated, which implements ``kind``.
@@ -44,28 +40,16 @@ class Plugins:
         """
         implements = self._implements.get(name)
         if implements is None:
-            task = self._activating.get(name)
-            if task is None:
-                task = self._tasks.spawn(self._activate(name), name=f"plugin/{name}")
-                self._activating[name] = task
-            # Shielded: others wait for it, too.
-            outcome = await asyncio.shield(task)
-            if isinstance(outcome, SampanError):
-                raise outcome
-            implements = outcome
+            implements = await self._activating.join(
+                name, lambda _: self._activate(name), lambda _: None
+            )
         if kind not in implements:
             raise NotThatKind(name, kind, implements)
         return self._client(name)
 
-    async def _activate(self, name: str) -> Outcome:
-        """Errors are values here: several wait for them."""
-        try:
-            await in_thread(self._directories.find, name)
-            manifest = await self._client(name).call("Plugin.Activate", None, Manifest)
-        except SampanError as error:
-            return error
-        finally:
-            del self._activating[name]
+    async def _activate(self, name: str) -> tuple[str, ...]:
+        await in_thread(self._directories.find, name)
+        manifest = await self._client(name).call("Plugin.Activate", None, Manifest)
         implements = self._implements[name] = manifest.implements or ()
         log.info('plugin "%s" implements %s', name, ", ".join(implements) or "nothing")
         return implements
@@ -79,4 +63,4 @@ class Plugins:
 
     async def close(self) -> None:
         """Give up what is being activated."""
-        await self._tasks.close()
+        await self._activating.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import sys
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,9 +96,6 @@ async def test_a_container_comes_and_goes_without_a_trace(
     assert not elements(kernel)
 
 
-Work = Callable[[HostNetworks, Network], "asyncio.Future[None]"]
-
-
 @pytest.mark.parametrize("driver", ["bridge", NAME])
 async def test_a_failure_at_any_call_of_the_kernel_leaves_nothing(
     config: DaemonConfig, driver: str
@@ -150,6 +150,39 @@ async def test_an_attach_that_fails_gives_its_address_back(
         await networks.attach(sandbox, made, wish(ipv4_wanted="10.215.0.9"), default_route=True)
     again = await networks.attach(sandbox, made, wish(ipv4_wanted="10.215.0.9"), default_route=True)
     assert (again.ipv4, again.interface) == ("10.215.0.9", "eth0")
+
+
+async def test_a_namespace_has_docker_s_parameters_unless_asked_otherwise(
+    networks: HostNetworks, kernel: FakeLinux
+) -> None:
+    asked = {"net.ipv4.ip_unprivileged_port_start": "1024"}
+    plain = await networks.open_sandbox(container())
+    other = await networks.open_sandbox(replace(container(), sysctls=asked))
+    for sandbox, start in ((plain, "0"), (other, "1024")):
+        written = kernel.space(sandbox.path).sysctls
+        assert written["net/ipv4/ip_unprivileged_port_start"] == start
+        assert written["net/ipv4/ping_group_range"] == "0 2147483647"
+
+
+async def test_a_port_is_bound_on_the_worker_and_not_on_the_loop(
+    networks: HostNetworks,
+) -> None:
+    made = await networks.create(network("a", "bridge", SUBNET))
+    sandbox, endpoint = await joined(networks, made)
+    bound: list[str] = []
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "socket.bind" and watching:
+            bound.append(threading.current_thread().name)
+
+    watching = True
+    sys.addaudithook(watch)
+    try:
+        await networks.publish(sandbox, endpoint, made, publishing("80/tcp"))
+    finally:
+        watching = False
+    assert bound
+    assert {name.rpartition("_")[0] for name in bound} == {"network"}
 
 
 # ---------------------------------------------------------------- a driver of somebody else's

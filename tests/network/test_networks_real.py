@@ -30,7 +30,6 @@ from sampan.network.contract import (
     Survivor,
 )
 from sampan.network.dns import message
-from sampan.network.firewall import Firewall
 from sampan.network.networks import HostNetworks
 from sampan.network.sweep import is_ours, sweep
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding
@@ -61,7 +60,8 @@ def clean(config: DaemonConfig) -> None:
     """Take away what the test left on purpose."""
     sweep(HOST, config, keep=(), sandboxes=())
     with Nft() as nft:
-        Firewall(nft, config.instance.table).uninstall()
+        table = config.instance.table
+        nft.run(f"add table inet {table}; delete table inet {table}")
     kill_dns(config)
 
 

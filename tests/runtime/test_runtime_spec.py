@@ -227,6 +227,15 @@ def test_the_hosts_namespaces(bundle: BundleSpec, facts: HostFacts) -> None:
         built(replace(shared, host=HostConfig(sysctls={"net.core.somaxconn": "1"})), facts)
 
 
+def test_parameters_are_those_that_were_asked_for(bundle: BundleSpec, facts: HostFacts) -> None:
+    """A namespace's defaults are set where it is made, once: not with each run in it."""
+    config, _ = built(bundle, facts)
+    assert "sysctl" not in config["linux"]
+    asked = {"net.ipv4.ip_unprivileged_port_start": "1024"}
+    config, _ = built(replace(bundle, host=HostConfig(sysctls=asked)), facts)
+    assert config["linux"]["sysctl"] == asked
+
+
 def test_who(tmp_path: Path) -> None:
     etc = tmp_path / "etc"
     etc.mkdir()

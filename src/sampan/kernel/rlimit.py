@@ -44,11 +44,6 @@ def inherited(name: str) -> Limit:
     return Limit(soft, hard)
 
 
-def has_capability(number: int) -> bool:
-    """Is capability ``number`` in this process's effective set?"""
-    return bool(effective_capabilities() >> number & 1)
-
-
 def effective_capabilities() -> int:
     """This process's effective capabilities as a bit mask."""
     with open("/proc/self/status", "rb") as status:

@@ -234,22 +234,6 @@ class Firewall:
                     f'accept comment "{self.table}"'
                 )
 
-    def _withdraw(self) -> None:
-        for family in ("ip", "ip6"):
-            try:
-                found = self._nft.query(f"list chain {family} filter FORWARD")
-            except NftError:
-                continue
-            for item in found:
-                if "rule" in item and item["rule"].get("comment") == self.table:
-                    handle = item["rule"]["handle"]
-                    self._nft.run(f"delete rule {family} filter FORWARD handle {handle}")
-
-    def uninstall(self) -> None:
-        """Remove the table and our rule in other tools' chains. Idempotent."""
-        self._withdraw()
-        self._nft.run(f"add table inet {self.table}; delete table inet {self.table}")
-
     def add_segment(self, segment: Segment) -> None:
         self._nft.run("\n".join(_elements("add", self.table, segment)))
 

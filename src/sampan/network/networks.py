@@ -438,7 +438,7 @@ class HostNetworks:
     async def stop(self) -> None:
         await self._leaving.stop()
         await self._names.stop()
-        self._publisher.close()
+        await self._publisher.close()
 
     # -- inside
 

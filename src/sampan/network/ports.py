@@ -11,7 +11,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -102,7 +102,7 @@ class Held:
 
 @dataclass
 class PortBook:
-    """Every published port of this daemon."""
+    """Every published port of this daemon. Blocking, one thread."""
 
     held: dict[str, list[Held]] = field(default_factory=dict)
     """By container."""
@@ -226,11 +226,6 @@ class PortBook:
         for held in freed:
             close(held)
         return freed
-
-    def each(self, change: Callable[[Held], None]) -> None:
-        for holding in self.held.values():
-            for held in holding:
-                change(held)
 
 
 def close(held: Held) -> None:

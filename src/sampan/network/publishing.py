@@ -21,77 +21,113 @@ class Publisher:
         self, worker: Worker, firewall: Firewall | None, tasks: Tasks, clock: Clock
     ) -> None:
         self._worker, self._firewall = worker, firewall
+        self._relay = Relay(tasks, clock)
+        self._published: dict[str, list[Held]] = {}
+        """By container; on the loop, for the relay."""
+        # On the worker's thread only: binding a socket is a call of the kernel like the others.
         self._book = PortBook()
         self._forwarded: dict[str, list[Forwarding]] = {}
-        self._relay = Relay(tasks, clock)
 
     async def publish(
         self, container_id: str, endpoint: EndpointSettings, wishes: Sequence[Wish], veth: str
     ) -> tuple[PublishedPort, ...]:
-        async with AsyncExitStack() as undo:
-            undo.push_async_callback(self.unpublish, container_id)
+        """All, or none of the container's. Raises PortTaken, InvalidArgument."""
+        if not wishes:
+            return ()
+
+        def hold() -> list[Held]:
             held = self._book.hold(container_id, wishes)
-            forwardings = self._route(held, endpoint)
+            forwardings = self._forwardings(held, endpoint)
             self._forwarded.setdefault(container_id, []).extend(forwardings)
             if self._firewall is not None and forwardings:
-                firewall = self._firewall
+                # br_netfilter turns a packet to oneself round within the bridge.
+                self._worker.netlink.do(netlink.hairpin_port(veth))
+                self._firewall.forward(forwardings)
+            return held
 
-                def forward() -> None:
-                    # br_netfilter turns a packet to oneself round within the bridge.
-                    self._worker.netlink.do(netlink.hairpin_port(veth))
-                    firewall.forward(forwardings)
-
-                await self._worker.run(forward)
+        async with AsyncExitStack() as undo:
+            published = self._published.setdefault(container_id, [])
+            undo.push_async_callback(self.unpublish, container_id)
+            held = await self._worker.run(hold)
+            published += held
+            self._serve(held, endpoint)
             undo.pop_all()
         return tuple(one.port for one in held)
 
     async def unpublish(self, container_id: str) -> None:
-        forwardings = self._forwarded.pop(container_id, [])
-        for held in self._book.release(container_id):
+        published = self._published.pop(container_id, None)
+        if published is None:
+            return
+        for held in published:
             self._relay.close(held.socket)
-        if self._firewall is not None and forwardings:
-            firewall = self._firewall
-            await self._worker.run(lambda: firewall.unforward(forwardings))
+
+        def release() -> None:
+            self._book.release(container_id)
+            forwardings = self._forwarded.pop(container_id, [])
+            if self._firewall is not None and forwardings:
+                self._firewall.unforward(forwardings)
+
+        await self._worker.run(release)
 
     async def restore(
         self,
         live: Sequence[tuple[str, Sequence[EndpointSettings], Sequence[PublishedPort]]],
     ) -> None:
         """Exactly these ports are published from now on."""
-        for container_id, endpoints, ports in live:
-            endpoint = next((e for e in endpoints if e.gateway), None)
-            if endpoint is None or not ports:
-                continue
-            held = self._book.take_back(container_id, ports)
-            self._forwarded[container_id] = self._route(held, endpoint)
-        if self._firewall is not None:
-            firewall = self._firewall
-            every = [f for some in self._forwarded.values() for f in some]
-            await self._worker.run(lambda: firewall.replace_forwardings(every))
+        leading_out = {
+            container_id: (endpoint, ports)
+            for container_id, endpoints, ports in live
+            if ports and (endpoint := next((e for e in endpoints if e.gateway), None)) is not None
+        }
 
-    def close(self) -> None:
+        def hold() -> dict[str, list[Held]]:
+            found = {}
+            for container_id, (endpoint, ports) in leading_out.items():
+                found[container_id] = self._book.take_back(container_id, ports)
+                forwardings = self._forwardings(found[container_id], endpoint)
+                self._forwarded[container_id] = forwardings
+            if self._firewall is not None:
+                every = [f for some in self._forwarded.values() for f in some]
+                self._firewall.replace_forwardings(every)
+            return found
+
+        self._published = await self._worker.run(hold)
+        for container_id, held in self._published.items():
+            self._serve(held, leading_out[container_id][0])
+
+    async def close(self) -> None:
         """Let go of the sockets; what the firewall forwards goes on."""
         self._relay.close_all()
-        for container_id in list(self._book.held):
-            self._book.release(container_id)
+        self._published = {}
 
-    def _route(self, held: Sequence[Held], endpoint: EndpointSettings) -> list[Forwarding]:
-        """DNAT for what DNAT can do; a relay on the held socket for the rest."""
+        def release() -> None:
+            for container_id in list(self._book.held):
+                self._book.release(container_id)
+
+        await self._worker.run(release)
+
+    def _forwardings(self, held: Sequence[Held], endpoint: EndpointSettings) -> list[Forwarding]:
+        """DNAT for what DNAT can do."""
         found = []
-        for one in held:
-            port = one.port
-            six = ":" in port.host_ip
-            target = endpoint.ipv6 if six else endpoint.ipv4
+        for port in (one.port for one in held):
+            target = endpoint.ipv6 if ":" in port.host_ip else endpoint.ipv4
             if target and self._firewall is not None:
                 found.append(
                     Forwarding(
                         port.host_ip, port.host_port, port.protocol, target, port.container_port
                     )
                 )
+        return found
+
+    def _serve(self, held: Sequence[Held], endpoint: EndpointSettings) -> None:
+        """A relay on the held socket for the rest."""
+        for one in held:
             # ::1 cannot be routed off the loopback; IPv6 callers of an IPv4 container need a
             # change of family. Both go by the socket that holds the port.
-            if one.socket is not None and (six or self._firewall is None):
+            if one.socket is not None and (":" in one.port.host_ip or self._firewall is None):
                 self._relay.serve(
-                    one.socket, endpoint.ipv4 or endpoint.ipv6, port.container_port, port.protocol
+                    one.socket,
+                    endpoint.ipv4 or endpoint.ipv6,
+                    one.port.container_port,
+                    one.port.protocol,
                 )
-        return found

@@ -12,6 +12,13 @@ from sampan.kernel.linux import Linux
 
 log = logging.getLogger(__name__)
 
+DEFAULT_SYSCTLS = {
+    "net.ipv4.ip_unprivileged_port_start": "0",
+    "net.ipv4.ping_group_range": "0 2147483647",
+}
+"""Docker's: any user may bind low ports and ping, as in a network namespace of its own there is
+nothing to guard them from. Set here and nowhere else: the namespace outlives a run."""
+
 
 def make(linux: Linux, path: Path, sysctls: dict[str, str]) -> None:
     """A namespace at ``path`` with its loopback up and its parameters set. Blocking; on failure
@@ -28,14 +35,7 @@ def make(linux: Linux, path: Path, sysctls: dict[str, str]) -> None:
             linux.sysctl.write("net.ipv6.conf.default.disable_ipv6", "1")
         with linux.netlink() as link:
             link.do(netlink.set_link("lo", up=True))
-        # Docker's one default: any user may bind low ports and ping.
-        for name, value in (
-            {
-                "net.ipv4.ip_unprivileged_port_start": "0",
-                "net.ipv4.ping_group_range": "0 2147483647",
-            }
-            | sysctls
-        ).items():
+        for name, value in (DEFAULT_SYSCTLS | sysctls).items():
             try:
                 linux.sysctl.write(name, value)
             except OSError as error:

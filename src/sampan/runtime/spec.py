@@ -20,12 +20,6 @@ OCI_VERSION = "1.0.2"
 
 _BPF_ANNOTATION = "run.oci.seccomp_bpf_data"
 
-_NETWORK_SYSCTLS = {
-    "net.ipv4.ip_unprivileged_port_start": "0",
-    "net.ipv4.ping_group_range": "0 2147483647",
-}
-"""Docker's: in a network namespace of its own there is nothing to guard low ports from."""
-
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -225,8 +219,7 @@ def _sysctls(spec: BundleSpec) -> dict[str, str]:
         for name in wanted:
             if name.startswith("net."):
                 raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
-        return wanted
-    return {**_NETWORK_SYSCTLS, **wanted} if spec.host.userns_mode == "" else wanted
+    return wanted
 
 
 def _root_propagation(spec: BundleSpec) -> str:

@@ -47,6 +47,17 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"commands"},
         {"cli"},
     ),
+    "network": (
+        {"contract", "dns", "firewall", "reaper", "relay", "worker"},
+        {"etc", "ipam", "ports", "sandbox", "sweep"},
+        {"names", "publishing", "subnets"},
+        {"hostnet", "overlay"},
+        {"drivers"},
+        {"books"},
+        {"addresses"},
+        {"builtin", "gateway", "leaving", "naming", "restoring"},
+        {"networks"},
+    ),
 }
 """Package -> its floors, the ground first: each names rooms, which are sub-packages and modules."""
 SYSCALL_DOORS = {"ctypes", "cffi"}

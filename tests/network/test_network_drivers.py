@@ -16,7 +16,7 @@ from sampan.engine.drivers import Drivers
 from sampan.errors import Forbidden
 from sampan.kernel import netlink
 from sampan.kernel.linux import HOST, Linux
-from sampan.network.drivers.builtin import BuiltinDrivers
+from sampan.network.builtin import BuiltinDrivers
 from sampan.network.drivers.contract import NetworkDriver
 from sampan.network.names import Names
 from sampan.network.worker import Worker

@@ -25,6 +25,7 @@ from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel.linux import Linux
 from sampan.network.addresses import Addresses
 from sampan.network.books import OPTION_INTERFACE, SandboxBook, Segment
+from sampan.network.builtin import BuiltinDrivers
 from sampan.network.contract import (
     ContainerNet,
     EtcFiles,
@@ -33,7 +34,6 @@ from sampan.network.contract import (
     SubnetOverlap,
     Survivor,
 )
-from sampan.network.drivers.builtin import BuiltinDrivers
 from sampan.network.drivers.contract import IpamDriver, Joined, NetworkDriver
 from sampan.network.drivers.veth import give_default_route, let_go, take_in
 from sampan.network.gateway import Gateway

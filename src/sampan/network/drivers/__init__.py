@@ -1,1 +1,1 @@
-"""One file a driver. The list is here, in the open: nothing registers itself."""
+"""One file a driver; the list of those that come with sampan is ``network.builtin``."""

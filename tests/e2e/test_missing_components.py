@@ -52,7 +52,7 @@ def test_what_is_missing_is_named_by_info_and_by_the_log_and_by_the_error(
             init = Path(daemon.path) / "catatonit"
             init.symlink_to("/usr/bin/catatonit")
             sh.docker(*run)
-            assert "catatonit" not in sh.docker("info").stdout
+            assert wanted not in sh.docker("info").stdout
         finally:
             daemon.destroy()
 

@@ -6,10 +6,12 @@ import asyncio
 import os
 import platform
 from collections import Counter
+from dataclasses import dataclass
 
 import msgspec
 
 from sampan import __version__, components
+from sampan.aio import in_thread
 from sampan.api import facts, moments, preflight
 from sampan.api.engine_like import EngineLike
 from sampan.api.translate.cluster import swarm_info
@@ -22,15 +24,49 @@ from sampan.config import DaemonConfig
 from sampan.engine.drivers import Drivers
 
 
-def host_info(
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What only files of the host know."""
+
+    id: str
+    system: tuple[str, str]
+    controllers: frozenset[str]
+    cgroup_version: str
+    swap_limit: bool
+    ip_forwarding: bool
+    descriptors: int
+    init: str
+    runtimes: dict[str, wire.Runtime]
+    lacks: list[str]
+    """A sentence for each component that is not there."""
+
+    @classmethod
+    def read(cls, config: DaemonConfig, drivers: Drivers) -> HostFacts:
+        """Blocks."""
+        init = components.find(components.INIT)
+        return cls(
+            id=facts.daemon_id(config),
+            system=facts.operating_system(),
+            controllers=facts.controllers(),
+            cgroup_version=facts.cgroup_version(),
+            swap_limit=facts.swap_limit(),
+            ip_forwarding=facts.ip_forwarding(),
+            descriptors=len(os.listdir("/proc/self/fd")),
+            init=init.name if init else "",
+            runtimes=_runtimes(drivers),
+            lacks=preflight.warnings(config),
+        )
+
+
+async def host_info(
     config: DaemonConfig, drivers: Drivers, engine: EngineLike, state: State | None
 ) -> wire.Info:
     """``docker info`` of this host; ``state``: what it knows of its cluster."""
+    host = await in_thread(HostFacts.read, config, drivers)
     states = Counter(state_name(container) for container in engine.engine.all())
     running = states["running"] + states["restarting"]
-    name, os_version = facts.operating_system()
-    have = facts.controllers()
-    v2 = facts.cgroup_version() == "2"
+    (name, os_version), have = host.system, host.controllers
+    v2 = host.cgroup_version == "2"
     driver = engine.system.storage_driver
     registries = [r for r in config.insecure_registries if "/" in r] + ["::1/128", "127.0.0.0/8"]
     indexes = {
@@ -42,13 +78,13 @@ def host_info(
         name="docker.io", mirrors=list(config.registry_mirrors), secure=True, official=True
     )
     warnings = []
-    if not facts.swap_limit():
+    if not host.swap_limit:
         warnings.append("WARNING: No swap limit support")
     if not v2:
         warnings.append("WARNING: cgroup v1 is deprecated; boot with cgroup v2 where you can")
-    warnings += [f"WARNING: {text}" for text in preflight.warnings(config)]
+    warnings += [f"WARNING: {text}" for text in host.lacks]
     return wire.Info(
-        id=facts.daemon_id(config),
+        id=host.id,
         containers=states.total(),
         containers_running=running,
         containers_paused=states["paused"],
@@ -63,15 +99,15 @@ def host_info(
             log=list(drivers.log.names()),
         ),
         memory_limit="memory" in have,
-        swap_limit=facts.swap_limit(),
+        swap_limit=host.swap_limit,
         cpu_cfs_period="cpu" in have,
         cpu_cfs_quota="cpu" in have,
         cpu_shares="cpu" in have,
         cpu_set="cpuset" in have,
         pids_limit="pids" in have,
-        ipv4_forwarding=facts.ip_forwarding(),
+        ipv4_forwarding=host.ip_forwarding,
         debug=config.log_level == "debug",
-        n_fd=len(os.listdir("/proc/self/fd")),
+        n_fd=host.descriptors,
         oom_kill_disable="memory" in have and not v2,
         n_goroutines=len(asyncio.all_tasks()),
         system_time=moments.rfc3339(engine.clock.now()),
@@ -101,12 +137,12 @@ def host_info(
         labels=list(config.labels),
         experimental_build=False,
         server_version=__version__,
-        runtimes=_runtimes(drivers),
+        runtimes=host.runtimes,
         default_runtime=config.default_runtime,
         swarm=_swarm_info(engine.cluster, state),
         live_restore_enabled=True,
         isolation="",
-        init_binary=init.name if (init := components.find(components.INIT)) else "",
+        init_binary=host.init,
         containerd_commit=wire.Commit(),
         runc_commit=wire.Commit(),
         init_commit=wire.Commit(),

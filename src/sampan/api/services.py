@@ -77,7 +77,9 @@ class HostSystem:
 
     async def info(self) -> Info:
         services = self.services
-        return host_info(services.config, services.drivers, services, copy_of(services.cluster))
+        return await host_info(
+            services.config, services.drivers, services, copy_of(services.cluster)
+        )
 
     def host_side(self, container: Container) -> HostSide:
         config = self.services.config

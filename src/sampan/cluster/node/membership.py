@@ -306,15 +306,9 @@ class HostMembership:
         async with AsyncExitStack() as undo:
             undo.push_async_callback(in_thread, self._home.clear)
             await in_thread(self._home.write, record)
-            credentials = await get_certificate(
-                manager,
-                request.join_token,
-                files,
-                availability=request.availability,
-                advertise=record.advertise,
-                clock=self._host.clock,
-            )
-            identity = credentials.identity
+            asked = {"availability": request.availability, "advertise": record.advertise}
+            token, clock = request.join_token, self._host.clock
+            identity = (await get_certificate(manager, token, files, clock=clock, **asked)).identity
             record = replace(record, node_id=identity.node_id, cluster_id=identity.cluster_id)
             await in_thread(self._home.write, record)
             member = self._make(record)

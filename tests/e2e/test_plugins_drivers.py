@@ -258,9 +258,13 @@ def test_a_container_on_a_plugins_network_has_its_interface_and_address(
     ping = ("ping", "-c", "1", "-w", "5")
     sh.docker("exec", "first", *ping, "10.77.0.1")
     sh.docker("run", "--rm", "--network", "pnet", "busybox", *ping, "first")
+    published = sh.docker(
+        "run", "--rm", "--network", "pnet", "-p", "80", "busybox", "true", ok=False
+    )
+    assert "network pnet: its driver wires publishes no ports" in published.stderr
     joins = plugin.calls("NetworkDriver.Join")
     sh.docker("rm", "-f", "first")
-    assert wait_until(lambda: len(plugin.calls("NetworkDriver.DeleteEndpoint")) == len(joins) == 2)
+    assert wait_until(lambda: len(plugin.calls("NetworkDriver.DeleteEndpoint")) == len(joins) == 3)
     assert "wires" in sh.docker("info", "--format", "{{.Plugins.Network}}").stdout
     sh.docker("network", "rm", "pnet")
     assert plugin.calls("NetworkDriver.DeleteNetwork")

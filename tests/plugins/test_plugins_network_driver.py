@@ -12,12 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 
+from sampan.kernel.linux import HOST
 from sampan.network.contract import Sandbox
-from sampan.network.drivers.contract import Joined, NetworkCapabilities, StaticRoute
+from sampan.network.drivers.contract import (
+    Joined,
+    NetworkCapabilities,
+    NetworkDriver,
+    StaticRoute,
+)
+from sampan.network.worker import Worker
 from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, Refused
 from sampan.plugins.network_driver import GlobalScope, PluginNetworkDriver
 from sampan.plugins.plugins import Plugins
 from sampan.store.records import EndpointSettings, IpamPool, Network
+from sampan.testing.contracts.network_driver import NetworkDriverContract
 from sampan.testing.plugins.process import PluginProcess, Start
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the plugin makes interfaces: needs root")
@@ -53,8 +61,11 @@ def plugin(start: Start) -> PluginProcess:
 
 
 @pytest.fixture
-async def driver(plugin: PluginProcess, plugins: Plugins) -> AsyncIterator[PluginNetworkDriver]:
-    driver = await PluginNetworkDriver.open(await plugins.client("plug", "NetworkDriver"))
+async def driver(
+    plugin: PluginProcess, plugins: Plugins, base: Path
+) -> AsyncIterator[PluginNetworkDriver]:
+    client = await plugins.client("plug", "NetworkDriver")
+    driver = await PluginNetworkDriver.open(client, base / "made")
     yield driver
     plugin.behave()
     await driver.remove(NETWORK)
@@ -173,16 +184,40 @@ async def test_a_network_that_leads_nowhere_gets_a_second_way_out(
     assert joined.endpoint.mac == "02:42:ac:00:00:05"
 
 
+async def test_a_plugin_is_told_of_a_network_once_a_boot(
+    plugin: PluginProcess, driver: PluginNetworkDriver, base: Path
+) -> None:
+    await driver.create(NETWORK)
+    await driver.ensure(NETWORK)
+    assert len(plugin.calls("NetworkDriver.CreateNetwork")) == 1
+    (base / "made" / NETWORK.id).unlink()  # a reboot
+    await driver.ensure(NETWORK)
+    assert len(plugin.calls("NetworkDriver.CreateNetwork")) == 2, "which the plugin refuses"
+
+
+class TestPlugin(NetworkDriverContract):
+    @pytest.fixture
+    async def worker(self) -> AsyncIterator[Worker]:
+        made = Worker(HOST)
+        await made.open()
+        yield made
+        await made.close()
+
+    @pytest.fixture
+    async def driver(self, driver: NetworkDriver) -> NetworkDriver:
+        return driver
+
+
 async def test_a_plugin_of_a_cluster_is_refused_with_the_reason(
     plugin: PluginProcess, plugins: Plugins
 ) -> None:
     client = await plugins.client("plug", "NetworkDriver")
     plugin.answer(NetworkDriver_GetCapabilities={"Scope": "global"})
     with pytest.raises(GlobalScope, match='the scope "global"'):
-        await PluginNetworkDriver.open(client)
+        await PluginNetworkDriver.open(client, Path("/nowhere"))
     plugin.answer(NetworkDriver_GetCapabilities={"Scope": "galaxy"})
     with pytest.raises(BadAnswer, match="expecting 'local' or 'global', got 'galaxy'"):
-        await PluginNetworkDriver.open(client)
+        await PluginNetworkDriver.open(client, Path("/nowhere"))
 
 
 async def test_a_plugin_that_does_not_answer_keeps_the_address_out_of_use(

@@ -46,7 +46,7 @@ async def open_services(
         add_plugins(
             plugins,
             clock,
-            paths.state / "logging",
+            paths.state / "plugins",
             log=drivers.log,
             volume=drivers.volume,
             network=drivers.network,

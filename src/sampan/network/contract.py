@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sampan.errors import Conflict, Exhausted, InvalidArgument, NotFound
+from sampan.errors import Conflict, Exhausted, InvalidArgument, NotFound, Unsupported
 from sampan.store.records import EndpointSettings, Network, PortBinding, PublishedPort
 
 PREDEFINED = ("bridge", "host", "none")
@@ -39,6 +39,16 @@ class PortTaken(Conflict):
 
 class AddressTaken(Conflict):
     """The address asked for belongs to someone else."""
+
+
+class NotPublished(Unsupported):
+    """A network that leads out of the container by itself, and not by way of the host."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(
+            f"network {network.name}: its driver {network.driver} publishes no ports: reach the "
+            "container by its own address, or connect it to a bridge network first"
+        )
 
 
 class SubnetOverlap(Conflict):

@@ -30,6 +30,7 @@ from sampan.network.contract import (
     ContainerNet,
     EtcFiles,
     NoSuchNetwork,
+    NotPublished,
     Sandbox,
     SubnetOverlap,
     Survivor,
@@ -359,11 +360,14 @@ class HostNetworks:
         wanted: dict[str, tuple[PortBinding, ...]],
     ) -> tuple[PublishedPort, ...]:
         segment: Segment | None = self._segment(network)
-        if segment is not None and not segment.capabilities.publishes:
+        capabilities = self._segment(network).capabilities
+        if not capabilities.publishes:
             # From the host its container is reached by its way out.
             way_out, segment = self._book(sandbox).way_out, self._gateway.segment
             endpoint = way_out or endpoint
             if way_out is None:
+                if wanted and not network.internal and capabilities.addresses != "none":
+                    raise NotPublished(network)
                 return ()
         if segment is None or segment.network.internal:
             return ()

@@ -15,11 +15,12 @@ import ipaddress
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sampan.aio import shielded
+from sampan.aio import in_thread, shielded
 from sampan.errors import Unsupported
 from sampan.network.contract import Sandbox
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities, StaticRoute
@@ -124,16 +125,21 @@ class _Joined(Answer, frozen=True, rename="pascal", kw_only=True):
 class PluginNetworkDriver:
     """See ``sampan.network.drivers.contract.NetworkDriver``."""
 
-    def __init__(self, client: PluginClient) -> None:
+    def __init__(self, client: PluginClient, made: Path) -> None:
         self._client = client
+        self._made = made
+        """A file for each network that was made since the host's start."""
 
     @property
     def capabilities(self) -> NetworkCapabilities:
         return NetworkCapabilities()
 
     @classmethod
-    async def open(cls, client: PluginClient) -> PluginNetworkDriver:
+    async def open(cls, client: PluginClient, made: Path) -> PluginNetworkDriver:
         """Ask the plugin what it can do.
+
+        Args:
+            made: a directory that does not survive a reboot; the driver's own.
 
         Raises:
             GlobalScope: its networks are those of a cluster.
@@ -146,7 +152,7 @@ class PluginNetworkDriver:
         if said.scope != "local":
             problem = f"invalid capability: expecting 'local' or 'global', got {said.scope!r}"
             raise BadAnswer(client.name, method, problem)
-        return cls(client)
+        return cls(client, made)
 
     def validate(self, network: Network) -> None:
         """Nothing: only the plugin knows its options, and is asked when the network is made."""
@@ -165,10 +171,18 @@ class PluginNetworkDriver:
             [data for six, data in pools if six],
         )
         await self._client.call("NetworkDriver.CreateNetwork", request, Answer)
+        await in_thread(_touch, self._made / network.id)
         return network
 
     async def ensure(self, network: Network) -> None:
-        """Nothing: a plugin keeps its own state, and outlives the daemon."""
+        """A plugin outlives the daemon: only after a reboot it is told again, unless it refuses
+        because it remembers. One that was told twice might forget the endpoints that live on."""
+        if await in_thread((self._made / network.id).exists):
+            return
+        try:
+            await self.create(network)
+        except Refused as error:
+            log.info("network %s: taken as there: %s", network.name, error)
 
     async def remove(self, network: Network) -> None:
         try:
@@ -178,6 +192,7 @@ class PluginNetworkDriver:
         except Refused as error:
             # As Docker: the network goes, and what the plugin could not do is in the log.
             log.warning("network %s is removed all the same: %s", network.name, error)
+        await in_thread((self._made / network.id).unlink, missing_ok=True)
 
     async def join(
         self,
@@ -223,7 +238,7 @@ class PluginNetworkDriver:
                 log.info("endpoint of network %s: taken as gone: %s", network.name, error)
 
     async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
-        """Nothing, as ``ensure``."""
+        """Nothing: the plugin knows them."""
 
     async def _take_back(
         self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox
@@ -319,6 +334,11 @@ class PluginNetworkDriver:
             raise BadAnswer(
                 self._client.name, method, f"{text!r} is not ADDRESS/PREFIX: {error}"
             ) from error
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch()
 
 
 def _data(pool: IpamPool) -> _IpamData:

@@ -44,23 +44,24 @@ def resolver(
 def add_plugins(
     plugins: Plugins,
     clock: Clock,
-    fifos: Path,
+    state: Path,
     *,
     log: Registry[LogDriver],
     volume: Registry[VolumeDriver],
     network: Registry[NetworkDriver],
     ipam: Registry[IpamDriver],
 ) -> None:
-    """Have the registries find plugins. Log entries travel through FIFOs in ``fifos``."""
+    """Have the registries find plugins. What drivers must remember until the next boot is in
+    ``state``, which does not survive it."""
 
     async def log_driver(client: PluginClient) -> LogDriver:
-        return await PluginLogDriver.of(client, fifos, clock)
+        return await PluginLogDriver.of(client, state / "logging", clock)
 
     async def volume_driver(client: PluginClient) -> VolumeDriver:
         return await PluginVolumeDriver.open(client)
 
     async def network_driver(client: PluginClient) -> NetworkDriver:
-        return await PluginNetworkDriver.open(client)
+        return await PluginNetworkDriver.open(client, state / "networks" / client.name)
 
     async def ipam_driver(client: PluginClient) -> IpamDriver:
         return await PluginIpamDriver.open(client)

@@ -14,7 +14,6 @@ from sampan.cli.console import Console
 from sampan.cli.table import align, show_rows
 from sampan.cli.units import (
     binary_size,
-    human_duration,
     human_size,
     parse_duration,
     parse_size,
@@ -23,6 +22,7 @@ from sampan.cli.units import (
 )
 from sampan.template_functions import TemplateError
 from sampan.templates import Template
+from sampan.units import span_words
 
 VALUE: dict[str, Any] = {
     "Name": "web",
@@ -185,8 +185,8 @@ def test_wrong_durations(text: str) -> None:
         (800 * 86400, "2 years"),
     ],
 )  # fmt: skip
-def test_human_durations(seconds: float, text: str) -> None:
-    assert human_duration(seconds) == text
+def test_span_wordss(seconds: float, text: str) -> None:
+    assert span_words(seconds) == text
 
 
 def test_moments() -> None:

@@ -27,6 +27,7 @@ from sampan.config import (
 )
 from sampan.errors import InvalidArgument
 from sampan.http.sockets import TlsFiles
+from sampan.units import size_bytes
 
 DEFAULT_FILE = Path("/etc/sampan/daemon.json")
 LEVELS = ("debug", "info", "warn", "warning", "error", "fatal")
@@ -293,22 +294,18 @@ def _absolute(host: str) -> str:
     return f"unix://{Path(host.removeprefix('unix://') or DEFAULT_SOCKET).absolute()}"
 
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
 def _bytes(value: str | int | UnsetType, path: Path) -> int:
     if isinstance(value, UnsetType):
         return 64 << 20
     if isinstance(value, int):
         return value
-    number = value.lower().removesuffix("b").removesuffix("i")
-    digits = number.rstrip("kmgt")
-    unit = number[len(digits) :]
-    if not digits.isdigit() or unit not in _UNITS:
+    try:
+        return size_bytes(value)
+    except ValueError:
         raise InvalidArgument(
-            f"configuration file {path}: default-shm-size: {value!r} is no size, as 64M is one"
-        )
-    return int(digits) * _UNITS[unit]
+            f"configuration file {path}: default-shm-size: {value!r} is not a size: "
+            "write it like 64M"
+        ) from None
 
 
 def _tls(said: DaemonFile, hosts: tuple[str, ...]) -> TlsFiles | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sampan.cli.console import CliError, Console
 from sampan.cli.table import align
-from sampan.cli.units import human_duration
 from sampan.client import NotFound, services
 from sampan.flags import TEXT, Args, Command, Flag
+from sampan.units import span_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def screen(found: Mapping[str, Any], width: int) -> Iterator[str]:
         if task.get("error") and task["error"] not in why:
             count = f"{task['failures']} times, last" if task.get("failures", 0) > 1 else "before"
             why += f" (failed {count}: {' '.join(str(task['error']).split())})"
-        since = human_duration(float(task.get("since_s") or 0))
+        since = span_words(float(task.get("since_s") or 0))
         rows.append(
             (
                 str(task.get("name", "")),

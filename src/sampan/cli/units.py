@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-_BINARY = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+from sampan.units import duration_ns, size_bytes, span_words
 
 
 def human_size(size: float, digits: int = 4) -> str:
@@ -26,65 +25,23 @@ def _scale(size: float, base: float, names: tuple[str, ...], digits: int) -> str
 
 def parse_size(text: str) -> int:
     """Bytes of ``512m``, ``1.5g``, ``64MiB``; units are powers of 1024. Raises ValueError."""
-    plain = text.strip().lower()
-    digits = plain.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = plain[len(digits) :].strip()
-    unit = unit.removesuffix("ib") if len(unit) == 3 else unit[:1] if unit[1:] in ("b", "") else "?"
     try:
-        if unit not in _BINARY:
-            raise ValueError
-        return int(float(digits) * 1024 ** _BINARY[unit])
+        return size_bytes(text)
     except ValueError:
         raise ValueError(f"invalid size: '{text}'") from None
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of ``1m30s``, ``500ms``, ``0``. Raises ValueError."""
-    import re
-
-    plain = text.strip()
-    if plain in ("0", "+0", "-0"):
-        return 0
-    match = re.fullmatch(r"([+-]?)((?:\d+\.?\d*(?:ns|us|µs|ms|s|m|h))+)", plain)
-    if not match:
-        raise ValueError(f"invalid duration {text!r}: write it like 1m30s")
-    parts = re.findall(r"(\d+\.?\d*)(ns|us|µs|ms|s|m|h)", match[2])
-    total = sum(round(float(number) * _SECONDS[unit] * 1e9) for number, unit in parts)
-    return -total if match[1] == "-" else total
-
-
-def human_duration(seconds: float) -> str:
-    """``About a minute``, ``3 hours``; as docker rounds."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole == 1:
-        return "1 second"
-    if whole < 60:
-        return f"{whole} seconds"
-    minutes = whole // 60
-    if minutes == 1:
-        return "About a minute"
-    if minutes < 60:
-        return f"{minutes} minutes"
-    hours = int(seconds / 3600 + 0.5)
-    if hours == 1:
-        return "About an hour"
-    if hours < 48:
-        return f"{hours} hours"
-    for limit, length, name in (
-        (24 * 14, 24, "days"),
-        (24 * 60, 24 * 7, "weeks"),
-        (24 * 730, 24 * 30, "months"),
-    ):
-        if hours < limit:
-            return f"{hours // length} {name}"
-    return f"{int(seconds / 3600) // (24 * 365)} years"
+    """Nanoseconds of ``1m30s``, ``500ms``, ``0``, also negative ones. Raises ValueError."""
+    try:
+        return duration_ns(text, signed=True)
+    except ValueError:
+        raise ValueError(f"invalid duration {text!r}: write it like 1m30s") from None
 
 
 def ago(seconds: float) -> str:
     """``2 minutes ago``."""
-    return f"{human_duration(max(seconds, 0.0))} ago"
+    return f"{span_words(max(seconds, 0.0))} ago"
 
 
 def parse_time(text: str) -> float:

@@ -1,50 +1,6 @@
-"""Durations, sizes and ports as Compose writes them. Pure; ``ValueError`` when it is none."""
+"""Ports and command lines as Compose writes them. Pure; ``ValueError`` when they are not."""
 
 from __future__ import annotations
-
-import re
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|µs|ns|ms|s|m|h|d)")
-_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
-_NS |= {"h": 3600 * 10**9, "d": 86400 * 10**9}
-_SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?\Z", re.IGNORECASE)
-
-
-def duration_ns(text: str) -> int:
-    """``1m30s`` in nanoseconds; a bare 0 is fine."""
-    if text.strip() == "0":
-        return 0
-    at = total = 0
-    while at < len(text):
-        match = _DURATION.match(text, at)
-        if not match:
-            raise ValueError(f'"{text}" is not a duration; write it like "1m30s" or "500ms"')
-        total += int(float(match[1]) * _NS[match[2]])
-        at = match.end()
-    if not text:
-        raise ValueError("an empty duration")
-    return total
-
-
-def duration_text(ns: int) -> str:
-    """The inverse of ``duration_ns``, as Go prints it: ``1m30s``."""
-    if ns == 0:
-        return "0s"
-    if ns < 10**9:
-        return f"{ns / 10**6:g}ms"
-    seconds, rest = divmod(ns, 10**9)
-    hours, minutes, left = seconds // 3600, seconds // 60 % 60, seconds % 60 + rest / 10**9
-    out = f"{hours}h" if hours else ""
-    out += f"{minutes}m" if minutes or hours else ""
-    return f"{out}{left:g}s"
-
-
-def size_bytes(text: str) -> int:
-    """``64m``, ``1.5gb``, ``1024`` in bytes (powers of 1024)."""
-    match = _SIZE.match(text.strip())
-    if not match:
-        raise ValueError(f'"{text}" is not a size; write it like "64m" or "1gb"')
-    return int(float(match[1]) * 1024 ** " kmgtp".index(match[2].lower() or " "))
 
 
 def port_range(text: str) -> range:

@@ -6,22 +6,12 @@ import difflib
 import json
 import re
 
+from sampan import units
 from sampan.build.dockerfile.instructions import Command
 
 STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 _FLAG = re.compile(r"--([A-Za-z][A-Za-z0-9-]*)(?:=(\"[^\"]*\"|'[^']*'|\S*))?(?=\s|$)")
 _HEREDOC_WORD = re.compile(r"\d*<<-?['\"]?([^'\"<\s]+)['\"]?")
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
-_UNIT_NS = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "μs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 _KNOWN_FLAGS = (
     *("from", "chown", "chmod", "link", "platform", "mount", "network", "security", "checksum"),
     *("interval", "timeout", "start-period", "start-interval", "retries"),
@@ -178,13 +168,10 @@ def duration_ns(text: str, flag: str) -> int:
     """``1m30s`` in nanoseconds; empty is 0 (the default). At least 1 ms, as Docker asks."""
     if text in ("", "0", "0s"):
         return 0
-    at, total = 0, 0.0
-    while at < len(text):
-        match = _DURATION.match(text, at)
-        if match is None:
-            raise Malformed(f"invalid duration {text!r} for {flag}: write 30s, 1m30s, 500ms")
-        total += float(match[1]) * _UNIT_NS[match[2]]
-        at = match.end()
+    try:
+        total = units.duration_ns(text)
+    except ValueError:
+        raise Malformed(f"invalid duration {text!r} for {flag}: write 30s, 1m30s, 500ms") from None
     if total < 10**6:
         raise Malformed(f"Interval {flag!r} cannot be less than 1ms")
-    return int(total)
+    return total

@@ -65,10 +65,10 @@ def _moment(text: str | None) -> str | None:
     import time
     from datetime import datetime
 
-    from sampan.compose.units import duration_ns
+    from sampan.units import duration_ns
 
     try:
-        return f"{time.time() - duration_ns(text) / 10**9:.9f}"
+        return f"{time.time() - duration_ns(text, days=True) / 10**9:.9f}"
     except ValueError:
         pass  # not a duration: then it is a time
     try:

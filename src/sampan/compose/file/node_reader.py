@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from sampan.compose import units
+from sampan import units
 from sampan.compose.errors import ComposeFileError, Where
 from sampan.compose.file.yaml_tree import Map, Node, Scalar, Seq
 
@@ -103,7 +103,9 @@ class NodeReader:
         return self._converted(units.size_bytes, default, "a size")
 
     def duration(self, default: int = 0) -> int:
-        return self._converted(units.duration_ns, default, "a duration")
+        return self._converted(
+            lambda text: units.duration_ns(text, days=True), default, "a duration"
+        )
 
     def _converted(self, convert: Callable[[str], T], default: T, words: str) -> T:
         if self.node is None:
@@ -112,3 +114,7 @@ class NodeReader:
             return convert(self.text())
         except ValueError:
             raise self.fail(f'must be {words}, not "{self.text()}"') from None
+
+
+def _duration(text: str) -> int:
+    return units.duration_ns(text, days=True)

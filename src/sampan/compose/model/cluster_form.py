@@ -22,7 +22,8 @@ from sampan.compose.model.values import (
     Port,
     RestartPolicy,
 )
-from sampan.compose.units import port_range, size_bytes
+from sampan.compose.units import port_range
+from sampan.units import size_bytes
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 Places = Iterator[tuple[str, Any]]

@@ -22,7 +22,7 @@ from sampan.compose.file.schema_types import (
     Shape,
 )
 from sampan.compose.model.table import NO_FORM, Kind, Reading
-from sampan.compose.units import duration_text
+from sampan.units import duration_text
 
 _NOTHING = (None, "", 0)
 Reader = Callable[[NodeReader, Reading], Any]

@@ -7,11 +7,11 @@ here, because its lines are in a file before the driver sees them: ``blocking`` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.runtime.log_drivers.contract import UNBOUNDED, FileRule, UnknownLogOption
+from sampan.units import size_bytes
 
 EVERY_DRIVER = frozenset(("mode", "max-buffer-size"))
 ATTRIBUTES = frozenset(("labels", "labels-regex", "env", "env-regex", "tag"))
@@ -19,8 +19,6 @@ ROTATION = frozenset(("max-size", "max-file", "compress"))
 CACHE = frozenset(("cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"))
 CACHE_RULE = FileRule(20 << 20, 5)
 
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmg]?)(?:i?b)?", re.IGNORECASE)
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 
 
@@ -107,7 +105,10 @@ def size(text: str, name: str) -> int:
     """
     if text == "-1":
         return 0
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    try:
+        found = size_bytes(text)
+    except ValueError:
+        found = -1
+    if found < 0:
         raise InvalidArgument(f"invalid {name} {text!r}: write a number and k, m or g")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
+    return found

@@ -13,7 +13,7 @@ those of ``sampan.store.records``, whoever keeps them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sampan.aio import Clock, Tasks
 from sampan.api.translate.container import HostSide
@@ -32,6 +32,11 @@ class System(Protocol):
     @property
     def storage_driver(self) -> str:
         """Of images: ``overlay2``."""
+        ...
+
+    def network_scope(self, driver: str) -> Literal["local", "swarm"]:
+        """Who makes networks of this driver. One that is not known yet, as a plugin that nobody
+        has named, makes networks of a host."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from sampan.aio import Clock, Tasks
 from sampan.api.cluster import copy_of
@@ -66,6 +67,10 @@ class HostSystem:
     @property
     def storage_driver(self) -> str:
         return self.services.snapshots.driver
+
+    def network_scope(self, driver: str) -> Literal["local", "swarm"]:
+        drivers = self.services.drivers.network
+        return drivers.get(driver).capabilities.scope if driver in drivers else "local"
 
     @property
     def scratch(self) -> Path:

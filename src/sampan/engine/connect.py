@@ -12,7 +12,7 @@ from sampan.engine.live import Live
 from sampan.engine.parts import Parts
 from sampan.engine.plug import Plugs, gateway_of
 from sampan.errors import Conflict, Forbidden
-from sampan.network.contract import NoSuchNetwork
+from sampan.network.contract import CLUSTER_DRIVER, NoSuchNetwork
 from sampan.store.records import Container, EndpointSettings, Network, PublishedPort
 
 
@@ -87,7 +87,7 @@ class Connector:
                     return Network(
                         id=endpoint.network_id,
                         name=name,
-                        driver="overlay",
+                        driver=CLUSTER_DRIVER,
                         created_at=0.0,
                         scope="swarm",
                     )

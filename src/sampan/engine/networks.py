@@ -13,7 +13,7 @@ from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.parts import Parts
 from sampan.errors import Conflict, Forbidden, InvalidArgument
-from sampan.network.contract import PREDEFINED
+from sampan.network.contract import DEFAULT_DRIVER, PREDEFINED
 from sampan.store.records import Container, EndpointSettings, IpamPool, Network, Phase
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\- ]*")
@@ -61,7 +61,7 @@ class NetworkBook:
                 msgspec.structs.replace(
                     wanted,
                     id=wanted.id or secrets.token_hex(32),
-                    driver=wanted.driver or "bridge",
+                    driver=wanted.driver or DEFAULT_DRIVER,
                     created_at=wanted.created_at or self._parts.clock.now(),
                 )
             )
@@ -87,11 +87,11 @@ class NetworkBook:
             wanted = Network(
                 id=secrets.token_hex(32),
                 name=name,
-                driver=name,
+                driver=PREDEFINED[name],
                 created_at=self._parts.clock.now(),
                 predefined=True,
             )
-            if name == "bridge":
+            if PREDEFINED[name] == DEFAULT_DRIVER:
                 subnet = config.default_bridge_subnet
                 wanted = msgspec.structs.replace(
                     wanted,

@@ -19,12 +19,11 @@ from typing import Protocol
 from sampan.errors import Conflict, Exhausted, InvalidArgument, NotFound, Unsupported
 from sampan.store.records import EndpointSettings, Network, PortBinding, PublishedPort
 
-PREDEFINED = ("bridge", "host", "none")
-"""Networks that every host has under these names."""
-
-
 DEFAULT_DRIVER, CLUSTER_DRIVER = "bridge", "overlay"
 """What a network has whose maker says nothing of it: one of this host, one of the cluster."""
+DEFAULT_IPAM = "default"
+PREDEFINED = {"bridge": DEFAULT_DRIVER, "host": "host", "none": "null"}
+"""Networks that every host has: their names, and their drivers' names."""
 
 
 class NoSuchNetwork(NotFound):

@@ -444,6 +444,9 @@ class ManySystems:
     def storage_driver(self) -> str:
         return self._first.storage_driver
 
+    def network_scope(self, driver: str) -> Literal["local", "swarm"]:
+        return self._first.network_scope(driver)
+
     @property
     def scratch(self) -> Path:
         return self._first.scratch

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from sampan.drivers import Registry
 from sampan.network.contract import (
     ContainerNet,
     EtcFiles,
@@ -17,11 +18,44 @@ from sampan.network.contract import (
     SubnetOverlap,
     Survivor,
 )
-from sampan.network.drivers.contract import UnknownNetworkDriver
+from sampan.network.drivers.bridge import BridgeDriver
+from sampan.network.drivers.contract import (
+    NetworkCapabilities,
+    NetworkDriver,
+    UnknownNetworkDriver,
+)
+from sampan.network.drivers.null import NullDriver
+from sampan.network.drivers.overlay import OverlayDriver
 from sampan.network.ipam import Subnetwork, complete, overlapping, parse_subnet
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding, PublishedPort
 
 FIRST_FREE_PORT = 32768
+KINDS: dict[str, tuple[NetworkCapabilities, tuple[str, ...]]] = {
+    "bridge": (BridgeDriver.capabilities, ()),
+    "host": (NullDriver(names=False).capabilities, ()),
+    "null": (NullDriver(names=True).capabilities, ("none",)),
+    "overlay": (OverlayDriver.capabilities, ()),
+}
+"""Driver -> what it can, and what else it is called."""
+
+
+class FakeNetworkDriver(NullDriver):
+    """Says what it can, and does nothing."""
+
+    def __init__(self, capabilities: NetworkCapabilities) -> None:
+        self.capabilities = capabilities
+
+
+def network_drivers() -> Registry[NetworkDriver]:
+    """As the built-in ones are called."""
+    drivers: Registry[NetworkDriver] = Registry("network driver", UnknownNetworkDriver)
+    register_network_drivers(drivers)
+    return drivers
+
+
+def register_network_drivers(drivers: Registry[NetworkDriver]) -> None:
+    for name, (capabilities, aliases) in KINDS.items():
+        drivers.register(name, FakeNetworkDriver(capabilities), *aliases)
 
 
 class FakeNetworks:
@@ -32,6 +66,7 @@ class FakeNetworks:
 
     def __init__(self, state: Path = Path("/nonexistent")) -> None:
         self._state = state
+        self.drivers = network_drivers()
         self.networks: dict[str, Network] = {}
         self.sandboxes: dict[str, Sandbox] = {}
         self.endpoints: dict[tuple[str, str], EndpointSettings] = {}
@@ -41,11 +76,9 @@ class FakeNetworks:
         self._books: dict[str, Subnetwork] = {}
 
     async def create(self, wanted: Network) -> Network:
-        if wanted.driver in ("host", "none", "null"):
+        if self.drivers.get(wanted.driver).capabilities.addresses == "none":
             self.networks[wanted.id] = wanted
             return wanted
-        if wanted.driver not in ("bridge", "overlay"):
-            raise UnknownNetworkDriver(wanted.driver)
         taken = [parse_subnet(p.subnet) for n in self.networks.values() for p in n.pools]
         pool = next((p for p in wanted.pools if p.subnet and ":" not in p.subnet), None)
         if pool is None:

@@ -21,7 +21,7 @@ from sampan.store.records import Container, ContainerSpec, EndpointSettings, Hos
 from sampan.testing.clock import FakeClock
 from sampan.testing.cluster_networks import FakeClusterNetworks
 from sampan.testing.images import FakeImages, FakeSnapshots
-from sampan.testing.networks import FakeNetworks
+from sampan.testing.networks import FakeNetworks, register_network_drivers
 from sampan.testing.runs import FakeProcess, FakeRuns
 from sampan.testing.store import MemoryStore
 from sampan.volume.volumes import DriverVolumes
@@ -64,6 +64,7 @@ class World:
         self.events = EventBus()
         self.feed = self.events.feed()
         self.drivers = builtin_drivers(self.config, self.store)
+        register_network_drivers(self.drivers.network)
         for add in self.add_drivers:
             add(self.drivers)
         # A daemon's books of addresses are its own; the world it finds is not.

@@ -22,7 +22,7 @@ from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.http.router import Route
-from sampan.network.contract import PREDEFINED
+from sampan.network.contract import DEFAULT_DRIVER, PREDEFINED
 from sampan.store.records import Network
 
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
@@ -159,9 +159,14 @@ def _of_host(call: Call, ref: str) -> Network | None:
         return None
 
 
+def _spans_hosts(call: Call, driver: str, scope: str | None) -> bool:
+    """Whether the cluster makes such a network: it was said so, or its driver makes no others."""
+    return "swarm" in (scope, call.services.system.network_scope(driver))
+
+
 async def create_network(call: Call) -> web.Response:
     body = await call.body(wire.CREATE_DECODER)
-    if body.driver == "overlay" or body.scope == "swarm":
+    if _spans_hosts(call, body.driver or DEFAULT_DRIVER, body.scope):
         parts = cluster.to_write(call)
         spec = cluster_network.wanted(body)
         made_id = await control.create(parts, spec, local=cluster.local_networks(call))

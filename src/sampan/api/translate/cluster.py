@@ -29,6 +29,7 @@ from sampan.cluster.records import (
     Task,
 )
 from sampan.cluster.spec import VNI_OPTION
+from sampan.network.contract import DEFAULT_IPAM
 
 
 class _Head(TypedDict):
@@ -284,7 +285,7 @@ def network_object(record: ClusterNetwork) -> wire.NetworkObject:
         "DriverConfiguration": {"Name": spec.driver, "Options": spec.options}
         if spec.options
         else {"Name": spec.driver},
-        "IPAMOptions": {"Driver": {"Name": spec.ipam_driver or "default"}, "Configs": asked},
+        "IPAMOptions": {"Driver": {"Name": spec.ipam_driver or DEFAULT_IPAM}, "Configs": asked},
         "Scope": "swarm",
     }
     for name, value in (
@@ -300,5 +301,5 @@ def network_object(record: ClusterNetwork) -> wire.NetworkObject:
         **_head(record),
         spec=out,
         driver_state={"Name": spec.driver, "Options": options},
-        ipam_options={"Driver": {"Name": spec.ipam_driver or "default"}, "Configs": given},
+        ipam_options={"Driver": {"Name": spec.ipam_driver or DEFAULT_IPAM}, "Configs": given},
     )

@@ -14,6 +14,7 @@ from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Service, Task
 from sampan.cluster.spec import VNI_OPTION, IpamConfig, NetworkSpec
 from sampan.errors import InvalidArgument
+from sampan.network.contract import CLUSTER_DRIVER, DEFAULT_IPAM
 from sampan.network.overlay.contract import DataPlaneView
 
 
@@ -42,7 +43,7 @@ def network_out(record: ClusterNetwork) -> wire.NetworkBody:
         driver=spec.driver,
         enable_ipv4=spec.enable_ipv4,
         enable_ipv6=spec.enable_ipv6,
-        ipam=wire.Ipam(driver=spec.ipam_driver or "default", options=None, config=pools),
+        ipam=wire.Ipam(driver=spec.ipam_driver or DEFAULT_IPAM, options=None, config=pools),
         internal=spec.internal,
         attachable=spec.attachable,
         ingress=spec.ingress,
@@ -131,14 +132,14 @@ def wanted(body: wire.CreateBody) -> NetworkSpec:
     return NetworkSpec(
         name=body.name or "",
         labels=dict(body.labels or {}),
-        driver=body.driver or "overlay",
+        driver=body.driver or CLUSTER_DRIVER,
         options=dict(body.options or {}),
         internal=bool(body.internal),
         attachable=bool(body.attachable),
         ingress=bool(body.ingress),
         enable_ipv4=body.enable_ipv4 is not False,
         enable_ipv6=bool(body.enable_ipv6),
-        ipam_driver=ipam.driver or "default",
+        ipam_driver=ipam.driver or DEFAULT_IPAM,
         ipam_configs=tuple(
             IpamConfig(
                 subnet=_text(one.subnet),

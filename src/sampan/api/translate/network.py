@@ -11,7 +11,7 @@ from sampan.api.moments import rfc3339
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, EndpointIpam
 from sampan.errors import InvalidArgument
-from sampan.network.contract import PREDEFINED
+from sampan.network.contract import DEFAULT_DRIVER, DEFAULT_IPAM, PREDEFINED
 from sampan.store.records import Container, EndpointSettings, IpamPool, Network
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -59,7 +59,7 @@ def network_out(network: Network) -> wire.NetworkBody:
         id=network.id,
         created=rfc3339(network.created_at),
         scope=network.scope,
-        driver="null" if network.driver == "none" else network.driver,
+        driver=PREDEFINED[network.name] if network.predefined else network.driver,
         enable_ipv4=network.enable_ipv4,
         enable_ipv6=network.enable_ipv6,
         ipam=wire.Ipam(
@@ -117,7 +117,7 @@ def wanted(body: wire.CreateBody, *, now: float) -> Network:
     return Network(
         id="",
         name=name,
-        driver=body.driver or "bridge",
+        driver=body.driver or DEFAULT_DRIVER,
         created_at=now,
         scope="swarm" if body.scope == "swarm" else "local",
         internal=bool(body.internal),
@@ -125,7 +125,7 @@ def wanted(body: wire.CreateBody, *, now: float) -> Network:
         ingress=bool(body.ingress),
         enable_ipv4=bool(ipv4),
         enable_ipv6=bool(ipv6),
-        ipam_driver=ipam.driver or "default",
+        ipam_driver=ipam.driver or DEFAULT_IPAM,
         ipam_options=dict(ipam.options or {}),
         pools=tuple(_pool(config) for config in ipam.config or ()),
         options=options,

@@ -11,6 +11,7 @@ from sampan.cluster.spec import VNI_OPTION
 from sampan.engine.clustered import asks
 from sampan.engine.contract import Engine
 from sampan.errors import Conflict, NotFound, SampanError, Unavailable
+from sampan.network.contract import CLUSTER_DRIVER
 from sampan.store.records import Container, IpamPool, Network, Phase
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def network_of(record: ClusterNetwork) -> Network:
     return Network(
         id=record.id,
         name=spec.name,
-        driver=spec.driver or "overlay",
+        driver=spec.driver or CLUSTER_DRIVER,
         created_at=record.created_at,
         scope="swarm",
         internal=spec.internal,

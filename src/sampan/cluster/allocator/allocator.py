@@ -269,8 +269,6 @@ class _Pass:
         places: list[VirtualAddress] = []
         for network_id in self._vip_networks(service):
             network = self.ready(network_id)
-            if network.spec.driver != "overlay":
-                continue
             if network_id in had:
                 places.append(had[network_id])
                 continue
@@ -375,7 +373,7 @@ class _Pass:
         # nothing is taken before it is known that everything is there
         networks = [(config, self.ready(config.target)) for config in wanted]
         for config, network in networks:
-            if network.spec.driver != "overlay" or network.id in found:
+            if network.id in found:
                 continue
             found[network.id] = Attachment(
                 network_id=network.id,
@@ -411,7 +409,7 @@ def _lacks(record: Object) -> bool:
 
 
 def _lacks_subnet(network: ClusterNetwork) -> bool:
-    return network.spec.driver == "overlay" and not (network.vni and network.subnet)
+    return not (network.vni and network.subnet)
 
 
 def _lacks_endpoint(service: Service) -> bool:

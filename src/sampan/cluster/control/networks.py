@@ -18,11 +18,12 @@ from sampan.cluster.records import ClusterNetwork, Task, new_id
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState
 from sampan.errors import Conflict
-from sampan.network.contract import PREDEFINED
+from sampan.network.contract import CLUSTER_DRIVER, DEFAULT_IPAM, PREDEFINED
 
 NETWORKS = "networks"
 INGRESS = "ingress"
-DRIVERS = ("overlay",)
+DRIVERS = (CLUSTER_DRIVER,)
+"""Those whose subnets, addresses and VXLAN ids the allocator gives."""
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,7 +45,7 @@ async def create(
     check_dns_name(spec.name)
     if spec.name in PREDEFINED:
         raise Refused(f"operation is not permitted on predefined {spec.name} network")
-    spec = structs.replace(spec, driver=spec.driver or "overlay")
+    spec = structs.replace(spec, driver=spec.driver or CLUSTER_DRIVER)
     if spec.driver not in DRIVERS:
         raise NotDone(
             f"a network of the whole swarm with the driver {spec.driver}: it is done by the driver "
@@ -54,7 +55,7 @@ async def create(
         raise NotDone("IPv6 on an overlay network: create it without --ipv6")
     if not spec.enable_ipv4:
         raise Refused("IPv4 cannot be disabled on an overlay network")
-    if spec.ipam_driver not in ("", "default"):
+    if spec.ipam_driver not in ("", DEFAULT_IPAM):
         raise NotDone(f"the IPAM driver {spec.ipam_driver}: there is the default one")
     if spec.options.get("encrypted", "false").lower() != "false":
         # Never in clear what was asked to be encrypted.

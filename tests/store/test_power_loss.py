@@ -18,6 +18,7 @@ from sampan.store import redo
 from sampan.store.contract import StoreFailed, Transaction
 from sampan.store.database import DatabaseStore, open_store
 from sampan.store.records import Volume
+from sampan.store.syncing import GroupCommit
 from sampan.testing.contracts.store import volume
 
 State = dict[str, Volume]
@@ -206,3 +207,41 @@ def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
         put(store, str(n))
     store.close()
     assert [one.name for one in tmp_path.iterdir()] == ["sampan.db"]
+
+
+def test_what_is_appended_to_a_segment_while_it_is_synced_and_left_is_synced(
+    tmp_path: Path,
+) -> None:
+    synced: dict[str, bytes] = {}
+    began, go_on = threading.Event(), threading.Event()
+
+    def sync(descriptor: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        content = Path(path).read_bytes()
+        began.set()
+        go_on.wait()
+        synced[path] = content
+
+    go_on.set()
+    log = GroupCommit(tmp_path / "sampan.db", 0, sync)
+
+    def append(number: int) -> None:
+        log.append(number, redo.encode(number, [("volumes", "a", b"{}")]))
+
+    append(1)
+    assert log.rotate() is None
+    for number in (2, 3):  # the second comes after the next segment was made
+        append(number)
+        assert log.wait_synced(number)
+    began.clear()
+    go_on.clear()
+    append(4)
+    began.wait()
+    append(5)
+    full = log.rotate()
+    assert full is not None
+    go_on.set()
+    assert log.wait_synced(5)
+    assert synced[str(full.path)] == full.path.read_bytes()
+    for segment in (full, *log.close()):
+        segment.close()

@@ -191,7 +191,7 @@ class Checkpoint:
 
     def _caught_up(self) -> None:
         for segment in self._behind:
-            segment.unlink()
+            segment.unlink(missing_ok=True)
         self._behind, self._missing = [], {}
 
     def _write(self, changes: Changes, number: int) -> None:

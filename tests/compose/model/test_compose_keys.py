@@ -15,8 +15,8 @@ from sampan.compose.file.schema_types import ListOf, MapOf, Obj, Shape, alternat
 from sampan.compose.model.create_request import container_body, network_body, volume_body
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP, cluster_top
-from sampan.compose.model.sections import BUILD
-from sampan.compose.model.table import Key, NoEffect, Refused, Section
+from sampan.compose.model.sections import BUILD, CLUSTER
+from sampan.compose.model.table import Ignored, Key, NoEffect, Refused, Section
 from sampan.compose.model.top_keys import TOP as TABLE
 from sampan.compose.stack.read import read_stack
 from sampan.compose.stack.spec import file_spec, service_spec
@@ -70,6 +70,43 @@ def test_what_is_not_honoured_gives_a_reason() -> None:
         for target in (key.engine, key.cluster):
             if isinstance(target, NoEffect | Refused):
                 assert len(target.reason.split()) > 2, path
+
+
+# The page for users -----------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[3] / "docs" / "compose-keys.md"
+_MARK = "| key | on one host | on a cluster |\n|---|---|---|\n"
+
+
+def page() -> str:
+    """The table of docs/compose-keys.md."""
+    rows = []
+    for path, section in sections():
+        if path == "configs":
+            continue  # as secrets
+        for key in section.keys:
+            top, dot, rest = f"{path}.{key.name}".strip(".").partition(".")
+            name = f"{top}.NAME.{rest}" if dot else top
+            host, cluster = key.engine, key.cluster
+            one = "with its section" if host is CLUSTER else "yes"
+            if isinstance(host, NoEffect):
+                one = f"a warning: {host.reason}"
+            elif isinstance(host, Refused):
+                one = f"refused: {host.reason}"
+            many = "yes"
+            if isinstance(cluster, Ignored):
+                many = (
+                    "deprecated, ignored with a warning"
+                    if cluster.deprecated
+                    else "ignored with a warning"
+                )
+            rows.append(f"| `{name}` | {one} | {many} |")
+    return _MARK + "\n".join(rows) + "\n"
+
+
+def test_the_page_of_keys_is_what_the_tables_say() -> None:
+    _, mark, table = PAGE.read_text().partition(_MARK)
+    assert mark + table == page(), f"write this into {PAGE.name}:\n{page()}"
 
 
 # What the specification knows, against the tables ---------------------------------------------

@@ -308,3 +308,48 @@ def test_dollars_that_begin_no_variable_stay(project: Reader) -> None:
     )
     assert p.services["s"].labels == {"rule": "HostRegexp(`^.+$`)"}
     assert p.services["s"].command == ("awk", "{print $1}")
+
+
+def test_files_merge_in_whatever_form_they_are_written(project: Reader) -> None:
+    p = project(
+        """
+        services:
+          a:
+            image: x
+            extra_hosts: ["one:1.1.1.1", "two=2.2.2.2"]
+            secrets: [s]
+            dns: 1.1.1.1
+            environment: [A=1]
+            healthcheck: {test: [CMD, one], retries: 4}
+            logging: {driver: json-file, options: {max-size: 1m}}
+            deploy: {labels: [a=b], resources: {limits: {memory: 1g}}}
+            build: {context: ., args: [A=1]}
+        secrets: {s: {content: a}}
+        """,
+        compose__override__yaml="""
+        services:
+          a:
+            extra_hosts: {two: 3.3.3.3, six: "::1"}
+            secrets: [{source: s, mode: 0400}]
+            dns: [2.2.2.2]
+            environment: {B: 2}
+            healthcheck: {test: [CMD, two]}
+            logging: {driver: local}
+            deploy: {labels: {c: d}, resources: {limits: {cpus: 2}}}
+            build: {args: {B: 2}}
+        """,
+    )
+    a = p.services["a"]
+    assert a.extra_hosts == ("one:1.1.1.1", "two:3.3.3.3", "six:::1")
+    assert [(g.source, g.mode) for g in a.secrets] == [("s", 0o400)]
+    assert a.dns == ("1.1.1.1", "2.2.2.2")
+    assert a.environment == {"A": "1", "B": "2"}
+    assert a.healthcheck is not None
+    assert (a.healthcheck.test, a.healthcheck.retries) == (("CMD", "two"), 4)
+    assert a.logging is not None
+    assert (a.logging.driver, dict(a.logging.options)) == ("local", {})
+    assert a.deploy is not None
+    assert a.deploy.labels == {"a": "b", "c": "d"}
+    assert (a.mem_limit, a.cpus) == (1 << 30, 2)
+    assert a.build is not None
+    assert a.build.args == {"A": "1", "B": "2"}

@@ -101,6 +101,25 @@ def replaced(_base: Node, over: Node) -> Node:
     return over
 
 
+def hosts(base: Node, over: Node) -> Node:
+    """A ``Form.merge`` of ``NAME: ADDRESS``, also when one file has a list and one a mapping."""
+    if type(base) is not type(over):
+        base, over = (_hosts(node) if isinstance(node, Seq) else node for node in (base, over))
+    return merge(base, over, ANYTHING)
+
+
+def _hosts(node: Seq) -> Map:
+    entries: dict[str, Node] = {}
+    for item in node.items:
+        if isinstance(item, Scalar):
+            name, _, address = item.text.partition("=" if "=" in item.text else ":")
+            scalar = Scalar(item.where, address)
+            known = entries.setdefault(name, Seq(item.where))
+            if isinstance(known, Seq):
+                known.items.append(scalar)
+    return Map(node.where, entries, node.tag)
+
+
 def logging(base: Node, over: Node) -> Node:
     """A ``Form.merge``: options of one driver mean nothing to another."""
     old, new = _text(base, "driver"), _text(over, "driver")

@@ -275,16 +275,16 @@ def count(cur: NodeReader, _reading: Reading) -> int:
 
 
 def grants(cur: NodeReader, _reading: Reading) -> tuple[Grant, ...]:
-    """Secrets or configs, by name or in the long form."""
-    found = []
+    """Secrets or configs, by name or in the long form; a later file's takes an earlier's place."""
+    found: dict[str, Grant] = {}
     for item in cur:
         if item.is_scalar:
-            found.append(Grant(item.text()))
+            found[item.text()] = Grant(item.text())
             continue
         source, target, uid, gid = (item[key].text() for key in ("source", "target", "uid", "gid"))
         mode = file_mode(item["mode"]) if item["mode"] else None
-        found.append(Grant(source, target, uid, gid, mode))
-    return tuple(found)
+        found[target or source] = Grant(source, target, uid, gid, mode)
+    return tuple(found.values())
 
 
 def file_mode(cur: NodeReader) -> int:

@@ -72,7 +72,7 @@ ON_A_CLUSTER = NoEffect("it is for clusters, where `stack deploy` honours it")
 CLUSTER = Elsewhere("a cluster; the section that it is in warns on one host")
 ULIMITS = MapOf((NUMBER, Obj({"soft": NUMBER, "hard": NUMBER})))
 EXTRA_HOSTS: Shape = (MapOf((STRING, STRINGS)), STRINGS)
-HOSTS = Kind(EXTRA_HOSTS, readers.hosts, "tuple[str, ...]")
+HOSTS = Kind(EXTRA_HOSTS, readers.hosts, "tuple[str, ...]", form=Form(merge=forms.hosts))
 
 DEVICE_REQUESTS = ListOf(
     Obj(

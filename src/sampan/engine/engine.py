@@ -171,6 +171,7 @@ class HostEngine:
             parts,
             books,
             live,
+            mounts,
             plugs,
             self._networks,
             starter,

@@ -77,8 +77,11 @@ class Ender:
                 log.exception("waiting for container %s failed", container_id[:12])
                 await self._parts.clock.sleep(FAILED_WAIT_PAUSE_S)
 
-    async def finish(self, run: LiveRun, status: ExitStatus) -> None:
-        """Store the exit and clean up. The container's lock is held."""
+    async def finish(
+        self, run: LiveRun, status: ExitStatus, *, wait_for_volumes: bool = True
+    ) -> None:
+        """Store the exit and clean up. The container's lock is held. ``wait_for_volumes`` False:
+        they are unmounted beside, when their drivers answer."""
         if run.health is not None:
             run.health.cancel()
         before = self._books.find(run.container_id)
@@ -96,7 +99,7 @@ class Ender:
         self._live.waiters.resolve(
             container.id, status, *(("next-exit",) if again else ("next-exit", "not-running"))
         )
-        await self.give_back(before)
+        await self.give_back(before, wait_for_volumes=wait_for_volumes)
         del self._live.runs[container.id]
         run.ended.set()
         if removes and not container.removing:
@@ -104,18 +107,21 @@ class Ender:
         elif again:
             self.start_again(container, lived)
 
-    async def give_back(self, container: Container) -> None:
+    async def give_back(self, container: Container, *, wait_for_volumes: bool) -> None:
         """Runtime state, root file system, network, volumes of a run that has ended."""
 
         async def runtime_then_root() -> None:
             await self._parts.runs.delete(container.id)
             await self._parts.snapshots.unmount(container.id)
 
+        release = self._mounts.release(container)
+        if not wait_for_volumes:
+            self._live.tasks.spawn(release, name=f"unmount for {container.id[:12]}")
         await all_of(
             f"cleaning up after container {container.id[:12]}",
             runtime_then_root(),
             self._plugs.unplug(container),
-            self._mounts.release(container),
+            *((release,) if wait_for_volumes else ()),
         )
         self._plugs.announce(container, "disconnect")
         self._mounts.announce_mounts(container, "unmount")

@@ -176,6 +176,16 @@ class Mounts:
                     }
                 self._announce.volume(action, volume, **extra)
 
+    def waits_for_others(self, container: Container) -> bool:
+        """Whether a volume of the container is one whose driver may take its time."""
+        volumes = self._parts.volumes
+        return any(
+            point.type == "volume"
+            and point.name in self._parts.store.volumes
+            and not volumes.is_engine_owned(point.name)
+            for point in container.mount_points
+        )
+
     async def release(self, container: Container) -> None:
         """The container has ended, or was never started: undo what ``ready`` mounted. Idempotent;
         one volume that cannot be unmounted does not keep the others."""

@@ -34,6 +34,7 @@ from sampan.engine.clustered import asks
 from sampan.engine.exit import NOBODY_KNOWS, Ender, ended
 from sampan.engine.forward import Forwarding
 from sampan.engine.live import Live, LiveRun, all_of
+from sampan.engine.mounts import Mounts
 from sampan.engine.networks import NetworkBook
 from sampan.engine.parts import Parts
 from sampan.engine.plug import Plugs
@@ -67,6 +68,7 @@ class Reconciler:
         parts: Parts,
         books: Books,
         live: Live,
+        mounts: Mounts,
         plugs: Plugs,
         networks: NetworkBook,
         starter: Starter,
@@ -76,7 +78,7 @@ class Reconciler:
         found_running: Callable[[Container], None],
     ) -> None:
         self._parts, self._books, self._live = parts, books, live
-        self._plugs, self._networks, self._starter = plugs, networks, starter
+        self._mounts, self._plugs, self._networks, self._starter = mounts, plugs, networks, starter
         self._ender, self._forwarding, self._remover = ender, forwarding, remover
         self._found_running = found_running
 
@@ -98,18 +100,26 @@ class Reconciler:
             run = LiveRun(container.id, container.run.number if container.run else 1)
             run.begins_again = True
             self._live.runs[container.id] = run
-            await self._ender.finish(run, status)
+            await self._ender.finish(
+                run, status, wait_for_volumes=not self._mounts.waits_for_others(container)
+            )
         await self._sweep()
         for container in self._books.all():
             if not container.running:
                 self._forwarding.watch(container, None)
             if container.removing or _left_behind(container, found):
                 removal = self._remove(container)
-                if self._forwarding.busy(container.id):
-                    # A log driver that takes its time keeps nobody from starting.
+                if self._waits_for_others(container):
                     self._live.tasks.spawn(removal, name=f"remove {container.id[:12]}")
                 else:
                     await removal
+
+    def _waits_for_others(self, container: Container) -> bool:
+        """Whether a driver that may take its time has a part in the container: nobody waits at the
+        daemon's start for what it is asked."""
+        drivers, name = self._parts.drivers.log, container.spec.host.log_config.type
+        logs = name not in drivers or drivers.get(name).capabilities.forwards
+        return logs or self._mounts.waits_for_others(container)
 
     async def _look(self) -> Findings:
         found = Findings()
@@ -196,14 +206,18 @@ class Reconciler:
     async def start_wanted(self, containers: list[Container]) -> None:
         """A few at a time; those that join another's network when that one had its turn. Those on
         networks of the cluster when there is one: nobody waits for them here."""
+        turns = asyncio.Semaphore(STARTS_AT_ONCE)
+        beside = []
         for container in containers:
             if _waits(container):
-                self._live.tasks.spawn(
-                    self._start_in_cluster(container.id), name=f"start {container.id[:12]}"
-                )
-        containers = [c for c in containers if not _waits(c)]
+                beside.append((container, self._start_in_cluster(container.id)))
+            elif self._waits_for_others(container):
+                # Not in turn with the others: eight that wait would keep all of them.
+                beside.append((container, self._start(container.id, asyncio.Semaphore())))
+        for container, start in beside:
+            self._live.tasks.spawn(start, name=f"start {container.id[:12]}")
+        containers = [c for c in containers if c not in [one for one, _ in beside]]
         joining = [c for c in containers if modes.kind_of(c.spec.host) == "container"]
-        turns = asyncio.Semaphore(STARTS_AT_ONCE)
         for group in ([c for c in containers if c not in joining], joining):
             await asyncio.gather(*(self._start(container.id, turns) for container in group))
 

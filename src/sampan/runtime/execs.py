@@ -1,8 +1,9 @@
 """One more process in a running container: a child of the daemon, through ``RUNTIME exec``.
 
 The runtime stays as the process's parent and hands its exit code on. Success is heard from the
-pid file, which is a pipe: a number means that the process runs, an end without one that the
-runtime has given up and said why in its log.
+pid file: a number means that the process runs, an end without one that the runtime has given up and
+said why in its log. For a runtime that writes into it in place it is a pipe, for others a file in a
+directory that is watched.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sampan.aio import shielded
+from sampan.aio import first_of, shielded
 from sampan.kernel import process
+from sampan.kernel.inotify import IN_MOVED_TO, Inotify
 from sampan.kernel.process import Child
 from sampan.runtime.contract import ExecSpec, NoSuchRun, Stream
 from sampan.runtime.failures import exec_failed
@@ -136,11 +138,11 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
     """
     fds = _Descriptors()
     console: _Console | None = None
+    pid_file: _PidFile | None = None
     try:
-        pid_reader, pid_writer = fds.pipe()
+        in_place = runtime.capabilities.writes_pid_in_place
         log = fds.memory("exec-log", b"")
         given = {
-            _PID_FD: pid_writer,
             _LOG_FD: log,
             _SPEC_FD: fds.memory("exec-process", process_json),
         }
@@ -148,8 +150,14 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
             f"--log=/proc/self/fd/{_LOG_FD}",
             "exec",
             f"--process=/proc/self/fd/{_SPEC_FD}",
-            f"--pid-file=/proc/self/fd/{_PID_FD}",
         ]
+        pid_reader = -1
+        if in_place:
+            pid_reader, given[_PID_FD] = fds.pipe()
+            arguments.append(f"--pid-file=/proc/self/fd/{_PID_FD}")
+        else:
+            pid_file = _PidFile(directory, spec.exec_id)
+            arguments.append(f"--pid-file={pid_file.path}")
         stdin = -1
         pipes: dict[int, Stream] = {}
         if spec.tty:
@@ -170,7 +178,10 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
             if number != _LOG_FD:
                 fds.close(fd)
         try:
-            pid = int(await _first_of(pid_reader) or 0)
+            if pid_file is not None:
+                pid = await pid_file.pid(child)
+            else:
+                pid = int(await _first_of(pid_reader) or 0)
         except asyncio.CancelledError:
             child.send(signals.SIGKILL)
             await shielded(child.wait())
@@ -195,6 +206,33 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
         fds.close_all()
         if console is not None:
             console.close()
+        if pid_file is not None:
+            pid_file.close()
+
+
+class _PidFile:
+    """A file that appears, whole, when the process runs."""
+
+    def __init__(self, directory: Path, exec_id: str) -> None:
+        self.path = directory / f"exec-{exec_id[:16]}.pid"
+        self._changes = Inotify()
+        self._changes.add(directory, IN_MOVED_TO)
+
+    async def pid(self, child: Child) -> int:
+        """0: the runtime has ended without one."""
+        name, _ = await first_of(there=self._there(), ended=child.wait())
+        if name == "ended" and not self.path.exists():
+            return 0
+        return int(self.path.read_text())
+
+    async def _there(self) -> None:
+        async for event in self._changes:
+            if event.name == self.path.name:
+                return
+
+    def close(self) -> None:
+        self._changes.close()
+        self.path.unlink(missing_ok=True)
 
 
 class _Console:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sampan.runtime.contract import LogEntry, Stream
 from sampan.runtime.logformat import PREFIX, parse, prefix
 
-BLOCK = 128 * 1024
+BLOCK = 64 * 1024
 LONGEST_LINE = 1 << 20
 """The monitor cuts lines at 8 KiB. What is longer than this was not written by it, and is left
 out rather than collected."""
@@ -80,8 +80,6 @@ class TailScan:
         """(file, offset) of the oldest line that was looked at: where reading would begin."""
         self._ends: dict[int, int] = {}
         self._carry = b""
-        self._last = b""
-        self._meaning: tuple[bool, bool] = (False, False)
 
     @property
     def begin(self) -> tuple[int, int]:
@@ -119,30 +117,32 @@ class TailScan:
             starts += own + 1
         else:
             self._carry = b""
-        for at in range(len(pieces) - 1, -1, -1):
-            if self._counts(pieces[at]):
-                if self._left == 0:
-                    if at + 1 < len(pieces):
-                        before = sum(len(piece) + 1 for piece in pieces[: at + 1])
-                        self._newer = (self._file, starts + before)
-                    return True
-                self._left -= 1
+        at = self._count(pieces)
+        if at >= 0:
+            if at + 1 < len(pieces):
+                before = sum(len(piece) + 1 for piece in pieces[: at + 1])
+                self._newer = (self._file, starts + before)
+            return True
         if pieces:
             self._newer = (self._file, starts)
         return False
 
-    def _counts(self, line: bytes) -> bool:
-        """Whether one of the lines asked for ends with this one."""
-        if line[:PREFIX] != self._last or not self._last:
-            self._last = line[:PREFIX]
-            meaning = prefix(line)
-            self._meaning = (
-                (False, False)
-                if meaning is None
-                else (self._wanted.has(meaning[0], meaning[1]), meaning[2])
-            )
-        wanted, partial = self._meaning
-        if not wanted:
-            return False
-        first, self._nothing_yet = self._nothing_yet, False
-        return first or not partial
+    def _count(self, lines: list[bytes]) -> int:
+        """Take what is wanted of ``lines``, newest first; the number of the first that is one too
+        many, or -1. One loop, for it sees every line of a log."""
+        head = b""
+        wanted = partial = False
+        for at in range(len(lines) - 1, -1, -1):
+            line = lines[at]
+            if line[:PREFIX] != head:
+                head = line[:PREFIX]
+                meaning = prefix(line)
+                wanted = meaning is not None and self._wanted.has(meaning[0], meaning[1])
+                partial = meaning is not None and meaning[2]
+            if not wanted or (partial and not self._nothing_yet):
+                continue
+            self._nothing_yet = False
+            if self._left == 0:
+                return at
+            self._left -= 1
+        return -1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 
 from sampan.runtime.contract import LogEntry, Stream
 
@@ -59,8 +60,14 @@ def prefix(raw: bytes) -> tuple[int, Stream, bool] | None:
     if stream is None or flag not in (b"F", b"P"):
         return None
     try:
-        moment = datetime.fromisoformat((raw[:19] + raw[29:35]).decode("ascii"))
+        seconds = _seconds(raw[:19] + raw[29:35])
         nanoseconds = int(raw[20:29])
     except ValueError:
         return None
-    return int(moment.timestamp()) * _NANOSECONDS + nanoseconds, stream, flag == b"P"
+    return seconds * _NANOSECONDS + nanoseconds, stream, flag == b"P"
+
+
+@lru_cache(maxsize=64)
+def _seconds(moment: bytes) -> int:
+    """Lines come in runs of the same second."""
+    return int(datetime.fromisoformat(moment.decode("ascii")).timestamp())

@@ -143,6 +143,10 @@ class Volumes(Protocol):
         """Its driver's; ``local`` as long as the driver was not found."""
         ...
 
+    def is_engine_owned(self, name: str) -> bool:
+        """See ``VolumeCapabilities``. False: what is asked of it may take its time."""
+        ...
+
     async def mount(self, name: str, user: str) -> Path:
         """The directory for a container. ``user`` is the container's id, or another word for who
         mounts it; recorded before it is done, so that the daemon after a crash can undo it."""

@@ -57,6 +57,10 @@ class DriverVolumes:
             return "local"
         return self._drivers.get(volume.driver).capabilities.scope
 
+    def is_engine_owned(self, name: str) -> bool:
+        driver = self.get(name).driver
+        return driver in self._drivers and self._drivers.get(driver).capabilities.engine_owned
+
     async def create(
         self,
         name: str,
@@ -179,6 +183,8 @@ class DriverVolumes:
                 self._store.transact(lambda tx: tx.volumes.delete(name))
                 await driver.remove(name)
                 return
+            for user in volume.mounted_by:
+                await self._unmount(name, user)
             # Marked first: a daemon that is killed between the two comes back to finish this.
             self._change(name, lambda v: _with(v, provisional=True))
             try:
@@ -197,7 +203,7 @@ class DriverVolumes:
             if not left and not volume.provisional:
                 continue
             work = self._settle(volume, left)
-            if self._is_engine_owned(volume.driver):
+            if self.is_engine_owned(volume.name):
                 await work
             else:
                 # Nobody waits at the daemon's start for what others answer, or may not answer.
@@ -216,9 +222,6 @@ class DriverVolumes:
                     await self.remove(volume.name)
         except (SampanError, OSError) as error:
             log.error("volume %s is not as it should be: %s", volume.name, error)
-
-    def _is_engine_owned(self, driver: str) -> bool:
-        return driver in self._drivers and self._drivers.get(driver).capabilities.engine_owned
 
     async def close(self) -> None:
         await self._tasks.close()

@@ -20,6 +20,9 @@ class UnknownRuntime(InvalidArgument):
 class RuntimeCapabilities:
     """What a runtime does beyond the specification. Asked instead of its name."""
 
+    writes_pid_in_place: bool = False
+    """The pid file of an exec may be any descriptor: it is opened and written to. False: it is
+    written beside under another name and renamed, as runc does."""
     takes_bpf: bool = False
     """It takes a compiled system call filter by crun's annotation, which spares it compiling."""
 

@@ -19,7 +19,7 @@ NAME = "crun"
 
 
 class Crun(CommandLineRuntime):
-    capabilities = RuntimeCapabilities(takes_bpf=True)
+    capabilities = RuntimeCapabilities(writes_pid_in_place=True, takes_bpf=True)
 
     def __init__(self, root: Path) -> None:
         super().__init__(NAME, NAME, root, package=NAME, sealed=True)

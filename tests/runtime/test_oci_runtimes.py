@@ -1,0 +1,88 @@
+"""Every OCI runtime keeps the contract: the built-in ones, one of daemon.json, a toy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sampan.aio import SystemClock
+from sampan.api.builtin_drivers import builtin_drivers
+from sampan.config import DaemonConfig, RuntimeProgram
+from sampan.runtime import files
+from sampan.runtime.contract import BundleSpec
+from sampan.runtime.oci_runtimes.contract import UnknownRuntime
+from sampan.runtime.runs import LinuxRuns, open_runs
+from sampan.testing.contracts.runs import Bundles
+from sampan.testing.contracts.runtime_driver import RuntimeDriverContract
+from sampan.testing.store import MemoryStore
+from sampan.testing.toys.runtime import ToyRuntime
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
+
+
+@pytest.fixture
+async def toy(config: DaemonConfig, tmp_path: Path) -> ToyRuntime:
+    return ToyRuntime(tmp_path, files.oci_root(config.paths))
+
+
+@pytest.fixture
+async def runs(config: DaemonConfig, toy: ToyRuntime) -> AsyncIterator[LinuxRuns]:
+    given = RuntimeProgram(shutil.which("crun") or "", ("--debug",))
+    drivers = builtin_drivers(replace(config, runtimes={"given": given}), MemoryStore())
+    drivers.runtime.register("toy", toy)
+    async with open_runs(config, SystemClock(), drivers.runtime) as opened:
+        yield opened
+        for run_id in await opened.known():
+            await opened.delete(run_id)
+
+
+@needs_root
+@pytest.mark.parametrize("runtime", ["crun", "runc", "io.containerd.runc.v2", "given", "toy"])
+class TestRuntimes(RuntimeDriverContract):
+    @pytest.fixture
+    def bundle(self, bundle: Bundles, runtime: str) -> Bundles:
+        if runtime.endswith(("runc", "runc.v2")) and shutil.which("runc") is None:
+            pytest.skip("runc is not installed")
+        return bundle
+
+
+@needs_root
+async def test_a_runtime_of_daemon_json_is_given_its_arguments(
+    config: DaemonConfig, toy: ToyRuntime, bundle: Bundles, tmp_path: Path
+) -> None:
+    program = RuntimeProgram(toy.path, ("--cgroup-manager=disabled", "--debug"))
+    noted = tmp_path / "toy-runtime.notes"
+    drivers = builtin_drivers(replace(config, runtimes={"noted": program}), MemoryStore())
+    async with open_runs(config, SystemClock(), drivers.runtime) as runs:
+        spec: BundleSpec = bundle("args", "true")
+        await runs.create(spec, runtime="noted")
+        await runs.start("args")
+        await runs.wait("args")
+        await runs.delete("args")
+    lines = noted.read_text().splitlines()
+    assert len(lines) >= 2
+    assert all("--cgroup-manager=disabled --debug" in line for line in lines)
+    assert {"create", "start"} <= set(toy.commands())
+
+
+def test_a_program_that_is_not_there(config: DaemonConfig) -> None:
+    gone = replace(config, runtimes={"gone": RuntimeProgram("/no/such/program")})
+    drivers = builtin_drivers(gone, MemoryStore())
+    assert drivers.runtime.get("gone").path == ""
+    with pytest.raises(UnknownRuntime, match="unknown or invalid runtime name: gone"):
+        drivers.runtime.get("gone").executable()
+
+
+def test_a_program_of_the_configuration_comes_before_the_built_in_one(
+    config: DaemonConfig,
+) -> None:
+    own = replace(config, runtimes={"runc": RuntimeProgram("/bin/true")})
+    drivers = builtin_drivers(own, MemoryStore())
+    assert drivers.runtime.get("io.containerd.runc.v2").path == "/bin/true"
+    assert not drivers.runtime.get("runc").capabilities.takes_bpf
+    assert drivers.runtime.get("crun").capabilities.takes_bpf

@@ -63,3 +63,9 @@ def test_design_pages_are_linked_from_their_index() -> None:
     index = (REPOSITORY / "docs" / "design" / "README.md").read_text()
     for page in (REPOSITORY / "docs" / "design").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    # pytest imports them by name alone: the second would stop the whole run
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

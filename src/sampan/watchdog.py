@@ -148,7 +148,10 @@ class Watchdog:
             at=time.monotonic(),
             cpu_s=time.clock_gettime(self._clock),
             callback=callback,
-            blocked=callback is not None and _blocked(self._task),
+            blocked=frame is not None
+            and callback is not None
+            and not _starts_a_thread(frame)
+            and _blocked(self._task),
             beats=self._beats,
         )
         if callback is not None and not self._beat_due:
@@ -196,6 +199,16 @@ def _callback(frame: FrameType | None) -> FrameType | None:
     while frame is not None and not frame.f_code.co_filename.startswith(_LOOP_FILES):
         callback, frame = frame, frame.f_back
     return callback if frame is not None else None
+
+
+def _starts_a_thread(frame: FrameType) -> bool:
+    """``Thread.start`` waits until the thread has had a processor: that is want of one, too."""
+    outer: FrameType | None = frame
+    while outer is not None and outer.f_code.co_filename == threading.__file__:
+        if outer.f_code is threading.Thread.start.__code__:
+            return True
+        outer = outer.f_back
+    return False
 
 
 def _blocked(task: str) -> bool:

@@ -11,6 +11,7 @@ from sampan.errors import Internal
 from sampan.store.database import open_store
 from sampan.store.migrations import MIGRATIONS, Document, Documents
 from sampan.store.records import ImageTag, Phase, Volume
+from sampan.store.tables import declared
 from sampan.testing.contracts.store import volume
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -122,3 +123,21 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     store = open_store(path, migrations=(*MIGRATIONS, renamed, split))
     assert set(store.volumes) == {"data"}
     store.close()
+
+
+def test_a_kind_that_an_older_file_does_not_have_needs_no_step(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "sampan.db")
+    raw = sqlite3.connect(path)
+    for table in ("build_cache", "networks"):
+        raw.execute(f"DROP TABLE {table}")
+    raw.close()
+    store = open_store(path)
+    assert not store.networks
+    assert len(store.containers) == 1
+    store.close()
+    tables = {line.split('"')[1] for line in dump(path)[1] if line.startswith('INSERT INTO "')}
+    assert tables == {"containers", "image_tags", "images", "redo_log", "volumes"}
+    raw = sqlite3.connect(path)
+    made = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    raw.close()
+    assert made == {table.name for table in declared()} | {"redo_log"}

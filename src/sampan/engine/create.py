@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
+from sampan.aio import in_thread
 from sampan.engine import modes
 from sampan.engine.announce import Announcer
 from sampan.engine.books import Books
@@ -87,7 +88,7 @@ class Creator:
             await parts.snapshots.prepare(container_id, chain_id(config.diff_ids))
             directory = parts.config.paths.container(container_id)
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
-            directory.mkdir(parents=True, mode=0o710)
+            await in_thread(directory.mkdir, parents=True, mode=0o710)
             await self._mounts.seed(container)
             # The image, a network or the namespace's owner may have gone while we were busy; from
             # here to the row nothing suspends, and the row itself keeps them.

@@ -28,7 +28,7 @@ from sampan.watchdog import HELD_UP
 
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT")
 """How a new line of a daemon's log begins."""
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
 GONE_WITHIN_S = 20.0
 
 

@@ -73,18 +73,15 @@ class LocalVolumes:
     async def create(
         self, name: str, options: Mapping[str, str], labels: Mapping[str, str]
     ) -> None:
-        """Does not suspend: of two at once, the second finds the first."""
         check_name(name)
         parse_options(dict(options))
-        self._data(name).mkdir(parents=True, exist_ok=True)
+        await in_thread(self._data(name).mkdir, parents=True, exist_ok=True)
 
     async def remove(self, name: str) -> None:
         """The record has gone already: its directory is set aside until that is on disk."""
         directory, doomed = self._root / name, self._root / f"{_REMOVED}{name}"
         await self._in_own_thread(_unmount, directory / "_data")
-        await in_thread(shutil.rmtree, doomed, ignore_errors=True)
-        if directory.exists():
-            directory.rename(doomed)
+        await in_thread(_set_aside, directory, doomed)
         await self._store.durable()
         await in_thread(shutil.rmtree, doomed, ignore_errors=True)
 
@@ -154,6 +151,12 @@ class LocalVolumes:
 
     async def _in_own_thread(self, work: Callable[P, None], *args: P.args, **_: P.kwargs) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
+
+
+def _set_aside(directory: Path, doomed: Path) -> None:
+    shutil.rmtree(doomed, ignore_errors=True)
+    if directory.exists():
+        directory.rename(doomed)
 
 
 def _unmount(data: Path) -> None:

@@ -48,8 +48,10 @@ def wire_name(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):
-    """Base of every part of a specification."""
+class Spec(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name, gc=False
+):
+    """Base of every part of a specification. ``gc=False``: see ``records.Part``."""
 
 
 class Platform(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):

@@ -14,6 +14,7 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
+from sampan.testing.place import wait_until
 from sampan.testing.plugins.process import PluginProcess, running_plugin
 
 PRIVILEGED = "authorization denied by plugin guard: privileged containers are not allowed"
@@ -176,15 +177,21 @@ def test_what_is_larger_than_plugins_see_is_denied_when_it_might_be_json(
 
 
 def test_streams_and_what_is_not_json_pass(sh: Shell, tmp_path: Path) -> None:
-    sh.docker("run", "--name", "plain", "busybox", "sh", "-c", "echo out; echo data >/file")
+    script = "echo out; echo data >/file; exec sleep 900"
+    sh.docker("run", "-d", "--name", "plain", "busybox", "sh", "-c", script)
     try:
-        assert sh.docker("logs", "plain").stdout == "out\n"
+        assert wait_until(lambda: sh.docker("logs", "plain").stdout == "out\n")
         sh.docker("cp", "plain:/file", str(tmp_path / "file"))
+        assert (tmp_path / "file").read_text() == "data\n"
         (tmp_path / "big").write_bytes(b"x" * (3 << 20))
         sh.docker("cp", str(tmp_path / "big"), "plain:/big")
-        assert sh.docker("run", "--rm", "-i", "busybox", "cat", stdin=b"abc").stdout == "abc"
+        counted = sh.docker("exec", "-i", "plain", "wc", "-c", stdin=b"x" * (3 << 20))
+        assert counted.stdout == f"{3 << 20}\n"
+        (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY big /\nRUN test -s /big\n")
+        sh.docker("build", "-t", "built", str(tmp_path), env={"DOCKER_BUILDKIT": "0"})
+        sh.docker("rmi", "built")
     finally:
-        sh.docker("rm", "plain")
+        sh.docker("rm", "-f", "plain")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command")

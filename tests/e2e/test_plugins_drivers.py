@@ -64,6 +64,7 @@ def test_a_volume_of_a_plugin_is_mounted_and_unmounted_by_each_run(sh: Shell, st
     assert sh.docker("volume", "create", "-d", "store", "-o", "size=1G", "vol").stdout == "vol\n"
     told = json.loads(sh.docker("volume", "inspect", "vol").stdout)[0]
     assert (told["Driver"], told["Options"], told["Scope"]) == ("store", {"size": "1G"}, "global")
+    assert told["Status"] == {"options": {"size": "1G"}, "users": 0}
     sh.docker("run", "--rm", "-v", "vol:/data", "busybox", "sh", "-c", "echo hello >/data/file")
     assert (plugin.directory / "data/vol/file").read_text() == "hello\n"
     assert sh.docker("run", "--rm", "-v", "vol:/d", "busybox", "cat", "/d/file").stdout == "hello\n"

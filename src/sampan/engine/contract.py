@@ -345,6 +345,14 @@ class Engine(Protocol):
         """Whether a volume of that name is the same on every host that has its driver."""
         ...
 
+    async def volume_status(self, volume: Volume) -> Mapping[str, object]:
+        """What its driver has to say of it, whatever that is. Asks a plugin, which may take time.
+
+        Raises:
+            SampanError: the driver does not answer.
+        """
+        ...
+
     def volume_users(self, name: str) -> Sequence[str]:
         """Ids of the containers that name it, running or not."""
         ...

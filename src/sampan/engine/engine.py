@@ -393,6 +393,9 @@ class HostEngine:
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         return self._parts.volumes.scope(volume)
 
+    async def volume_status(self, volume: Volume) -> Mapping[str, object]:
+        return await self._parts.volumes.status(volume)
+
     def volume_users(self, name: str) -> Sequence[str]:
         return self._volumes.users(name)
 

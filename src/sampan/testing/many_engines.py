@@ -307,6 +307,9 @@ class ManyContainers:
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         return self._with_volume(volume.name).volume_scope(volume)
 
+    async def volume_status(self, volume: Volume) -> Mapping[str, object]:
+        return await self._with_volume(volume.name).volume_status(volume)
+
     def volume_users(self, name: str) -> Sequence[str]:
         return [one for engine in self.nodes.values() for one in engine.volume_users(name)]
 

@@ -147,6 +147,15 @@ class Volumes(Protocol):
         """See ``VolumeCapabilities``. False: what is asked of it may take its time."""
         ...
 
+    async def status(self, volume: Volume) -> Mapping[str, object]:
+        """What its driver wants to be shown of it; nothing for the engine's own volumes.
+
+        Raises:
+            NoSuchDriver, NoSuchVolume: the driver, or the volume there, is gone.
+            SampanError: it does not answer.
+        """
+        ...
+
     async def mount(self, name: str, user: str) -> Path:
         """The directory for a container. ``user`` is the container's id, or another word for who
         mounts it; recorded before it is done, so that the daemon after a crash can undo it."""

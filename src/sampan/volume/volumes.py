@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -60,6 +60,12 @@ class DriverVolumes:
     def is_engine_owned(self, name: str) -> bool:
         driver = self.get(name).driver
         return driver in self._drivers and self._drivers.get(driver).capabilities.engine_owned
+
+    async def status(self, volume: Volume) -> Mapping[str, object]:
+        driver = await self._drivers.find(volume.driver)
+        if driver.capabilities.engine_owned:
+            return {}
+        return (await driver.get(volume.name)).status
 
     async def create(
         self,

@@ -58,8 +58,12 @@ async def create(call: Call) -> web.Response:
 
 
 async def inspect(call: Call) -> web.Response:
-    volume = call.services.engine.volume(call.path["name"])
-    return call.json(body_of(volume, call.services.engine.volume_scope(volume)))
+    engine = call.services.engine
+    volume = engine.volume(call.path["name"])
+    body = body_of(volume, engine.volume_scope(volume))
+    if status := await engine.volume_status(volume):
+        body.status = dict(status)
+    return call.json(body)
 
 
 async def remove(call: Call) -> web.Response:

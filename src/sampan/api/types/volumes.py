@@ -21,6 +21,7 @@ class VolumeBody(Wire, kw_only=True):
     name: str
     options: dict[str, str] | None
     scope: str
+    status: dict[str, object] | UnsetType = UNSET
     usage_data: UsageData | UnsetType = UNSET
 
 

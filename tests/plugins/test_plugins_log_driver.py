@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from sampan.plugins.log_driver import PIPE_BYTES, PluginLogDriver
 from sampan.plugins.log_entry import Partial
 from sampan.plugins.plugins import Plugins
 from sampan.runtime.contract import LogEntry
-from sampan.runtime.log_drivers.contract import LoggedContainer, LogQuery
+from sampan.runtime.log_drivers.contract import LogDriver, LoggedContainer, LogQuery
+from sampan.testing.contracts.log_driver import CONTAINER as SUITES
+from sampan.testing.contracts.log_driver import LogDriverContract
 from sampan.testing.place import wait_until
 from sampan.testing.plugins.kinds import logged
 from sampan.testing.plugins.process import PluginProcess, Start
@@ -44,6 +47,17 @@ def plugin(start: Start) -> PluginProcess:
 async def driver(plugin: PluginProcess, plugins: Plugins, base: Path) -> PluginLogDriver:
     client = await plugins.client("plug", "LogDriver")
     return await PluginLogDriver.of(client, base / "fifos", SystemClock())
+
+
+class TestPlugin(LogDriverContract):
+    refuses_unknown = False
+
+    @pytest.fixture
+    def driver(self, driver: PluginLogDriver) -> LogDriver:
+        return driver
+
+    async def received(self, driver: LogDriver) -> Sequence[LogEntry]:
+        return [entry async for batch in driver.read(SUITES, LogQuery()) for entry in batch]
 
 
 def lines(first: int, last: int) -> list[LogEntry]:

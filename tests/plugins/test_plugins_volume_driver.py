@@ -7,6 +7,7 @@ import pytest
 from sampan.plugins.errors import BadAnswer, NoAnswer, Refused
 from sampan.plugins.plugins import Plugins
 from sampan.plugins.volume_driver import PluginVolumeDriver
+from sampan.testing.contracts.volume_driver import VolumeDriverContract
 from sampan.testing.plugins.process import PluginProcess, Start
 from sampan.volume.contract import NoSuchVolume, VolumeCapabilities, VolumeDriver
 
@@ -19,6 +20,12 @@ def plugin(start: Start) -> PluginProcess:
 @pytest.fixture
 async def driver(plugin: PluginProcess, plugins: Plugins) -> VolumeDriver:
     return await PluginVolumeDriver.open(await plugins.client("plug", "VolumeDriver"))
+
+
+class TestPlugin(VolumeDriverContract):
+    @pytest.fixture
+    def driver(self, driver: VolumeDriver) -> VolumeDriver:
+        return driver
 
 
 async def test_what_it_can_is_asked_and_a_plugin_that_does_not_know_is_local(

@@ -73,6 +73,8 @@ class PluginVolumeDriver:
     def __init__(self, client: PluginClient, capabilities: VolumeCapabilities) -> None:
         self._client = client
         self._capabilities = capabilities
+        self._users: set[tuple[str, str]] = set()
+        """(volume, user) that this daemon has mounted, or may have."""
 
     @classmethod
     async def open(cls, client: PluginClient) -> PluginVolumeDriver:
@@ -116,6 +118,7 @@ class PluginVolumeDriver:
 
     async def mount(self, name: str, user: str) -> Path:
         method = "VolumeDriver.Mount"
+        self._users.add((name, user))
         answer = await self._client.call(method, _Use(name, user), _Mountpoint)
         if not answer.mountpoint.startswith("/"):
             raise BadAnswer(
@@ -126,13 +129,18 @@ class PluginVolumeDriver:
     async def unmount(self, name: str, user: str) -> None:
         try:
             await self._client.call("VolumeDriver.Unmount", _Use(name, user), Answer)
-        except Refused:
-            # The contract asks for what is not mounted, too; most plugins refuse that.
-            try:
-                if (await self.get(name)).mountpoint:
-                    raise
-            except NoSuchVolume:
-                pass
+        except Refused as error:
+            # The contract asks for what is not mounted, too, which most plugins refuse.
+            if (name, user) in self._users and await self._is_mounted(name):
+                raise
+            log.info("volume %s: taken as unmounted: %s", name, error)
+        self._users.discard((name, user))
+
+    async def _is_mounted(self, name: str) -> bool:
+        try:
+            return bool((await self.get(name)).mountpoint)
+        except NoSuchVolume:
+            return False
 
     async def path(self, name: str) -> str:
         answer = await self._client.call("VolumeDriver.Path", _Named(name), _Mountpoint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import select
 import shutil
 import subprocess
 import threading
@@ -236,31 +237,35 @@ def ipam(directory: Path) -> dict[str, Handler]:
 
 def log(directory: Path) -> dict[str, Handler]:
     """Every entry of a container in a file of its own, as it came."""
-    readers: dict[str, threading.Thread] = {}
+    readers: dict[str, threading.Lock] = {}
+    """Held from the moment that a piece is read until it is written."""
     (directory / "logs").mkdir(exist_ok=True)
 
-    def consume(fifo: str, container: str) -> None:
+    def consume(fifo: str, container: str, busy: threading.Lock) -> None:
         entries = Entries()
         with open(fifo, "rb", buffering=0) as stream:
-            while data := stream.read(65536):
-                with (directory / "logs" / container).open("ab") as out:
-                    for entry in entries.feed(data):
-                        out.write(encode(entry))
+            while True:
+                select.select([stream], [], [])
+                with busy:
+                    if not (data := stream.read(65536)):
+                        return
+                    with (directory / "logs" / container).open("ab") as out:
+                        for entry in entries.feed(data):
+                            out.write(encode(entry))
 
     def start(request: Any) -> dict[str, Any]:
         if "refuse" in (request["Info"]["Config"] or {}):
             raise Refusal("this container is not logged")
-        thread = threading.Thread(
-            target=consume, args=(request["File"], request["Info"]["ContainerID"]), daemon=True
-        )
-        readers[request["File"]] = thread
-        thread.start()
+        busy = readers[request["File"]] = threading.Lock()
+        words = (request["File"], request["Info"]["ContainerID"], busy)
+        threading.Thread(target=consume, args=words, daemon=True).start()
         return {}
 
     def stop(request: Any) -> dict[str, Any]:
-        if readers.pop(request["File"], None) is None:
+        if (busy := readers.pop(request["File"], None)) is None:
             raise Refusal(f"{request['File']} is not logged")
-        return {}
+        with busy:
+            return {}
 
     def read(request: Any) -> Iterator[bytes]:
         path = directory / "logs" / request["Info"]["ContainerID"]

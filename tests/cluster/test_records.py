@@ -6,7 +6,8 @@ import gc
 
 import msgspec
 
-from sampan.cluster.records import KINDS, Attachment, Object, Part, Task, TaskStatus
+from sampan.cluster.model import KINDS
+from sampan.cluster.records import Attachment, Object, Part, Task, TaskStatus
 from sampan.cluster.spec import ContainerSpec, Placement, Spec, TaskSpec
 from sampan.cluster.states import TaskState
 

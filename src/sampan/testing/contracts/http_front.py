@@ -227,6 +227,15 @@ class FrontContract:
             for _ in range(3):
                 assert (await self.ask(path, self.get(self.known))).status == 200
 
+    async def test_a_client_that_does_not_read_holds_up_nobody(self, path: Path) -> None:
+        count = 2000
+        async with self.connected(path) as (reader, writer):
+            writer.write(self.get(self.known) * count)
+            for _ in range(3):
+                assert (await self.ask(path, self.get(self.known))).status == 200
+            for _ in range(count):
+                assert (await read_answer(reader)).body == self.known_body
+
     async def test_a_connection_is_kept(self, path: Path) -> None:
         async with self.connected(path) as (reader, writer):
             for _ in range(3):

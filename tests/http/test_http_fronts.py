@@ -61,6 +61,21 @@ class TestDocker(FrontContract):
         assert set(body) == {"message"}
         return str(body["message"])
 
+    async def test_a_refused_hijack_of_a_client_that_has_ended_its_side(self, path: Path) -> None:
+        async with self.connected(path) as (reader, writer):
+            writer.write(self.get("/containers/nobody/attach", "POST", b"Content-Length: 0\r\n"))
+            writer.write(self.get(self.known))
+            writer.write_eof()
+            assert "No such container" in self.refused(await read_answer(reader), 404)
+            assert (await read_answer(reader)).body == self.known_body
+            assert await reader.read() == b""
+
+    async def test_a_hijack_with_a_length_that_is_none(self, path: Path) -> None:
+        length = b"Content-Length: " + b"9" * 6000 + b"\r\n"
+        async with self.connected(path) as (reader, writer):
+            writer.write(self.get("/containers/nobody/attach", "POST", length))
+            assert "malformed HTTP request" in self.refused(await read_answer(reader), 400)
+
     async def test_no_such_version(self, path: Path) -> None:
         for version, said in (("9.99", "too new"), ("1.1", "too old"), ("1.x", "invalid")):
             answer = await self.ask(path, self.get(f"/v{version}/_ping"))

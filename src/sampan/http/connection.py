@@ -25,7 +25,7 @@ from sampan.http.status import MalformedRequest
 
 log = logging.getLogger(__name__)
 
-CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
 HEAD_LIMIT = 1 << 20
 """Bytes of such a request (a head and a small JSON body) that are held back at most."""
 INPUT_HIGH = 256 * 1024
@@ -186,8 +186,11 @@ class Connection(RequestHandler):
     def release(self) -> None:
         """The request was answered as HTTP after all: what came behind it is HTTP too."""
         raw, self.raw = self.raw, None
-        if raw is not None and (rest := raw.rest()):
+        if raw is None:
+            return
+        if rest := raw.rest():
             self.data_received(rest)
+        self.ended = self.ended or raw.eof
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of what was written.

@@ -108,7 +108,7 @@ class PeerServer(Routes):
             Conflict: the address is taken or not this host's.
         """
         made = listener(host, port)
-        self._http = _Http(self._front(), self._tasks, self)
+        self._http = _Http(self.front(), self._tasks, self)
         self._listener = made
         self._tasks.spawn(self._accept(made), name=f"peers/{self.port}")
 
@@ -229,7 +229,8 @@ class PeerServer(Routes):
 
     # -- requests
 
-    def _front(self) -> Front[RequestContext]:
+    def front(self) -> Front[RequestContext]:
+        """What was registered until now, as HTTP."""
         return Front(
             name="peers",
             routes=tuple(

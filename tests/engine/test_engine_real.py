@@ -35,6 +35,7 @@ from sampan.kernel import mount as kernel_mount
 from sampan.kernel import netlink
 from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink
+from sampan.runtime.files import oci_root
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store.database import open_store
@@ -42,6 +43,7 @@ from sampan.store.events import EventBus
 from sampan.store.records import (
     ContainerSpec,
     HostConfig,
+    LogConfig,
     Mount,
     Network,
     PortBinding,
@@ -51,6 +53,9 @@ from sampan.testing.daemon import short_directory
 from sampan.testing.faults import Faults, Injected
 from sampan.testing.host_networks import open_host_networks
 from sampan.testing.toy_network import ToyNetworkDriver
+from sampan.testing.toys.log import ToyLog
+from sampan.testing.toys.runtime import ToyRuntime
+from sampan.testing.toys.volume import ToyVolumes
 from sampan.volume.volumes import DriverVolumes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -230,6 +235,52 @@ async def test_containers_run_on_a_network_of_somebody_else_s_driver(config: Dae
             await engine.remove(name)
     async with daemon(config, add=add) as engine:
         await engine.network_remove("pond")
+
+
+async def test_toys_of_three_kinds_make_one_container(config: DaemonConfig, tmp_path: Path) -> None:
+    """A file and a line each: its log, its volume and its runtime are drivers from outside."""
+    log, volumes = ToyLog(), ToyVolumes(tmp_path / "toys")
+    runtime = ToyRuntime(tmp_path, oci_root(config.paths))
+
+    def add(drivers: Drivers) -> None:
+        drivers.log.register("toy", log)
+        drivers.volume.register("toy", volumes)
+        drivers.runtime.register("toy", runtime)
+
+    data = Mount(type="volume", target="/data", source="data", volume_driver="toy")
+    script = "echo said; until [ -e /data/go ]; do sleep 0.1; done; echo and done > /data/end"
+    async with daemon(config, add=add) as engine:
+        made = request(
+            "sh",
+            "-c",
+            f"{script}; echo bye",
+            name="toy",
+            mounts=(data,),
+            log_config=LogConfig(type="toy"),
+            runtime="toy",
+        )
+        await engine.create(made)
+        await engine.start("toy")
+        container = engine.get("toy")
+        assert volumes.users["data"] == [container.id]
+        assert [e.line for e in await log.have(container.id, 1)] == [b"said\n"]
+    # Without a daemon the run goes on to its end, and so does its log.
+    (tmp_path / "toys/data/go").touch()
+    written = config.paths.container(container.id) / "container.log"
+    async with asyncio.timeout(30):
+        while b"bye" not in await in_thread(written.read_bytes):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    async with daemon(config, add=add) as engine:
+        assert (await engine.wait("toy")).exit_code == 0
+        assert [e.line for e in await log.have(container.id, 2)] == [b"said\n", b"bye\n"]
+        assert (tmp_path / "toys/data/end").read_text() == "and done\n"
+        async with asyncio.timeout(30):
+            while volumes.users["data"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await engine.remove("toy")
+        await engine.volume_remove("data")
+    assert volumes.users == {}
+    assert {"create", "start"} <= set(runtime.commands())
 
 
 async def test_logs_and_a_volume_outlive_their_run(config: DaemonConfig) -> None:

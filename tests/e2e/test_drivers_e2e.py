@@ -1,0 +1,127 @@
+"""Log, volume and runtime drivers through a real daemon and the stock client."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sampan.testing.clients import Shell
+from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
+
+
+def info(sh: Shell) -> dict[str, object]:
+    found: dict[str, object] = json.loads(sh.docker("info", "--format", "{{json .}}").stdout)
+    return found
+
+
+def test_info_tells_what_there_is(sh: Shell) -> None:
+    said = info(sh)
+    plugins = said["Plugins"]
+    assert isinstance(plugins, dict)
+    assert plugins["Log"] == ["json-file", "local", "none"]
+    assert plugins["Volume"] == ["local"]
+    assert {"bridge", "host", "null", "overlay"} <= set(plugins["Network"])
+    assert said["LoggingDriver"] == "json-file"
+    runtimes = said["Runtimes"]
+    assert isinstance(runtimes, dict)
+    assert {name: shutil.which(name) for name in runtimes} == {
+        name: runtime["path"] for name, runtime in runtimes.items()
+    }
+    init = said["InitBinary"]
+    assert isinstance(init, str)
+    assert not init or shutil.which(init)
+
+
+def test_options_of_logs(sh: Shell) -> None:
+    done = sh.docker("run", "--rm", "--log-opt", "nosuch=1", "busybox", "true", ok=False)
+    assert "unknown log opt 'nosuch' for json-file log driver" in done.stderr
+    done = sh.docker("run", "--rm", "--log-opt", "compress=true", "busybox", "true", ok=False)
+    assert "compress=true is not supported" in done.stderr
+    done = sh.docker("run", "--rm", "--log-driver", "syslog", "busybox", "true", ok=False)
+    assert "logger: no log driver named 'syslog' is registered" in done.stderr
+    sh.docker("run", "--rm", "--log-opt", "max-file=3", "busybox", "true")
+    chosen = ("--log-opt", "labels=la", "--log-opt", "env=EA", "--log-opt", "tag={{.Name}}")
+    given = ("--label", "la=lb", "--label", "other=x", "-e", "EA=eb")
+    sh.docker("run", "--name", "detailed", *given, *chosen, "busybox", "echo", "line")
+    assert sh.docker("logs", "detailed").stdout == "line\n"
+    assert sh.docker("logs", "--details", "detailed").stdout == "EA=eb,la=lb,tag=detailed line\n"
+
+
+def test_a_volume_driver_that_is_not_there(sh: Shell) -> None:
+    done = sh.docker("volume", "create", "-d", "flocker", "vv", ok=False)
+    assert 'error looking up volume plugin flocker: plugin "flocker" not found' in done.stderr
+    assert sh.docker("volume", "ls", "-q").stdout == ""
+
+
+@pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
+def test_exec_in_a_container_of_another_runtime(sh: Shell) -> None:
+    sh.docker("run", "-d", "--name", "other", "--runtime", "runc", "busybox", "sleep", "1000")
+    assert sh.docker("exec", "other", "echo", "in").stdout == "in\n"
+    done = sh.docker("exec", "other", "nosuchcommand", ok=False)
+    assert done.returncode == 127
+    assert "executable file not found" in done.stdout + done.stderr
+
+
+def test_the_daemons_own_drivers(tmp_path: Path, busybox_tar: Path) -> None:
+    """``log-driver``, ``log-opts`` and ``runtimes`` of daemon.json."""
+    notes = tmp_path / "notes"
+    program = tmp_path / "noting"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {notes}\nexec crun "$@"\n')
+    program.chmod(0o755)
+    settings = {
+        "log-driver": "local",
+        "log-opts": {"max-size": "3m"},
+        "default-runtime": "noting",
+        "runtimes": {"noting": {"path": str(program), "runtimeArgs": ["--debug"]}},
+    }
+    file = tmp_path / "daemon.json"
+    file.write_text(json.dumps(settings))
+    with short_directory() as base, running_daemon(Path(base) / "d", "--config", str(file)) as own:
+        sh = Shell(own)
+        sh.docker("import", "--change", 'CMD ["sh"]', str(busybox_tar), "busybox:latest")
+        said = info(sh)
+        assert (said["LoggingDriver"], said["DefaultRuntime"]) == ("local", "noting")
+        runtimes = said["Runtimes"]
+        assert isinstance(runtimes, dict)
+        assert runtimes["noting"] == {"path": str(program), "runtimeArgs": ["--debug"]}
+        sh.docker("run", "--name", "boat", "busybox", "echo", "hi")
+        host = json.loads(sh.docker("inspect", "boat").stdout)[0]["HostConfig"]
+        assert host["LogConfig"] == {"Type": "local", "Config": {"max-size": "3m"}}
+        assert host["Runtime"] == "noting"
+        assert sh.docker("logs", "boat").stdout == "hi\n"
+        assert "--debug create" in notes.read_text()
+        sh.docker("rm", "boat")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"log-driver": "gelf"}, "no log driver named 'gelf' is registered"),
+        ({"log-opts": {"nosuch": "1"}}, "unknown log opt 'nosuch' for json-file log driver"),
+        ({"default-runtime": "kata"}, "unknown or invalid runtime name: kata"),
+        (
+            {"runtimes": {"kata": {"runtimeType": "io.containerd.kata.v2"}}},
+            "runtimes.kata: runtimeType is not supported",
+        ),
+        (
+            {"runtimes": {"x": {"path": "/bin/true", "options": {"BinaryName": "y"}}}},
+            "runtimes.x: options is not supported",
+        ),
+    ],
+)
+def test_a_daemon_that_cannot_do_as_told_does_not_start(
+    tmp_path: Path, settings: dict[str, object], sentence: str
+) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text(json.dumps(settings))
+    with short_directory() as base:
+        daemon = DaemonProcess(Path(base) / "d", "--config", str(file))
+        try:
+            with pytest.raises(RuntimeError, match="ended at start"):
+                daemon.start()
+            assert sentence in daemon.tail()
+        finally:
+            daemon.destroy()

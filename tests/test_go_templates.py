@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 
 from sampan.cli.console import Console
 from sampan.cli.table import align, show_rows
-from sampan.cli.units import (
-    binary_size,
-    human_size,
-    parse_duration,
-    parse_size,
-    parse_time,
-    since,
-)
+from sampan.cli.units import parse_duration, parse_size, parse_time, since
 from sampan.template_functions import TemplateError
 from sampan.templates import Template
-from sampan.units import span_words
+from sampan.units import binary_size, human_size, span_words
 
 VALUE: dict[str, Any] = {
     "Name": "web",

@@ -112,3 +112,21 @@ def span_words(seconds: float) -> str:
         if hours < limit:
             return f"{hours // length} {name}"
     return f"{int(seconds / 3600) // (24 * 365)} years"
+
+
+def human_size(size: float, digits: int = 4) -> str:
+    """Decimal units: ``4.26MB``. ``digits`` are significant ones."""
+    return _scale(size, 1000.0, ("B", "kB", "MB", "GB", "TB", "PB", "EB"), digits)
+
+
+def binary_size(size: float) -> str:
+    """Binary units: ``1.5MiB``."""
+    return _scale(size, 1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"), 4)
+
+
+def _scale(size: float, base: float, names: tuple[str, ...], digits: int) -> str:
+    at = 0
+    while size >= base and at < len(names) - 1:
+        size /= base
+        at += 1
+    return f"{size:.{digits}g}{names[at]}"

@@ -6,11 +6,12 @@ import sys
 
 from sampan.cli.console import CliError, Console
 from sampan.cli.progress import Counter, Display, counted
-from sampan.cli.units import human_size, parse_size
+from sampan.cli.units import parse_size
 from sampan.cli.values import labels
 from sampan.client import StreamFailed, auth
 from sampan.client.build import build, image_id
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

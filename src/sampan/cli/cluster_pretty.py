@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli.units import binary_size
+from sampan.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import time
 
 from sampan.cli.console import Console, parse_filters
 from sampan.cli.table import show_rows
-from sampan.cli.units import ago, human_size, local_time
+from sampan.cli.units import ago, local_time
 from sampan.client import images
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sampan.cli.body import HOST_NUMBERS, HOST_TEXTS
 from sampan.cli.console import CliError, Console, parse_filters
-from sampan.cli.units import human_size, parse_size
+from sampan.cli.units import parse_size
 from sampan.cli.values import nano_cpus, restart_policy
 from sampan.client import containers
 from sampan.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

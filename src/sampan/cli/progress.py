@@ -10,7 +10,7 @@ import sys
 import time
 
 from sampan.cli.console import columns
-from sampan.cli.units import human_size
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import threading
 
 from sampan.cli.console import Console
 from sampan.cli.table import show_rows
-from sampan.cli.units import binary_size, human_size
 from sampan.client import containers
 from sampan.errors import SampanError
 from sampan.flags import BOOL, TEXT, Args, Command, Flag
+from sampan.units import binary_size, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ import sys
 import time
 
 from sampan.cli.console import Console, parse_filters
-from sampan.cli.units import binary_size, since
+from sampan.cli.units import since
 from sampan.client import Unreachable, events
 from sampan.flags import LIST, TEXT, Args, Command, Flag
+from sampan.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

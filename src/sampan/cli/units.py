@@ -5,24 +5,6 @@ from __future__ import annotations
 from sampan.units import duration_ns, size_bytes, span_words
 
 
-def human_size(size: float, digits: int = 4) -> str:
-    """Decimal units: ``4.26MB``. ``digits`` are significant ones."""
-    return _scale(size, 1000.0, ("B", "kB", "MB", "GB", "TB", "PB", "EB"), digits)
-
-
-def binary_size(size: float) -> str:
-    """Binary units: ``1.5MiB``."""
-    return _scale(size, 1024.0, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"), 4)
-
-
-def _scale(size: float, base: float, names: tuple[str, ...], digits: int) -> str:
-    at = 0
-    while size >= base and at < len(names) - 1:
-        size /= base
-        at += 1
-    return f"{size:.{digits}g}{names[at]}"
-
-
 def parse_size(text: str) -> int:
     """Bytes of ``512m``, ``1.5g``, ``64MiB``; units are powers of 1024. Raises ValueError."""
     try:

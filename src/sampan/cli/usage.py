@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sampan.cli.console import Console, parse_filters
 from sampan.cli.table import show_rows
-from sampan.cli.units import human_size
 from sampan.client import containers, events, images, networks, volumes
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

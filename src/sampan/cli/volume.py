@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sampan.cli.console import Console, parse_filters
 from sampan.cli.table import show_rows
-from sampan.cli.units import human_size
 from sampan.cli.values import key_values
 from sampan.client import volumes
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

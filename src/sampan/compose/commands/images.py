@@ -8,12 +8,13 @@ from functools import partial
 
 from sampan.client import images as image_api
 from sampan.compose.commands.app import App, one_of
-from sampan.compose.commands.table import print_lines, render, size
+from sampan.compose.commands.table import print_lines, render
 from sampan.compose.errors import StepFailed
 from sampan.compose.model.project import chosen
 from sampan.compose.plan.steps import BuildImage, Plan, PullImage
 from sampan.compose.run.observe import at_once
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag
+from sampan.units import human_size
 
 
 def build(app: App, args: Args) -> int:
@@ -76,7 +77,7 @@ def images(app: App, args: Args) -> int:
         print(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
     else:
         header = ("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE")
-        sys.stdout.write(render(header, [(*row[:4], size(row[4])) for row in rows]))
+        sys.stdout.write(render(header, [(*row[:4], human_size(row[4], 3)) for row in rows]))
     return 0
 
 

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
+from sampan.units import span_words
+
 
 def render(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns separated by at least three spaces; the last one is not padded."""
@@ -20,22 +22,8 @@ def render(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def ago(seconds: float, now: float | None = None) -> str:
     """``3 minutes ago`` for a time in seconds since the epoch."""
-    passed = max(0, int((time.time() if now is None else now) - seconds))
-    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if passed >= size:
-            count = passed // size
-            return f"{count} {word}{'s' if count > 1 else ''} ago"
-    return f"{passed} second{'' if passed == 1 else 's'} ago"
-
-
-def size(number: int) -> str:
-    """Decimal units: ``12.3MB``."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g}{unit}"
-        value /= 1000
-    return f"{value:.3g}TB"
+    passed = (time.time() if now is None else now) - seconds
+    return f"{span_words(max(0.0, passed))} ago"
 
 
 def print_lines(items: Iterable[object]) -> None:

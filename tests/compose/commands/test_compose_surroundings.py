@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sampan.compose import cli
+from sampan.compose.commands.app import App
+from sampan.flags import Args, Command
 
 
 def nobody() -> object:
@@ -53,3 +55,17 @@ def test_config_without_interpolation_keeps_variables(
     whole = json.loads(config(capsys, "config", "--format", "json"))
     assert whole["services"]["a"]["image"] == "b:1"
     assert whole["services"]["a"]["attach"] is False
+
+
+def test_a_warning_is_told_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "compose.yaml").write_text(
+        "services: {a: {image: b, container_name: $UNSET, deploy: {mode: global}}}"
+    )
+    top = Args(Command("compose", "", "", lambda app, args: 0, cli.GLOBAL))
+    app = App(top, top, nobody, {})  # type: ignore[arg-type]
+    for _ in range(2):
+        app.load()
+        app.load(every_profile=True)
+    told = capsys.readouterr().err
+    assert told.count('"UNSET" is not set') == 1
+    assert told.count("global is for clusters; one host runs it as replicated") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ class App:
         self._args = args
         self.environ = environ
         self._client_factory = client_factory
+        self._warned: set[str] = set()
         self.ansi = one_of(top, "ansi", COLORS, environ.get("COMPOSE_ANSI", "auto"))
         self._progress = one_of(top, "progress", PROGRESS, environ.get("COMPOSE_PROGRESS", "auto"))
 
@@ -99,18 +100,27 @@ class App:
     def tree(self, *, interpolated: bool = True) -> Loaded:
         """The file before it becomes a project; warnings are printed."""
         loaded = load(self.request, self.environ, TOP, interpolated=interpolated)
-        for warning in loaded.warnings:
-            self.progress.warn(warning)
+        self._warn(loaded.warnings)
         return loaded
+
+    @cached_property
+    def _loaded(self) -> Loaded:
+        return self.tree()
+
+    def _warn(self, warnings: Iterable[str]) -> None:
+        """Each once, however often a command asks for the project."""
+        for warning in warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self.progress.warn(warning)
 
     def load(self, named: Sequence[str] = (), *, every_profile: bool = False) -> Project:
         """The project; warnings are printed. ``named`` services count even without a profile."""
-        loaded = self.tree()
+        loaded = self._loaded
         said = loaded.variables.get("COMPOSE_PROFILES", "").split(",")
         profiles = (*self.request.profiles, *(part.strip() for part in said if part.strip()))
         project = read(loaded, ("*",) if every_profile else profiles, tuple(named))
-        for warning in project.warnings:
-            self.progress.warn(warning)
+        self._warn(project.warnings)
         return project
 
     def project_name(self) -> str:

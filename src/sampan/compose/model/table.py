@@ -1,12 +1,12 @@
 """The mechanism behind the tables of keys: one line says everything about one key of a file.
 
 A ``Key`` names its *kind* (how a file may write the value, how it is read into the typed field of a
-dataclass, how ``config`` prints it, how two files' values merge) and two *targets*: where the value
+class, how ``config`` prints it, how two files' values merge) and two *targets*: where the value
 goes in the engine's create request, and where in the specification of a cluster's service. A
-``Section`` is a dataclass and the keys of its fields; a section may be the kind of a key.
+``Section`` is a class and the keys of its fields; a section may be the kind of a key.
 
-The dataclasses are written out, so that the type checker knows every field;
-``tests/compose/model/test_compose_keys.py`` proves that tables and dataclasses agree, and that the
+The classes are written out, so that the type checker knows every field;
+``tests/compose/model/test_compose_keys.py`` proves that tables and classes agree, and that the
 tables know every key of the published specification.
 """
 
@@ -116,7 +116,7 @@ class Key(NamedTuple):
     engine: Target
     cluster: Target
     field: str | None = ""
-    """The dataclass' field when it is called otherwise; None: no field keeps it."""
+    """The field when it is called otherwise; None: no field keeps it."""
     also: str = ""
     """Where the value stands when the key itself is absent: ``deploy.replicas``."""
     always: bool = False
@@ -129,7 +129,7 @@ class Key(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A mapping of a compose file: the dataclass that holds it, and its keys."""
+    """A mapping of a compose file: the class that holds it, and its keys."""
 
     make: Callable[..., Any]
     keys: tuple[Key, ...]
@@ -162,7 +162,7 @@ class Section(NamedTuple):
         return found
 
     def read(self, cur: NodeReader, variables: Mapping[str, str]) -> Any:
-        """The dataclass of the mapping at ``cur``. Raises ComposeFileError."""
+        """The value of the mapping at ``cur``. Raises ComposeFileError."""
         return self.make(**self.fields(cur, variables))
 
     def data(self, owner: Any) -> dict[str, Any]:

@@ -218,6 +218,26 @@ def test_a_client_certificate_says_who_asks(place: Path, guard: PluginProcess) -
         assert daemon.answers()
 
 
+def test_a_daemon_starts_without_its_plugin_and_lets_nobody_in_until_it_is_there(
+    place: Path,
+) -> None:
+    """After a reboot nobody can say which of the two is first."""
+    arguments = ("--plugin-sockets", str(place / "run"), "--authorization-plugin", "late")
+    daemon = DaemonProcess(place / "e", *arguments, "--plugin-timeout", "1")
+    daemon.base.mkdir()
+    with daemon.log.open("ab") as log:
+        daemon.process = daemon.place.spawn(daemon.command, stdout=log, stderr=log)
+    shell = Shell(daemon)
+    try:
+        assert wait_until(lambda: "is ready on" in daemon.tail(), 20)
+        denied = shell.docker("ps", ok=False)
+        assert 'plugin late failed with error: plugin "late" not found' in denied.stderr
+        with running_plugin("authz", "late", place / "run", place / "late"):
+            shell.docker("ps")
+    finally:
+        daemon.destroy()
+
+
 def test_managed_plugins_are_refused_by_name(sh: Shell) -> None:
     assert sh.docker("plugin", "ls", "-q").stdout == ""
     refused = sh.docker("plugin", "install", "--grant-all-permissions", "vieux/sshfs", ok=False)

@@ -340,3 +340,30 @@ def test_a_join_that_hangs_holds_up_no_other_start(sh: Shell, start: Start) -> N
     plugin.behave()
     sh.docker("run", "--rm", "--network", "lnet", "busybox", "true")
     sh.docker("network", "rm", "lnet")
+
+
+def test_the_daemon_starts_while_its_default_log_plugin_hangs(
+    place: Path, start: Start, with_busybox: Callable[[DaemonProcess], None]
+) -> None:
+    plugin = start("log", "default-log")
+    plugin.behave(Plugin_Activate="hang")
+    arguments = ("--plugin-sockets", str(place / "run"), "--plugin-timeout", "2")
+    config = place / "daemon.json"
+    config.write_text(json.dumps({"log-driver": "default-log", "log-opts": {"a": "b"}}))
+    with running_daemon(place / "l", *arguments, "--config", str(config)) as daemon:
+        assert plugin.calls() == []
+        with_busybox(daemon)
+        shell = Shell(daemon)
+        failed = shell.docker("run", "--rm", "busybox", "true", ok=False)
+        assert 'plugin "default-log": Plugin.Activate: no answer within 2 s' in failed.stderr
+        plugin.behave()
+        container = shell.docker("run", "-d", "busybox", "echo", "hello").stdout.strip()
+        assert wait_until(lambda: len(logged(plugin.directory, container)) == 1)
+        info = plugin.calls("LogDriver.StartLogging")[0].request["Info"]
+        assert info["Config"] == {"a": "b"}
+        shell.docker("rm", container)
+    config.write_text(json.dumps({"log-driver": "nobody"}))
+    missing = DaemonProcess(place / "m", *arguments, "--config", str(config))
+    with pytest.raises(RuntimeError, match="no log driver named 'nobody' is registered"):
+        missing.start()
+    missing.destroy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sampan.config import DaemonConfig
 from sampan.engine.drivers import Drivers
+from sampan.plugins.plugins import Plugins
 from sampan.runtime import files
 from sampan.runtime.log_drivers import json_file, local, none
 from sampan.runtime.oci_runtimes import crun, runc
@@ -34,12 +35,14 @@ def builtin_drivers(config: DaemonConfig, store: Store) -> Drivers:
     return drivers
 
 
-async def check_defaults(drivers: Drivers, config: DaemonConfig) -> None:
+async def check_defaults(drivers: Drivers, plugins: Plugins, config: DaemonConfig) -> None:
     """What containers get that name no driver: wrong options are said at the daemon's start and not
-    by every container.
+    by every container. A plugin has to be there, and is not asked: the start waits for nobody.
 
     Raises:
         UnknownLogDriver, UnknownRuntime, InvalidArgument.
     """
-    (await drivers.log.find(config.log_driver)).validate(config.log_options)
+    name = config.log_driver
+    if name in drivers.log or not await plugins.is_there(name):
+        drivers.log.get(name).validate(config.log_options)
     await drivers.runtime.find(config.default_runtime)

@@ -52,7 +52,7 @@ async def open_services(
             network=drivers.network,
             ipam=drivers.ipam,
         )
-        await check_defaults(drivers, config)
+        await check_defaults(drivers, plugins, config)
         volumes = DriverVolumes(drivers.volume, store, clock)
         stack.push_async_callback(volumes.close)
         runs = await stack.enter_async_context(open_runs(config, clock, drivers.runtime))

@@ -13,7 +13,7 @@ from sampan.aio import Clock, in_thread
 from sampan.config import PluginSettings
 from sampan.plugins.client import PluginClient
 from sampan.plugins.discovery import Directories
-from sampan.plugins.errors import NotThatKind
+from sampan.plugins.errors import NoSuchPlugin, NotThatKind
 from sampan.plugins.wire import Manifest
 from sampan.single_flight import SingleFlight
 
@@ -46,6 +46,18 @@ class Plugins:
         if kind not in implements:
             raise NotThatKind(name, kind, implements)
         return self._client(name)
+
+    async def is_there(self, name: str) -> bool:
+        """Whether there is a socket or a file of that name. The plugin itself is not asked.
+
+        Raises:
+            BadPluginFile: a file that cannot be used.
+        """
+        try:
+            await in_thread(self._directories.find, name)
+        except NoSuchPlugin:
+            return False
+        return True
 
     async def _activate(self, name: str) -> tuple[str, ...]:
         await in_thread(self._directories.find, name)

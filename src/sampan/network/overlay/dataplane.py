@@ -221,9 +221,12 @@ class HostOverlay:
         failed = _Failures()
         mtu = 0
         if view.networks:
-            mtu = await self._worker.run(
-                lambda: underlay_mtu(self._worker.netlink, view.node_address)
-            )
+            try:
+                mtu = await self._worker.run(
+                    lambda: underlay_mtu(self._worker.netlink, view.node_address)
+                )
+            except OSError as error:
+                raise Unavailable(str(error)) from error
         for network_id, plan in plans.items():
             # Looked at anew each time: a container may have come while we waited.
             living = self._here().get(network_id, frozenset())

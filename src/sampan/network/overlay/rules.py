@@ -29,11 +29,23 @@ Start = Callable[[int], int]
 """n -> where the turn of n members starts."""
 
 
-def _turn(targets: list[str], start: Start) -> str:
+def _dnat(targets: list[str], start: Start, dnat: str = "dnat to") -> list[str]:
+    """The rules that lead to the targets in turn; none without a target.
+
+    The last one needs no look-up. A packet that is on its way through a chain while another is
+    written in its place goes on in the old rules, but finds the elements of their map gone; it
+    would fall through to where connections are refused.
+    """
+    if not targets:
+        return []
     first = start(len(targets))
     turned = targets[first:] + targets[:first]
+    # an address and a port are a concatenation in a map, and else are not
+    last = f"{dnat} {turned[0].replace(' . ', ':')}"
+    if len(turned) == 1:
+        return [last]
     inside = ", ".join(f"{i} : {target}" for i, target in enumerate(turned))
-    return f"numgen inc mod {len(turned)} map {{ {inside} }}"
+    return [f"{dnat} numgen inc mod {len(turned)} map {{ {inside} }}", last]
 
 
 # ---------------------------------------------------------------- virtual addresses
@@ -58,8 +70,7 @@ def services(old: Balance | None, new: Balance, *, start: Start = random.randran
         chain = f"ip {TABLE} {_chain(vip)}"
         known = vip in old
         lines.append(f"flush chain {chain}" if known else f"add chain {chain}")
-        if members:
-            lines.append(f"add rule {chain} dnat to {_turn(list(members), start)}")
+        lines += [f"add rule {chain} {rule}" for rule in _dnat(list(members), start)]
         if not known:
             lines.append(f"add element ip {TABLE} vips {{ {vip} }}")
             lines.append(f"add element ip {TABLE} services {{ {vip} : goto {_chain(vip)} }}")
@@ -76,8 +87,8 @@ def _all_services(new: Balance, start: Start) -> str:
     as commands."""
     chains = []
     for vip, members in new.items():
-        rule = f"dnat to {_turn(list(members), start)};" if members else ""
-        chains.append(f"    chain {_chain(vip)} {{ {rule} }}")
+        rules = " ".join(f"{rule};" for rule in _dnat(list(members), start))
+        chains.append(f"    chain {_chain(vip)} {{ {rules} }}")
     vips = f"elements = {{ {', '.join(new)} }}" if new else ""
     leading = ", ".join(f"{vip} : goto {_chain(vip)}" for vip in new)
     services = f"elements = {{ {leading} }}" if new else ""
@@ -210,11 +221,9 @@ def mesh(table: str, old: Mesh | None, new: Mesh, *, start: Start = random.randr
         chain = f"ip {table} {name}"
         known = port in before
         lines.append(f"flush chain {chain}" if known else f"add chain {chain}")
-        if backends.addresses:
-            targets = [f"{address} . {backends.target}" for address in backends.addresses]
-            lines.append(
-                f"add rule {chain} meta l4proto {protocol} dnat ip to {_turn(targets, start)}"
-            )
+        targets = [f"{address} . {backends.target}" for address in backends.addresses]
+        for rule in _dnat(targets, start, "dnat ip to"):
+            lines.append(f"add rule {chain} meta l4proto {protocol} {rule}")
         if not known:
             element = f"{protocol} . {number} : goto {name}"
             lines.append(f"add element ip {table} ports {{ {element} }}")

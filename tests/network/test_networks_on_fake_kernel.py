@@ -290,7 +290,8 @@ async def test_a_driver_that_comes_after_the_daemon_is_found_again(
         third, at_third = await joined(networks, made)
         assert at_third.ipv4 == "10.215.0.3", "who lives on has his address"
         assert toy.endpoints.keys() >= {endpoint.endpoint_id, at_third.endpoint_id}
-        await networks.close_sandbox(third.container_id)
+        for one in (third, other, box):
+            await networks.close_sandbox(one.container_id)
 
 
 async def test_an_address_manager_that_is_not_there_is_refused(networks: HostNetworks) -> None:

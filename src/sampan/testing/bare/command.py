@@ -12,6 +12,7 @@ from types import FrameType
 
 from sampan.testing.bare.machine import Order, run
 from sampan.testing.bare.root import BareFailed
+from sampan.testing.uplink import NoUplink
 
 FAILED = 125
 """The exit status when it is not the command's: the machine could not be made."""
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
         return _hold(arguments)
     try:
         return run(Path.cwd(), order, lifeline)
-    except (BareFailed, subprocess.CalledProcessError) as error:
+    except (BareFailed, NoUplink, subprocess.CalledProcessError) as error:
         print(f"bare: {error}", file=sys.stderr)
         return FAILED
 

@@ -11,32 +11,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import ipaddress
-import json
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from sampan.kernel import cgroup
-from sampan.kernel.nft import Nft
 from sampan.testing.bare import root
 from sampan.testing.bare.root import BareFailed
 from sampan.testing.lab.machine import child_of
 from sampan.testing.place import wait_until
+from sampan.testing.uplink import connected
 
 HOSTNAME = "bare"
 CHECKOUT = "/sampan/main"
 SHARED = "/sampan/shared"
 PIP_CACHE = "/root/.cache/pip"
-NETWORKS = ipaddress.ip_network("198.18.0.0/16")
-"""Set apart for tests between devices (RFC 2544): nobody's real network is shadowed."""
 UP_WITHIN_S = 10.0
 _LOCK = "lock"
 
@@ -152,7 +147,8 @@ class _Namespaces:
                 raise BareFailed("the machine's namespaces could not be made")
             first = _first(holder)
             if first is not None:
-                undo.enter_context(_connected(first))
+                _hand_down(_group(self._base), (holder.pid, first))
+                undo.enter_context(connected(first, f"bare{first}"))
             os.write(gate_out, b"\n")
             return _wait(holder, first, lifeline)
 
@@ -180,6 +176,18 @@ class _Namespaces:
         holder.wait()
 
 
+def _hand_down(group: str, pids: tuple[int, ...]) -> None:
+    """Below the real root, a v2 group that has processes gives no controllers to its children: the
+    processes go into one of the children, as a service manager does it."""
+    groups = cgroup.detect()
+    if groups.version == 2:
+        for pid in pids:
+            groups.join(f"{group}/init", pid)
+        top = groups.path(group, "unified")
+        names = (top / "cgroup.controllers").read_text().split()
+        (top / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in names))
+
+
 def _first(holder: subprocess.Popen[bytes]) -> int | None:
     return child_of(holder.pid) if holder.poll() is None else None
 
@@ -202,59 +210,3 @@ def _wait(holder: subprocess.Popen[bytes], first: int | None, lifeline: int) -> 
                     os.killpg(command, number[0])
     finally:
         os.close(ended)
-
-
-@contextlib.contextmanager
-def _connected(first: int) -> Iterator[None]:
-    """A cable between the host and the namespaces of ``first``, and masquerading behind it."""
-    name = f"bare{first}"
-    ours, theirs, length = _free_network()
-    lines = [
-        f"link add {name} type veth peer name eth0 netns {first}",
-        f"address add {ours}/{length} dev {name}",
-        f"link set {name} up",
-    ]
-    inner = [
-        "link set lo up",
-        f"address add {theirs}/{length} dev eth0",
-        "link set eth0 up",
-        f"route add default via {ours}",
-    ]
-    enter = ["nsenter", f"--target={first}", "--net"]
-    try:
-        for prefix, batch in (([], lines), (enter, inner)):
-            subprocess.run(
-                [*prefix, "ip", "-batch", "-"], input="\n".join(batch), text=True, check=True
-            )
-        # as every container engine does; whoever else forwards needs it, so it is not taken back
-        forward = Path("/proc/sys/net/ipv4/ip_forward")
-        if forward.read_text().strip() == "0":
-            forward.write_text("1")
-        with Nft() as nft:
-            # "owner": the kernel removes the table at the end of this process, however it comes
-            nft.run(
-                f"table inet {name} {{ flags owner; chain out {{ "
-                "type nat hook postrouting priority srcnat; "
-                f"ip saddr {theirs} oifname != {name} masquerade; }}; }}"
-            )
-            yield
-    finally:
-        # the kernel would do it too, but when it likes
-        subprocess.run(["ip", "link", "delete", name], stderr=subprocess.DEVNULL, check=False)
-
-
-def _free_network() -> tuple[str, str, int]:
-    """Our address, theirs, and the length of the prefix, of a network nobody here has."""
-    shown = subprocess.run(
-        ["ip", "-4", "-json", "address"], capture_output=True, text=True, check=True
-    )
-    taken = {
-        ipaddress.ip_address(address["local"])
-        for link in json.loads(shown.stdout)
-        for address in link.get("addr_info", ())
-    }
-    for network in NETWORKS.subnets(new_prefix=30):
-        ours, theirs = network.hosts()
-        if not taken & {ours, theirs}:
-            return str(ours), str(theirs), network.prefixlen
-    raise BareFailed(f"every network of {NETWORKS} is taken: are there so many bare machines?")

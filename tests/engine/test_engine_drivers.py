@@ -327,3 +327,28 @@ def test_one_list_tells_all_drivers(world: World) -> None:
     assert ("Log", "json-file") in world.drivers.plugins()
     assert ("Volume", "local") in world.drivers.plugins()
     assert {kind for kind, _ in world.drivers.plugins()} <= {"Log", "Network", "Volume"}
+
+
+async def test_a_volume_that_two_creations_ask_for_outlives_the_one_that_fails(
+    world: World, toy_volumes: ToyVolumes
+) -> None:
+    making, answer = asyncio.Event(), asyncio.Event()
+    create = toy_volumes.create
+
+    async def slow(name: str, options: dict[str, str], labels: dict[str, str]) -> None:
+        making.set()
+        await answer.wait()
+        await create(name, options, labels)
+
+    toy_volumes.create = slow  # type: ignore[assignment, method-assign]
+    mounts = (*volume("data"), Mount(type="volume", target="/d", source="no", volume_driver="x"))
+    fails = world.spawn(world.create("true", name="fails", mounts=mounts))
+    await making.wait()
+    stays = world.spawn(world.create("true", name="stays", mounts=volume("data")))
+    await settle()
+    answer.set()
+    await stays
+    with pytest.raises(InvalidArgument, match='plugin "x" not found'):
+        await fails
+    assert set(toy_volumes.users) == {"data"}
+    await world.engine.start("stays")

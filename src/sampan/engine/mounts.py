@@ -93,19 +93,18 @@ class Mounts:
         return found
 
     async def _volume(self, mount: Mount, undo: AsyncExitStack) -> tuple[Volume, bool]:
-        volumes = self._parts.volumes
-        known = mount.source in self._parts.store.volumes
-        volume = await volumes.create(
+        volume = await self._parts.volumes.create(
             mount.source,
             driver=mount.volume_driver,
             options=dict(mount.volume_options),
             labels=dict(mount.volume_labels),
             anonymous=not mount.source,
-            provisional=not known,
+            provisional=True,
         )
-        if not known:
+        # Made by us, and nobody else has asked for it: else it would be there to stay.
+        if volume.provisional:
             undo.push_async_callback(self._unmake, volume.name)
-        return volume, not known
+        return volume, volume.provisional
 
     async def _unmake(self, name: str) -> None:
         """Unless another container, or the user, has taken to it meanwhile."""

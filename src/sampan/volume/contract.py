@@ -129,7 +129,8 @@ class Volumes(Protocol):
     ) -> Volume:
         """The volume of that name, made when it does not exist (empty ``name``: 64 random hex
         digits). No ``driver``: the default one, or the existing volume's. ``provisional``: for a
-        container that is being made; whoever asks for it otherwise makes it stay.
+        container that is being made, as the answer says if it was made by this call; whoever asks
+        for it as the second makes it stay.
 
         Raises:
             NoSuchDriver; Conflict: it exists with another driver; InvalidArgument.

@@ -80,7 +80,7 @@ class DriverVolumes:
         name = name or secrets.token_hex(32)
         async with self._locks.hold(name):
             if (existing := self._store.volumes.get(name)) is not None:
-                return self._taken(existing, driver, provisional=provisional)
+                return self._taken(existing, driver)
             driver = driver or DEFAULT_DRIVER
             maker = await self._drivers.find(driver)
             # What another host, or a user of the plugin, has made is not ours to take away again.
@@ -105,13 +105,13 @@ class DriverVolumes:
                 raise
             return volume
 
-    def _taken(self, existing: Volume, driver: str, *, provisional: bool) -> Volume:
+    def _taken(self, existing: Volume, driver: str) -> Volume:
         if driver not in ("", existing.driver):
             raise Conflict(
                 f"create {existing.name}: a volume of that name exists with driver "
                 f"{existing.driver}: remove it or choose another name"
             )
-        if existing.provisional and not provisional:
+        if existing.provisional:
             existing = self._change(existing.name, lambda v: _with(v, provisional=False))
         return existing
 

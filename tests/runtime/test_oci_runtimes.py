@@ -13,6 +13,7 @@ import pytest
 from sampan.aio import SystemClock
 from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig, RuntimeProgram
+from sampan.kernel import process
 from sampan.runtime import files
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.oci_runtimes.contract import UnknownRuntime
@@ -86,3 +87,17 @@ def test_a_program_of_the_configuration_comes_before_the_built_in_one(
     assert drivers.runtime.get("io.containerd.runc.v2").path == "/bin/true"
     assert not drivers.runtime.get("runc").capabilities.takes_bpf
     assert drivers.runtime.get("crun").capabilities.takes_bpf
+
+
+@needs_root
+async def test_a_run_is_deleted_although_its_runtime_has_gone(
+    config: DaemonConfig, runs: LinuxRuns, bundle: Bundles
+) -> None:
+    await runs.create(bundle("orphan", "sleep", "1000"), runtime="toy")
+    await runs.start("orphan")
+    pid = (await runs.inspect("orphan")).pid
+    without_toy = builtin_drivers(config, MemoryStore()).runtime
+    async with open_runs(config, SystemClock(), without_toy) as later:
+        await later.delete("orphan")
+        assert await later.known() == []
+    assert process.start_time(pid) is None

@@ -39,7 +39,7 @@ from sampan.runtime.contract import (
 from sampan.runtime.exits import Exits
 from sampan.runtime.files import RunFiles, RunRecord
 from sampan.runtime.log_drivers.contract import FileRule
-from sampan.runtime.oci_runtimes.contract import OciRuntime
+from sampan.runtime.oci_runtimes.contract import OciRuntime, UnknownRuntime
 from sampan.runtime.spec_mounts import check_sources
 from sampan.runtime.spec_resources import limits
 from sampan.store.records import Resources
@@ -182,8 +182,11 @@ class LinuxRuns:
             await self._stop_everything(at, record, monitor_pid, monitor_started)
         self._exits.settle(at)
         name = record.runtime if record else self._config.default_runtime
-        oci = await self._runtimes.find(name)
-        await oci.delete(at)
+        try:
+            await (await self._runtimes.find(name)).delete(at)
+        except UnknownRuntime as error:
+            # Its program, or its line in daemon.json, has gone: what it keeps goes below anyway.
+            log.warning("run %s is deleted without its runtime: %s", at.id[:12], error)
         # In a thread: under load the kernel makes whoever changes cgroups wait for its turn.
         await in_thread(self._clear, at)
 

@@ -102,6 +102,18 @@ async def test_every_entry_arrives_and_is_read_back(
     assert info["Config"] == {"tag": "x"}
 
 
+async def test_what_a_killed_daemon_has_left_is_swept(
+    plugin: PluginProcess, plugins: Plugins, base: Path
+) -> None:
+    (base / "fifos").mkdir()
+    os.mkfifo(base / "fifos/old")
+    client = await plugins.client("plug", "LogDriver")
+    sink = await (await PluginLogDriver.of(client, base / "fifos", SystemClock())).open(CONTAINER)
+    assert len(os.listdir(base / "fifos")) == 1
+    assert not (base / "fifos/old").exists()
+    await sink.close()
+
+
 async def test_a_long_line_travels_in_numbered_pieces(
     plugin: PluginProcess, driver: PluginLogDriver
 ) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, within
+from sampan.aio import Clock, Tasks, in_thread, within
 from sampan.plugins import log_entry as wire
 from sampan.plugins.client import PluginClient
 from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, Refused
@@ -49,6 +50,8 @@ BLOCK = 200
 """Entries that are encoded in one go: one takes some 10 microseconds."""
 PIPE_BYTES = 64 << 10
 """A pipe's size: what its reader may have left in it."""
+LEFT_MOST = 200
+"""Containers whose unread entries are kept for their next sink; of more, the oldest are dropped."""
 ZERO_TIME = "0001-01-01T00:00:00Z"
 """How Go writes a time that was not said."""
 
@@ -115,7 +118,8 @@ class PluginLogDriver:
 
     @classmethod
     async def of(cls, client: PluginClient, directory: Path, clock: Clock) -> PluginLogDriver:
-        """Ask the plugin what it can do. FIFOs are made in ``directory``.
+        """Ask the plugin what it can do. FIFOs are made in ``directory``, which is this driver's
+        own and is emptied: a daemon that was killed has left some.
 
         Raises:
             PluginFailed: it does not answer.
@@ -125,6 +129,7 @@ class PluginLogDriver:
         except Refused as error:
             log.debug("%s: taken as without capabilities", error)
             said = _Capabilities()
+        await in_thread(shutil.rmtree, directory, ignore_errors=True)
         return cls(client, directory, clock, reads=said.cap.read_logs or said.read_logs)
 
     @property
@@ -241,6 +246,8 @@ class PluginSink:
         self._sent.clear()
         if kept:
             self._left[self._container_id] = b"".join(reversed(kept))
+            while len(self._left) > LEFT_MOST:
+                del self._left[next(iter(self._left))]
 
     async def close(self) -> None:
         """The plugin has all of it before it hears that the log has ended: many of them close the

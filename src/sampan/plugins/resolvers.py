@@ -55,7 +55,7 @@ def add_plugins(
     ``state``, which does not survive it."""
 
     async def log_driver(client: PluginClient) -> LogDriver:
-        return await PluginLogDriver.of(client, state / "logging", clock)
+        return await PluginLogDriver.of(client, state / "logging" / client.name, clock)
 
     async def volume_driver(client: PluginClient) -> VolumeDriver:
         return await PluginVolumeDriver.open(client)

@@ -16,7 +16,8 @@ from sampan.compose.model.create_request import container_body, network_body, vo
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP, cluster_top
 from sampan.compose.model.sections import BUILD, CLUSTER
-from sampan.compose.model.table import Ignored, Key, NoEffect, Refused, Section
+from sampan.compose.model.service_keys import SERVICE
+from sampan.compose.model.table import Elsewhere, Ignored, Key, NoEffect, Refused, Section
 from sampan.compose.model.top_keys import TOP as TABLE
 from sampan.compose.stack.read import read_stack
 from sampan.compose.stack.spec import file_spec, service_spec
@@ -301,6 +302,7 @@ VALUES: dict[str, Any] = {
     "services.*.volumes_from": ["db"],
     "services.*.ulimits": {"nofile": 5},
     "services.*.devices.[].source": "/dev/zero",
+    "services.*.devices.[].target": "/dev/word",
     "services.*.secrets.[].source": "s2",
     "services.*.configs.[].source": "c2",
     "services.*.build": ".",
@@ -356,6 +358,8 @@ def sample(path: tuple[str, ...], node: dict[str, Any], schema: dict[str, Any]) 
 def document(path: tuple[str, ...], value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """A file without and one with ``value`` at ``path``."""
     top = copy.deepcopy(BASE)
+    if path[-1] == "priority":  # it orders several
+        top["services"]["web"]["networks"] = {"default": {}}
     if path[0] in ("networks", "volumes", "secrets", "configs"):
         for name, more in USED.items():
             top["services"][name].update(copy.deepcopy(more))
@@ -415,7 +419,9 @@ def on_one_host(folder: Path, text: str) -> Outcome:
         told = json.dumps(requests_of(project), sort_keys=True)
     except SampanError as error:
         return Outcome("", "", str(error))
-    kept = "".join(repr(s._replace(where=None)) for s in project.services.values())
+    # What goes to the engine must be in a request; what others honour must be in the model.
+    others = [k.kept_in for k in SERVICE.keys if isinstance(k.engine, Elsewhere) and k.kept_in]
+    kept = repr([[getattr(s, name) for name in others] for s in project.services.values()])
     everything = f"{project.name}{told}{kept}{project.disabled.keys()}{project.networks}"
     everything += f"{project.volumes}{project.secrets}{project.configs}"
     return Outcome(everything, "\n".join((*loaded.warnings, *project.warnings)), "")
@@ -437,8 +443,14 @@ def on_a_cluster(folder: Path, text: str) -> Outcome:
     return Outcome(told, " ".join((*stack.ignored, *stack.deprecated)), "")
 
 
-NOTES = {"version", "services.*.ports.[].mode"}
-"""Told to nobody: the specification calls ``version`` obsolete, and one host has one ports mode."""
+NOTES = {
+    "version",
+    "services.*.ports.[].app_protocol",
+    "services.*.ports.[].mode",
+    "services.*.ports.[].name",
+}
+"""Told to nobody: the specification calls ``version`` obsolete and the name and protocol of a port
+notes for readers, which ``config`` keeps; and one host has one mode of ports."""
 NOT_FOR_CLUSTERS = {"name", "version", "models", "include.[].project_directory"}
 
 

@@ -89,7 +89,9 @@ def test_what_the_engine_can_do_reaches_it(project: Reader, tmp_path: Path) -> N
             labels: {b: mine}
             storage_opt: {size: 10m}
             expose: ["6000-6001/udp", 5000]
-            volumes: [{type: volume, target: /v, volume: {labels: {l: m}}}]
+            volumes:
+              - {type: volume, target: /v, volume: {labels: {l: m}}}
+              - {type: volume, target: /ro, read_only: true}
             secrets: [{source: s, uid: "5", mode: 0o400}]
         secrets: {s: {content: hush}}
         """,
@@ -106,6 +108,10 @@ def test_what_the_engine_can_do_reaches_it(project: Reader, tmp_path: Path) -> N
     assert host["DeviceRequests"][0]["Count"] == 2
     assert host["StorageOpt"] == {"size": "10m"}
     assert host["Mounts"][0]["VolumeOptions"]["Labels"] == {"l": "m"}
+    assert (
+        host["Mounts"][1] | {"Type": "volume", "Target": "/ro", "ReadOnly": True}
+        == host["Mounts"][1]
+    )
     assert set(body["ExposedPorts"]) == {"6000/udp", "6001/udp", "5000/tcp"}
     (tar,) = secret_files(p, a)
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:

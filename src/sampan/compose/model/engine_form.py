@@ -177,8 +177,10 @@ def mounts(value: tuple[Mount, ...], made_for: MadeFor) -> Places:
     for mount in value:
         named = mount.kind != "volume" or mount.source
         kept = "" if named else made_for.keep_volumes.get(mount.target, "")
-        special = mount.subpath or mount.labels or not mount.create_host_path
-        if not named and not kept and not mount.labels:
+        special = bool(mount.subpath or mount.labels or not mount.create_host_path)
+        if not named:
+            special = special or mount.read_only or bool(mount.options)
+        if not named and not kept and not special:
             anonymous[mount.target] = {}
         elif mount.kind in ("tmpfs", "image") or (special and not kept):
             whole.append(_mount(made_for.project, mount))

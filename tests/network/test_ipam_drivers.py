@@ -160,6 +160,20 @@ async def test_a_manager_that_waits_holds_up_nobody_else(
     assert attach.result().ipv4 == "10.217.1.253"
 
 
+async def test_a_container_ends_without_its_address_manager(
+    tmp_path: Path, kernel: FakeLinux, ipam: CountingIpam
+) -> None:
+    drivers = Drivers()
+    drivers.ipam.register("counting", ipam)
+    config = config_at(tmp_path)
+    async with open_host_networks(config, SystemClock(), kernel.linux, drivers) as networks:
+        await networks.start([])
+        sandbox, _ = await joined(networks, await networks.create(counted()))
+        drivers.ipam.forget("counting")
+        await networks.close_sandbox(sandbox.container_id)
+        assert not kernel.spaces
+
+
 async def test_a_network_that_cannot_be_made_gives_its_subnets_back(
     tmp_path: Path, ipam: CountingIpam
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.engine.drivers import Drivers
-from sampan.errors import NotFound, SampanError
+from sampan.errors import SampanError
 from sampan.network.contract import Networks, Survivor
 from sampan.network.networks import HostNetworks
 from sampan.store.records import IpamPool, Network
@@ -292,12 +292,6 @@ async def test_a_driver_that_comes_after_the_daemon_is_found_again(
         assert toy.endpoints.keys() >= {endpoint.endpoint_id, at_third.endpoint_id}
         for one in (third, other, box):
             await networks.close_sandbox(one.container_id)
-
-
-async def test_an_address_manager_that_is_not_there_is_refused(networks: HostNetworks) -> None:
-    wanted = Network(id="1" * 64, name="x", driver="bridge", created_at=1.0, ipam_driver="weave")
-    with pytest.raises(NotFound, match="could not find plugin weave in v1 plugin registry"):
-        await networks.create(wanted)
 
 
 async def test_an_option_of_the_driver_is_checked_before_anything_is_made(

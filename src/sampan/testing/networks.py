@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sampan.drivers import Registry
 from sampan.network.contract import (
+    DEFAULT_IPAM,
     ContainerNet,
     EtcFiles,
     NoAddressLeft,
@@ -22,6 +23,7 @@ from sampan.network.drivers.bridge import BridgeDriver
 from sampan.network.drivers.contract import (
     NetworkCapabilities,
     NetworkDriver,
+    UnknownIpamDriver,
     UnknownNetworkDriver,
 )
 from sampan.network.drivers.null import NullDriver
@@ -76,6 +78,8 @@ class FakeNetworks:
         self._books: dict[str, Subnetwork] = {}
 
     async def create(self, wanted: Network) -> Network:
+        if wanted.ipam_driver != DEFAULT_IPAM:
+            raise UnknownIpamDriver(wanted.ipam_driver)
         if self.drivers.get(wanted.driver).capabilities.addresses == "none":
             self.networks[wanted.id] = wanted
             return wanted

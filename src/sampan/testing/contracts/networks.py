@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from sampan.errors import NotFound
 from sampan.network.contract import (
@@ -99,6 +100,11 @@ class NetworksContract:
     async def test_an_unknown_driver_is_refused_by_name(self, networks: Networks) -> None:
         with pytest.raises(NotFound, match="could not find plugin weave in v1 plugin registry"):
             await networks.create(network(driver="weave"))
+
+    async def test_an_unknown_address_manager_is_refused_by_name(self, networks: Networks) -> None:
+        wanted = structs.replace(network(), ipam_driver="weave")
+        with pytest.raises(NotFound, match="could not find plugin weave in v1 plugin registry"):
+            await networks.create(wanted)
 
     async def test_a_removed_network_s_subnet_is_free(self, networks: Networks) -> None:
         pool = IpamPool(subnet="10.213.8.0/24")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.network.contract import AddressTaken, BadAddress
+from sampan.network.contract import AddressTaken, BadAddress, NoAddressLeft
 from sampan.network.drivers.contract import IpamDriver, PoolRequest
 from sampan.plugins.errors import BadAnswer, Refused
 from sampan.plugins.ipam_driver import PluginIpamDriver
 from sampan.plugins.plugins import Plugins
+from sampan.testing.contracts.ipam import IpamDriverContract
 from sampan.testing.plugins.process import PluginProcess, Start
 
 
@@ -20,6 +21,12 @@ def plugin(start: Start) -> PluginProcess:
 @pytest.fixture
 async def driver(plugin: PluginProcess, plugins: Plugins) -> IpamDriver:
     return await PluginIpamDriver.open(await plugins.client("plug", "IpamDriver"))
+
+
+class TestPlugin(IpamDriverContract):
+    @pytest.fixture
+    async def ipam(self, driver: IpamDriver) -> IpamDriver:
+        return driver
 
 
 def wanted(**words: object) -> PoolRequest:
@@ -49,7 +56,7 @@ async def test_a_pool_from_its_making_to_its_end(plugin: PluginProcess, driver: 
     await driver.release_address(pool, "b", "10.9.0.7")
     await driver.release_pool(pool)
     await driver.release_pool(pool)
-    with pytest.raises(Refused, match="does not exist"):
+    with pytest.raises(NoAddressLeft, match="does not exist"):
         await driver.request_address(pool, "a")
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import msgspec
 
 from sampan.aio import shielded
-from sampan.network.contract import AddressTaken, BadAddress
+from sampan.network.contract import AddressTaken, BadAddress, NoAddressLeft
 from sampan.network.drivers.contract import Lease, Pool, PoolRequest
+from sampan.network.ipam import parse_subnet
 from sampan.plugins.client import PluginClient
 from sampan.plugins.errors import BadAnswer, PluginFailed, Refused
 from sampan.plugins.wire import Answer
@@ -114,6 +115,8 @@ class PluginIpamDriver:
         )
 
     async def request_pool(self, request: PoolRequest) -> Pool:
+        for text in filter(None, (request.subnet, request.ip_range)):
+            parse_subnet(text)
         async with AsyncExitStack() as undo:
             given = await self._pool(
                 request.subnet, request.ip_range, request.options, v6=request.version == 6
@@ -168,21 +171,26 @@ class PluginIpamDriver:
         network = self._network(pool.record.subnet, "RequestAddress")
         if wanted and not _inside(wanted, network):
             raise BadAddress(f"the address {wanted} is not in the subnet {network}")
+        self._check_owner(pool, owner, wanted)
         try:
             address = await self._address(pool.record.id, wanted, options, network=network)
         except Refused as error:
-            if wanted:
-                raise AddressTaken(str(error)) from error
-            raise
+            # The protocol has one way to refuse: this is nearly always why.
+            raise (AddressTaken if wanted else NoAddressLeft)(str(error)) from error
+        self._check_owner(pool, owner, address)
         self._owners[pool.record.id, address] = owner
         return Lease(address=address)
 
     async def restore_address(self, pool: Pool, owner: str, address: str) -> None:
-        if self._owners.get((pool.record.id, address), owner) != owner:
-            raise AddressTaken(f"the address {address} is in use")
+        self._check_owner(pool, owner, address)
         if self._knowledge.replay and (pool.record.id, address) not in self._owners:
             await self.request_address(pool, owner, wanted=address)
         self._owners[pool.record.id, address] = owner
+
+    def _check_owner(self, pool: Pool, owner: str, address: str) -> None:
+        """Raises AddressTaken. A plugin may have forgotten what it gave before it was restarted."""
+        if self._owners.get((pool.record.id, address), owner) != owner:
+            raise AddressTaken(f'plugin "{self._client.name}": the address {address} is in use')
 
     def quarantine_address(self, pool: Pool, owner: str, address: str) -> None:
         """Nothing: the plugin hears of it when the address is released."""

@@ -222,7 +222,7 @@ async def test_a_stack_of_the_stock_command(manager: Any, tmp_path: Path) -> Non
     host = manager
     (tmp_path / "stack.yaml").write_text(f"version: '3.8'\n{STACK}")
     (tmp_path / "key").write_text("hunter2")
-    deploy = f"stack deploy --detach=true -c {tmp_path}/stack.yaml shop"
+    deploy = f"stack deploy -c {tmp_path}/stack.yaml shop"
     await host.docker(deploy)
     services = {one.name: one for one in host.store.state.services.values()}
     assert set(services) == {"shop_web", "shop_db"}
@@ -234,7 +234,7 @@ async def test_a_stack_of_the_stock_command(manager: Any, tmp_path: Path) -> Non
     assert "0/3" in await host.docker("stack services shop")
     await run_tasks(host, "shop_web")
     assert "shop_web.2" in await host.docker("stack ps shop")
-    await host.docker("stack rm --detach=true shop")
+    await host.docker("stack rm shop")
     assert not host.store.state.services
     assert not host.store.state.secrets
     assert [one.name for one in host.store.state.networks.values()] == ["ingress"]

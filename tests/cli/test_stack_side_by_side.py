@@ -189,7 +189,7 @@ def deploy(side: Any, tmp_path: Path, text: str) -> dict[str, Any]:
     path = tmp_path / "stack.yaml"
     path.write_text(text)
     furnish(side.api)
-    done = side.run("stack", "deploy", "--detach=true", "-c", str(path), "app")
+    done = side.run("stack", "deploy", "-c", str(path), "app")
     assert done.code == 0, done.err
     return told(side.api)
 

@@ -79,7 +79,7 @@ def test_nginx(lab: Lab) -> None:
 
 def test_the_articles_compose_file(lab: Lab) -> None:
     one, _, three = lab.hosts
-    one.docker("stack", "deploy", "-c", str(EXAMPLES / "compose.yaml"), "--detach=true", "web")
+    one.docker("stack", "deploy", "-c", str(EXAMPLES / "compose.yaml"), "web")
     wait_running(one, "web_nginx", 3, 60)
     assert "web" in one.docker("stack", "ls").stdout
     assert fetch(lab.client, f"http://{three.address}/") == "nginx, version 1"

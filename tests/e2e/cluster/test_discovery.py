@@ -37,7 +37,6 @@ def test_dbcluster(swarm3: Lab) -> None:
         "deploy",
         "-c",
         str(EXAMPLES / "front.yaml"),
-        "--detach=true",
         "--resolve-image",
         "never",
         "app",

@@ -50,7 +50,7 @@ def test_deploy_to_down(swarm3: Lab, project: Path, tool: str) -> None:
     one = swarm3.hosts[0]
     mine, others = (one.docker, one.sampan) if tool == "docker" else (one.sampan, one.docker)
     file = str(project / "stack.yaml")
-    mine("stack", "deploy", "-c", file, "--resolve-image", "never", "--detach=true", "shop")
+    mine("stack", "deploy", "-c", file, "--resolve-image", "never", "shop")
     wait_running(one, "shop_web", 3)
     wait_running(one, "shop_quiet", 3)
     for host in swarm3.hosts:
@@ -66,13 +66,13 @@ def test_deploy_to_down(swarm3: Lab, project: Path, tool: str) -> None:
     before = inspect(one, "shop_web")["Version"], inspect(one, "shop_quiet")["Version"]
     tasks = one.docker("stack", "ps", "-q", "shop").stdout
     if tool == "sampan":
-        mine("stack", "deploy", "-c", file, "--resolve-image", "never", "--detach=true", "shop")
+        mine("stack", "deploy", "-c", file, "--resolve-image", "never", "shop")
         assert (
             inspect(one, "shop_web")["Version"],
             inspect(one, "shop_quiet")["Version"],
         ) == before
     else:
-        mine("stack", "deploy", "-c", file, "--resolve-image", "never", "--detach=true", "shop")
+        mine("stack", "deploy", "-c", file, "--resolve-image", "never", "shop")
     assert one.docker("stack", "ps", "-q", "shop").stdout == tasks
 
     # a service that is no longer in the file goes with --prune
@@ -87,7 +87,6 @@ def test_deploy_to_down(swarm3: Lab, project: Path, tool: str) -> None:
         "--prune",
         "--resolve-image",
         "never",
-        "--detach=true",
         "shop",
     )
     assert one.docker("service", "ls", "--format", "{{.Name}}").stdout.split() == ["shop_web"]

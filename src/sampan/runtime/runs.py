@@ -109,17 +109,15 @@ class LinuxRuns:
         # In a thread: it reads the image's passwd from a disk, and may compile a filter (15 ms).
         bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.capabilities.takes_bpf)
         async with AsyncExitStack() as undo:
-            try:
-                at.directory.mkdir(mode=0o700)
-            except FileExistsError:
-                raise Conflict(f"run {spec_.id} exists already: delete it first") from None
-            undo.push_async_callback(self.delete, at.id)
-            if spec_.working_dir:
-                _make_working_dir(spec_.rootfs, spec_.working_dir)
-            at.config.write_bytes(bundle.config)
-            at.process.write_bytes(bundle.process)
-            if spec_.log_path is not None:
-                spec_.log_path.parent.mkdir(parents=True, exist_ok=True)
+            made_by_us: list[RunFiles] = []
+
+            async def unmake() -> None:
+                for each in made_by_us:
+                    await self.delete(each.id)
+
+            undo.push_async_callback(unmake)
+            # To its end also when the caller goes: nothing is removed under a thread that writes.
+            await shielded(in_thread(_write_files, spec_, at, bundle, made_by_us))
             async with self._launches:
                 made = await monitor.launch(
                     monitor.arguments(self._conmon, spec_, at, oci),
@@ -358,6 +356,28 @@ class LinuxRuns:
 
     def _oom_killed(self, at: RunFiles) -> bool:
         return self._cgroups.oom_kills(self._group(at.id)) > 0
+
+
+def _write_files(
+    spec_: BundleSpec, at: RunFiles, bundle: spec.Bundle, made: list[RunFiles]
+) -> None:
+    """What the runtime and the monitor find when they start. ``made`` gets ``at`` as soon as there
+    is something to take away again. Blocks.
+
+    Raises:
+        Conflict: the run exists already.
+    """
+    try:
+        at.directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Conflict(f"run {spec_.id} exists already: delete it first") from None
+    made.append(at)
+    if spec_.working_dir:
+        _make_working_dir(spec_.rootfs, spec_.working_dir)
+    at.config.write_bytes(bundle.config)
+    at.process.write_bytes(bundle.process)
+    if spec_.log_path is not None:
+        spec_.log_path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _make_working_dir(rootfs: Path, directory: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 from pathlib import Path
 
@@ -415,3 +416,20 @@ async def test_the_log_is_complete_when_wait_returns(
     assert out == b"".join(b"%d\n" % n for n in range(1, 5001)) + b"unfinished"
     assert [e.line for e in entries if e.stream == "stderr"] == [b"err\n"]
     await runs.delete("log")
+
+
+async def test_a_monitor_has_gone_when_its_run_is_deleted(runs: LinuxRuns, bundle: Bundles) -> None:
+    """It takes its socket away last, by a path that is the next run's as well."""
+    for _ in range(10):
+        made = await runs.create(bundle("again", "true"), runtime="crun")
+        monitor = process.open_process(made.monitor_pid, process.start_time(made.monitor_pid) or 0)
+        assert monitor is not None
+        try:
+            stream = await runs.attach("again")
+            await runs.start("again")
+            await collect(stream)
+            await runs.wait("again")
+            await runs.delete("again")
+            assert select.select([monitor], [], [], 0)[0], "the monitor lives on"
+        finally:
+            os.close(monitor)

@@ -134,10 +134,11 @@ class Forwarding:
                 if whole := joiner.feed(entries):
                     await sink.write(whole)
                 if not joiner.holds:
-                    await in_thread(_write, remembered, place)
+                    # Also when the daemon stops just now: what was taken need not come again.
+                    await shielded(in_thread(_write, remembered, place))
             if place is not None and (rest := joiner.finish()):
                 await sink.write(rest)
-                await in_thread(_write, remembered, place)
+                await shielded(in_thread(_write, remembered, place))
         finally:
             await shielded(_close(sink, self._parts.clock))
 

@@ -177,7 +177,10 @@ class LinuxRuns:
         monitor_started = record.monitor_started if record else 0
         self._logs.pop(at.id, None)
         if record is None or self._exits.recorded(at) is None:
-            await self._stop_everything(at, record, monitor_pid, monitor_started)
+            self._kill_all(at, record)
+        # The last thing a monitor does is to unlink its socket, by the path: the socket of the next
+        # run in this place, if that has begun by then.
+        await self._see_off(at, monitor_pid, monitor_started)
         self._exits.settle(at)
         name = record.runtime if record else self._config.default_runtime
         try:
@@ -201,11 +204,8 @@ class LinuxRuns:
             shutil.rmtree(directory, ignore_errors=True)
         at.exit.unlink(missing_ok=True)
 
-    async def _stop_everything(
-        self, at: RunFiles, record: RunRecord | None, monitor_pid: int, monitor_started: int
-    ) -> None:
-        """Kill the run's processes and see its monitor off."""
-        self._kill_all(at, record)
+    async def _see_off(self, at: RunFiles, monitor_pid: int, monitor_started: int) -> None:
+        """Wait until the monitor of a dead run has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_MONITOR_DEADLINE_S):
                 await process.wait_gone(monitor_pid, monitor_started)

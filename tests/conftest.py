@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sampan.testing.daemon import DaemonProcess
-from sampan.testing.session import Session
+from sampan.testing.isolation import Session
 
 LOOP_LIMIT_MS = 20
 """How long one callback may keep the event loop of a daemon."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.cli.console import Console
-from sampan.cli.table import align, show_rows
+from sampan.cli.terminal.console import Console
+from sampan.cli.terminal.table import align, show_rows
 from sampan.cli.units import parse_duration, parse_size, parse_time, since
 from sampan.template_functions import TemplateError
 from sampan.templates import Template

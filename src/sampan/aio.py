@@ -108,6 +108,13 @@ class Tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _ended(future: asyncio.Future[Any]) -> None:
+    """Cancel ``future`` and wait until it has ended. How it ends interests nobody, and is looked at
+    so that the loop does not log it as an error that nobody has seen."""
+    future.cancel()
+    await asyncio.gather(future, return_exceptions=True)
+
+
 async def in_task(work: Coroutine[Any, Any, T], *, name: str) -> T:
     """Await ``work`` in a task of its own, so that the caller's cancellation cannot get lost in it.
 
@@ -118,8 +125,7 @@ async def in_task(work: Coroutine[Any, Any, T], *, name: str) -> T:
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait({task})
+        await _ended(task)
         raise
     return task.result()
 
@@ -193,9 +199,7 @@ async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
     try:
         name, result = await first_of(work=work, timer=clock.sleep(seconds))
     finally:
-        if not work.done():
-            work.cancel()
-            await asyncio.wait({work})
+        await _ended(work)
     if name == "timer":
         raise TimeoutError
     value: T = result

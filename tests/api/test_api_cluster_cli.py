@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sampan.cluster.contract import Draft
-from sampan.cluster.records import Attachment, Service, Task, TaskStatus, new_id
+from sampan.cluster.records import Service, Task, TaskAttachment, TaskStatus, new_id
 from sampan.cluster.states import TaskState
 
 
@@ -31,7 +31,7 @@ async def run_tasks(host: Any, name: str) -> list[Task]:
                 state=TaskState.RUNNING, timestamp=host.member.clock.now(), message="started"
             ),
             attachments=tuple(
-                Attachment(network_id=one.target, ipv4=f"10.0.1.{4 + slot}", prefix=24)
+                TaskAttachment(network_id=one.target, ipv4=f"10.0.1.{4 + slot}", prefix=24)
                 for one in service.spec.task_template.networks
             ),
         )

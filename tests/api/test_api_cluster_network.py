@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from sampan.api.translate.cluster_network import peers_seen
-from sampan.network.overlay.contract import DataPlaneView, IngressNode, Member, OverlayNetwork
+from sampan.network.overlay.contract import (
+    DataPlaneView,
+    IngressNode,
+    OverlayMember,
+    OverlayNetwork,
+)
 
 
-def member(task_id: str, node: str, address: str) -> Member:
-    return Member(
+def member(task_id: str, node: str, address: str) -> OverlayMember:
+    return OverlayMember(
         task_id=task_id, task_name="", service_id="", ipv4="", node_id=node, node_address=address
     )
 

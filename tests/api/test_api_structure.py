@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sampan.api import routes
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.engine_like import EngineLike
 
 API = Path(routes.__file__).parent.parent
@@ -62,7 +62,7 @@ def test_the_check_finds_what_it_is_for() -> None:
 
 
 def test_a_call_has_nothing_but_an_engine_like() -> None:
-    assert Call.__init__.__annotations__["services"] == "EngineLike"
+    assert DockerRequest.__init__.__annotations__["services"] == "EngineLike"
     assert not PARTS & set(dir(EngineLike))
 
 

@@ -14,15 +14,7 @@ from sampan.api.translate.summary import Summaries, command_text, status_text
 from sampan.api.types import containers as wire
 from sampan.api.types.hostconfig import HostConfig
 from sampan.errors import InvalidArgument, SampanError
-from sampan.store.records import (
-    Container,
-    ContainerSpec,
-    Health,
-    Mount,
-    Phase,
-    PublishedPort,
-    Run,
-)
+from sampan.store.records import Container, ContainerSpec, Health, Mount, Phase, PublishedPort, Run
 
 
 def request(body: dict[str, object]) -> create.CreateRequest:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sampan import errors
-from sampan.api import credentials, frames, moments, versions
+from sampan.api import credentials, frames, timestamps, versions
 from sampan.api.errors import INTERNAL, sentence_of, status_of
 from sampan.api.filters import Filters
-from sampan.api.lines import LineStream, human
+from sampan.api.json_stream import ProgressStream, human
 from sampan.api.routes import every
 from sampan.api.routes.images import matches_reference
 from sampan.engine.contract import AlreadyStarted, NoSuchContainer
@@ -131,19 +131,19 @@ def test_label_filters() -> None:
     ],
 )
 def test_moments(written: str, expected: int) -> None:
-    assert moments.parse_ns(written, "since", now=1000.0) == expected
+    assert timestamps.parse_ns(written, "since", now=1000.0) == expected
 
 
 def test_bad_moments_name_the_parameter() -> None:
     with pytest.raises(InvalidArgument, match="since"):
-        moments.parse_ns("yesterday", "since")
+        timestamps.parse_ns("yesterday", "since")
 
 
 def test_times_are_gos() -> None:
-    assert moments.rfc3339(0) == "0001-01-01T00:00:00Z"
-    assert moments.rfc3339(1.5) == "1970-01-01T00:00:01.5Z"
-    assert moments.rfc3339(1) == "1970-01-01T00:00:01Z"
-    assert moments.rfc3339_ns(1_000_000_001) == "1970-01-01T00:00:01.000000001Z"
+    assert timestamps.rfc3339(0) == "0001-01-01T00:00:00Z"
+    assert timestamps.rfc3339(1.5) == "1970-01-01T00:00:01.5Z"
+    assert timestamps.rfc3339(1) == "1970-01-01T00:00:01Z"
+    assert timestamps.rfc3339_ns(1_000_000_001) == "1970-01-01T00:00:01.000000001Z"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_times_are_gos() -> None:
     ],
 )
 def test_ago(seconds: int, text: str) -> None:
-    assert moments.ago(0.0, float(seconds)) == text
+    assert timestamps.ago(0.0, float(seconds)) == text
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_credentials() -> None:
 
 
 async def test_progress_of_one_layer_takes_one_place_while_nobody_reads() -> None:
-    lines = LineStream()
+    lines = ProgressStream()
     for current in range(1000):
         lines.progress(Progress("Downloading", "abc", current, 1000))
     lines.close()

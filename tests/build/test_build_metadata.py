@@ -7,11 +7,11 @@ import pytest
 from sampan.build.contract import DockerfileError
 from sampan.build.dockerfile import parse
 from sampan.build.metadata import Scope, apply, workdir
-from sampan.build.state import State, from_scratch, render
+from sampan.build.state import StageState, from_scratch, render
 from sampan.image.config import parse_config
 
 
-def run(text: str, state: State | None = None, **build_args: str | None) -> State:
+def run(text: str, state: StageState | None = None, **build_args: str | None) -> StageState:
     scope = Scope("Dockerfile", "\\", build_args, {"TARGETARCH": "amd64"})
     state = state or from_scratch("linux", "amd64", "")
     for step in parse(f"FROM scratch\n{text}").stages[0].steps:
@@ -32,7 +32,7 @@ def test_args_env_and_build_args() -> None:
 
 def test_entrypoint_forgets_an_inherited_cmd_only() -> None:
     base = run('CMD ["x"]')
-    inherited = State(config=base.config, key="k")
+    inherited = StageState(config=base.config, key="k")
     assert run('ENTRYPOINT ["e"]', inherited).config.cmd is None
     own = run('CMD ["x"]\nENTRYPOINT ["e"]').config
     assert (own.entrypoint, own.cmd) == (("e",), ("x",))

@@ -14,9 +14,9 @@ from sampan.build.builder import LocalBuilder, open_builder
 from sampan.build.contract import BuildOutput, BuildRequest
 from sampan.config import DaemonConfig, Paths
 from sampan.image.config import chain_id
+from sampan.image.deferred_delete import DeferredDelete
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots
-from sampan.image.trash import Trash
 from sampan.image.workers import WorkerPool
 from sampan.store.database import open_store
 from sampan.store.records import Network
@@ -56,7 +56,7 @@ async def overlay(tmp_path: Path) -> AsyncIterator[Overlay]:
     config = DaemonConfig(paths=Paths(tmp_path / "root", tmp_path / "state"))
     for path in (config.paths.layers, config.paths.snapshots, config.paths.tmp):
         path.mkdir(parents=True)
-    store, pool, trash = open_store(config.paths.database), WorkerPool(), Trash()
+    store, pool, trash = open_store(config.paths.database), WorkerPool(), DeferredDelete()
     snapshots = OverlaySnapshots(
         config.paths, LayerStore(config.paths, store, pool, trash), pool, trash
     )

@@ -4,10 +4,10 @@ import pytest
 
 from sampan.build.contract import DockerfileError
 from sampan.build.dockerfile import parse
-from sampan.build.plan import Plan, make_plan
+from sampan.build.plan import BuildPlan, make_plan
 
 
-def plan(text: str, *, target: str = "", **build_args: str | None) -> Plan:
+def plan(text: str, *, target: str = "", **build_args: str | None) -> BuildPlan:
     return make_plan(parse(text), build_args=build_args, target=target, platform="linux/amd64")
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sampan.cli import catalog, main
-from sampan.cli.console import parse_filters
-from sampan.cli.cp import check_inside, renamed, split_place, tar_of
-from sampan.cli.network import COMMANDS as NETWORK
-from sampan.cli.network import create_body
-from sampan.cli.ps import ports
-from sampan.cli.stats import cpu_percent, memory_used
-from sampan.cli.system import event_line
-from sampan.cli.terminal import parse_keys
-from sampan.cli.usage import usage_rows
+from sampan.cli import commands, main
+from sampan.cli.container.cp import check_inside, renamed, split_place, tar_of
+from sampan.cli.container.ps import ports
+from sampan.cli.container.stats import cpu_percent, memory_used
+from sampan.cli.system.daemon import event_line
+from sampan.cli.system.network import COMMANDS as NETWORK
+from sampan.cli.system.network import create_body
+from sampan.cli.system.usage import usage_rows
+from sampan.cli.terminal.console import parse_filters
+from sampan.cli.terminal.raw_mode import parse_keys
 from sampan.flags import Command
 
 
@@ -71,7 +71,7 @@ def test_help() -> None:
 
 
 def test_every_command_can_be_loaded() -> None:
-    for name in catalog.MODULES:
+    for name in commands.MODULES:
         command = main.load(name)
         assert isinstance(command, Command)
         assert command.path == name
@@ -79,13 +79,13 @@ def test_every_command_can_be_loaded() -> None:
         shorts = [flag.short for flag in command.flags if flag.short]
         assert len(set(names)) == len(names)
         assert len(set(shorts)) == len(shorts)
-    for words in catalog.GROUPS.values():
-        assert set(words.values()) <= set(catalog.MODULES)
+    for words in commands.GROUPS.values():
+        assert set(words.values()) <= set(commands.MODULES)
 
 
 def test_ps_imports_nothing_heavy() -> None:
     script = (
-        "import sys, sampan.cli.main, sampan.cli.ps, sampan.client\n"
+        "import sys, sampan.cli.main, sampan.cli.container.ps, sampan.client\n"
         "heavy = {'argparse', 'asyncio', 'dataclasses', 'http.client', 'ssl', 'typing',"
         " 'pathlib', 'msgspec', 'yaml', 'subprocess', 'tarfile', 'urllib', 'logging'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sampan.cli.body import create_body
-from sampan.cli.run import COMMANDS, failure_code
+from sampan.cli.container.create_request import create_body
+from sampan.cli.container.run import COMMANDS, failure_code
 from sampan.flags import UsageError
 
 ENV = {"HOME": "/home/me", "FROM_ME": "yes"}

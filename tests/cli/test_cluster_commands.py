@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from sampan.cli.cluster import screen
-from sampan.cli.service_logs import lines, parse_details
-from sampan.cli.tasks import ports
+from sampan.cli.service.logs import lines, parse_details
+from sampan.cli.service.tasks import ports
+from sampan.cli.swarm.why import screen
 from sampan.testing.cluster_api import ClusterApi
 
 SETUP = (
@@ -354,7 +354,7 @@ def test_why(ours: Any) -> None:
 
 def test_listing_services_imports_nothing_heavy() -> None:
     script = (
-        "import sys, sampan.cli.main, sampan.cli.service_list, sampan.client\n"
+        "import sys, sampan.cli.main, sampan.cli.service.list, sampan.client\n"
         "heavy = {'argparse', 'asyncio', 'dataclasses', 'http.client', 'ssl', 'typing',"
         " 'pathlib', 'msgspec', 'yaml', 'subprocess', 'urllib', 'logging', 'copy'}\n"
         "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"

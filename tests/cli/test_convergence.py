@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sampan.cli.converge import overview
-from sampan.cli.convergence import Convergence
+from sampan.cli.service.progress import ServiceProgress
+from sampan.cli.service.wait import overview
 
 NODES = {"n1": "host1", "n2": "host2"}
 
@@ -30,7 +30,7 @@ def task(slot: int, state: str, *, node: str = "n1", err: str = "", **more: Any)
 
 
 def test_all_must_run_for_as_long_as_they_are_watched() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     way.look(service(), [], NODES, 0.0)
     assert way.shown() == [
         "overall progress: 0 out of 2 tasks",
@@ -54,7 +54,7 @@ def test_all_must_run_for_as_long_as_they_are_watched() -> None:
 
 
 def test_a_failure_begins_the_watch_anew() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     both = [task(1, "running"), task(2, "running")]
     way.look(service(), both, NODES, 0.0)
     dead = task(2, "failed", err="task: non-zero exit (1)", desired="shutdown")
@@ -69,7 +69,7 @@ def test_a_failure_begins_the_watch_anew() -> None:
 
 
 def test_a_task_that_waits_says_why() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     reason = "no suitable node (scheduling constraints not satisfied on 2 nodes)"
     way.look(service(1), [task(1, "pending", err=reason, node="")], NODES, 0.0)
     assert way.shown()[1] == f"1/1: {reason}"
@@ -77,7 +77,7 @@ def test_a_task_that_waits_says_why() -> None:
 
 
 def test_the_service_says_how_long() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     one = service(1)
     one["Spec"]["UpdateConfig"] = {"Monitor": 1_000_000_000}
     way.look(one, [task(1, "running")], NODES, 0.0)
@@ -87,7 +87,7 @@ def test_the_service_says_how_long() -> None:
 
 def test_a_pause_ends_it_and_an_old_one_does_not() -> None:
     paused = {"State": "paused", "Message": "update paused due to failure", "StartedAt": "1"}
-    way = Convergence("web", before=paused)
+    way = ServiceProgress("web", before=paused)
     way.look(service(1, UpdateStatus=paused), [task(1, "running")], NODES, 0.0)
     assert way.verdict is None
     again = {**paused, "StartedAt": "2"}
@@ -97,7 +97,7 @@ def test_a_pause_ends_it_and_an_old_one_does_not() -> None:
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_a_rollback_is_a_failure_unless_it_was_asked_for(wanted: bool) -> None:
-    way = Convergence("web", rolling_back=wanted)
+    way = ServiceProgress("web", rolling_back=wanted)
     status = {"State": "rollback_completed", "Message": "rollback completed"}
     back = service(1, UpdateStatus=status)
     way.look(back, [task(1, "running")], NODES, 0.0)
@@ -109,7 +109,7 @@ def test_a_rollback_is_a_failure_unless_it_was_asked_for(wanted: bool) -> None:
 
 
 def test_an_update_that_ended_in_failing_tasks_is_not_waited_for() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     over = service(1, UpdateStatus={"State": "completed", "Message": "update completed"})
     failing = [task(1, "starting", err="task: non-zero exit (3)")]
     way.look(over, failing, NODES, 0.0)
@@ -122,14 +122,14 @@ def test_an_update_that_ended_in_failing_tasks_is_not_waited_for() -> None:
 
 
 def test_nothing_to_run_is_converged_as_well() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     way.look(service(0), [], NODES, 0.0)
     way.look(service(0), [], NODES, 5.0)
     assert way.verdict == (0, "verify: Service web converged")
 
 
 def test_a_global_service_waits_for_no_node_that_is_away() -> None:
-    way = Convergence("agent")
+    way = ServiceProgress("agent")
     everywhere = {"Spec": {"Mode": {"Global": {}}}}
     tasks = [
         task(0, "running", node="n1"),
@@ -141,7 +141,7 @@ def test_a_global_service_waits_for_no_node_that_is_away() -> None:
 
 
 def test_a_job_is_over_when_all_have_ended_well() -> None:
-    way = Convergence("job")
+    way = ServiceProgress("job")
     job: dict[str, Any] = {
         "Spec": {"Mode": {"ReplicatedJob": {"TotalCompletions": 2, "MaxConcurrent": 1}}},
         "JobStatus": {"JobIteration": {"Index": 7}},
@@ -157,13 +157,13 @@ def test_a_job_is_over_when_all_have_ended_well() -> None:
 
 
 def test_many_tasks_are_counted_only() -> None:
-    way = Convergence("web")
+    way = ServiceProgress("web")
     way.look(service(30), [task(n, "running") for n in range(1, 30)], NODES, 0.0)
     assert way.shown() == ["overall progress: 29 out of 30 tasks"]
 
 
 def test_several_services_on_one_screen() -> None:
-    web, db = Convergence("app_web"), Convergence("app_db")
+    web, db = ServiceProgress("app_web"), ServiceProgress("app_db")
     web.look(service(1), [task(1, "running")], NODES, 0.0)
     db.look(service(2), [task(1, "running"), task(2, "starting")], NODES, 0.0)
     assert overview([web, db], 7) == [

@@ -19,10 +19,10 @@ from sampan.cluster.contract import (
     NoQuorum,
     StoreLagged,
 )
+from sampan.cluster.heartbeat import grace_s, heartbeat_s
 from sampan.cluster.leader import STANDARD
 from sampan.cluster.loop import PATIENCE, Loop, Term
 from sampan.cluster.model import Change
-from sampan.cluster.pace import grace_s, heartbeat_s
 from sampan.cluster.records import Node
 from sampan.errors import Unavailable
 from sampan.testing.clock import settle

@@ -7,7 +7,7 @@ import gc
 import msgspec
 
 from sampan.cluster.model import KINDS
-from sampan.cluster.records import Attachment, Object, Part, Task, TaskStatus
+from sampan.cluster.records import Object, Part, Task, TaskAttachment, TaskStatus
 from sampan.cluster.spec import ContainerSpec, Placement, Spec, TaskSpec
 from sampan.cluster.states import TaskState
 
@@ -30,7 +30,7 @@ def test_a_task_as_it_is_read_is_not_walked_over() -> None:
             placement=Placement(constraints=("node.role==worker",)),
         ),
         status=TaskStatus(state=TaskState.RUNNING),
-        attachments=(Attachment(network_id="n", ipv4="10.0.0.2", prefix=24),),
+        attachments=(TaskAttachment(network_id="n", ipv4="10.0.0.2", prefix=24),),
     )
     read = msgspec.json.decode(msgspec.json.encode(made), type=Task)
     gc.collect()  # a tuple is let go at the first look, when nothing in it is watched

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.cluster.templates import Names, TemplateError, check, expand
+from sampan.cluster.templates import PlaceholderValues, TemplateError, check, expand
 
-NAMES = Names(
+NAMES = PlaceholderValues(
     service_id="s1",
     service_name="web",
     service_labels={"a.b": "label"},

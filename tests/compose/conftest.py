@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from sampan.compose.file.load import Request, load
+from sampan.compose.file.load import LoadRequest, load
 from sampan.compose.model.project import Project
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP
@@ -23,7 +23,7 @@ def project(tmp_path: Path) -> Reader:
         (tmp_path / "compose.yaml").write_text(dedent(text))
         for name, content in files.items():
             (tmp_path / name.replace("__", ".")).write_text(dedent(content))
-        loaded = load(Request(cwd=str(tmp_path), project="p"), env or {}, TOP)
+        loaded = load(LoadRequest(cwd=str(tmp_path), project="p"), env or {}, TOP)
         return read(loaded, profiles)
 
     return make

@@ -17,14 +17,7 @@ import pytest
 
 from sampan.testing.clients import DOCKER, Shell
 from sampan.testing.daemon import DaemonProcess
-from sampan.testing.registry import (
-    Registry,
-    digest_of,
-    image_config,
-    layer_tar,
-    manifest,
-    registry,
-)
+from sampan.testing.registry import Registry, digest_of, image_config, layer_tar, manifest, registry
 
 ACCOUNT = "u:$2b$04$VYvwnW5O3h1K7PM3o/dHzeQw/SqlD/P/wjDEed/msXaKQtf4ndFvW\n"
 """Password: secret."""

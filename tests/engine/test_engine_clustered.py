@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.engine.clustered import ClusterNetworks
+from sampan.engine.cluster_networks import ClusterNetworks
 from sampan.errors import Conflict, Forbidden, InvalidArgument, Unavailable
 from sampan.network.contract import NoSuchNetwork
 from sampan.store.records import EndpointSettings, Network, RestartPolicy
@@ -72,7 +72,7 @@ async def test_a_network_that_is_here_for_a_task_is_not_everybodys(world: World)
     with pytest.raises(Forbidden, match="Could not attach to network shut"):
         await world.create("forever", network_mode="shut")
     # The task itself was given its place, and nobody is asked.
-    given = wants(ipv4_wanted="10.9.2.9", cluster="given")
+    given = wants(ipv4_wanted="10.9.2.9", cluster="allocated")
     await world.run("forever", network_mode=shut.id, networks={shut.id: given})
     assert world.engine.get("boat").networks["shut"].ipv4 == "10.9.2.9"
     assert world.cluster.held == {}

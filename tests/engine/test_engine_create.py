@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sampan.engine.container_names import made_up_name
 from sampan.engine.contract import CreateRequest, NameTaken, NoSuchContainer
-from sampan.engine.defaults import merged_env
-from sampan.engine.names import made_up_name
 from sampan.engine.rootfs import resolve_inside
-from sampan.engine.signals import parse_signal
+from sampan.engine.spec.defaults import merged_env
+from sampan.engine.spec.signals import parse_signal
 from sampan.errors import InvalidArgument
 from sampan.image.contract import NoSuchImage
 from sampan.store.records import (

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sampan.engine.collect import collect, collect_all, describe
-from sampan.engine.extract import Clash, Extractor, How
-from sampan.engine.stats import parse_interfaces, parse_system
-from sampan.image.tar import BadTar, Source
+from sampan.engine.files.archive_in import ExtractOptions, Extractor, PathConflict
+from sampan.engine.files.archive_out import archive_all, archive_out, describe
+from sampan.engine.observe.stats import parse_interfaces, parse_system
+from sampan.image.tar import BadTar, ByteSource
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def packed(*members: tuple[str, bytes, str]) -> Source:
+def packed(*members: tuple[str, bytes, str]) -> ByteSource:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, kind, text in members:
@@ -37,15 +37,17 @@ def packed(*members: tuple[str, bytes, str]) -> Source:
             else:
                 info.linkname, info.mode = text, 0o750
                 archive.addfile(info)
-    return Source(iter([out.getvalue()]))
+    return ByteSource(iter([out.getvalue()]))
 
 
-def put(root: Path, base: str, *members: tuple[str, bytes, str], how: How | None = None) -> None:
-    Extractor(packed(*members), base, how or How(), root).run()
+def put(
+    root: Path, base: str, *members: tuple[str, bytes, str], how: ExtractOptions | None = None
+) -> None:
+    Extractor(packed(*members), base, how or ExtractOptions(), root).run()
 
 
 def names(root: Path, path: str) -> list[str]:
-    body = b"".join(collect(root, path))
+    body = b"".join(archive_out(root, path))
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         return archive.getnames()
 
@@ -68,7 +70,7 @@ def test_owner_mode_and_time(root: Path) -> None:
     found = (root / "d").stat()
     assert (found.st_uid, found.st_gid, found.st_mtime) == (7, 8, 1000)
     assert found.st_mode & 0o777 == 0o750
-    put(root, "/", ("g", tarfile.REGTYPE, "x"), how=How(owner=(3, 4)))
+    put(root, "/", ("g", tarfile.REGTYPE, "x"), how=ExtractOptions(owner=(3, 4)))
     assert ((root / "g").stat().st_uid, (root / "g").stat().st_gid) == (3, 4)
 
 
@@ -88,10 +90,10 @@ def test_a_hard_link_stays_below(root: Path) -> None:
 
 
 def test_kinds(root: Path) -> None:
-    keep = How(keep_kinds=True)
-    with pytest.raises(Clash):
+    keep = ExtractOptions(keep_kinds=True)
+    with pytest.raises(PathConflict):
         put(root, "/", ("etc", tarfile.REGTYPE, "x"), how=keep)
-    with pytest.raises(Clash):
+    with pytest.raises(PathConflict):
         put(root, "/etc", ("passwd", tarfile.DIRTYPE, ""), how=keep)
     put(root, "/", ("etc", tarfile.REGTYPE, "x"))
     assert (root / "etc").read_text() == "x"
@@ -115,7 +117,7 @@ def test_links_are_described_with_their_end(root: Path) -> None:
 
 def test_hard_links_are_told_once(root: Path) -> None:
     os.link(root / "etc/passwd", root / "etc/same")
-    body = b"".join(collect_all(root))
+    body = b"".join(archive_all(root))
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         found = {member.name: member for member in archive}
     assert found["etc/same"].islnk()

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from sampan.engine.contract import ExecRequest, NameTaken, NoSuchExec, NotRunning
-from sampan.engine.health import judged
-from sampan.engine.policy import next_delay, restarts_after_exit
-from sampan.engine.top import select
+from sampan.engine.lifecycle.health import judged
+from sampan.engine.lifecycle.policy import next_delay, restarts_after_exit
+from sampan.engine.observe.top import select
 from sampan.errors import Conflict, Forbidden, InvalidArgument
 from sampan.image.contract import ImageUser
 from sampan.network.contract import NoSuchNetwork

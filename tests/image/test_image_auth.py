@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.image.auth import Challenge, Refused, Reply, Request, authorize, parse_challenge
+from sampan.image.auth import AuthRefused, AuthRequest, Challenge, Reply, authorize, parse_challenge
 from sampan.image.contract import Credentials, RegistryFailed
 
 BEARER = Challenge("bearer", {"realm": "https://auth/token", "service": "reg"})
 SCOPE = "repository:a/b:pull"
 
 
-def ask(challenge: Challenge, credentials: Credentials | None, reply: Reply) -> tuple[Request, str]:
+def ask(
+    challenge: Challenge, credentials: Credentials | None, reply: Reply
+) -> tuple[AuthRequest, str]:
     flow = authorize(challenge, credentials, SCOPE)
     request = next(flow)
     with pytest.raises(StopIteration) as done:
@@ -49,7 +51,7 @@ def test_an_identity_token_is_posted() -> None:
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
-        (Reply(401), Refused),
+        (Reply(401), AuthRefused),
         (Reply(500), RegistryFailed),
         (Reply(200, body=b"<html>"), RegistryFailed),
         (Reply(200, body=b"{}"), RegistryFailed),
@@ -67,7 +69,7 @@ def test_basic_and_ready_tokens_need_no_exchange() -> None:
     with pytest.raises(StopIteration) as done:
         next(authorize(basic, Credentials("me", "pw"), SCOPE))
     assert done.value.value == "Basic bWU6cHc="
-    with pytest.raises(Refused):
+    with pytest.raises(AuthRefused):
         next(authorize(basic, None, SCOPE))
     with pytest.raises(StopIteration) as done:
         next(authorize(BEARER, Credentials(registry_token="R"), SCOPE))

@@ -23,7 +23,7 @@ from sampan.errors import Exhausted
 from sampan.image import ImageService, open_images
 from sampan.image.config import chain_id
 from sampan.image.contract import BadLayer, Image
-from sampan.image.tar import Entry, Reader, Source, header
+from sampan.image.tar import ByteSource, Entry, Reader, header
 from sampan.image.worker_frames import FRAME
 from sampan.kernel.mount import mount, unmount
 from sampan.testing.registry import digest_of, layer_tar
@@ -368,7 +368,7 @@ def test_headers_are_what_tarfile_reads() -> None:
     assert member.name == "é/" + "n" * 200
     assert (member.mode, member.uid, member.gid, member.size) == (0o6711, 1 << 30, 77, 3)
     assert member.mtime == -5.5
-    again = Reader(Source(iter([body]))).next()
+    again = Reader(ByteSource(iter([body]))).next()
     assert again == entry
 
 

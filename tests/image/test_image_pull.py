@@ -17,14 +17,7 @@ from sampan.errors import NotFound
 from sampan.image import ImageService, open_images
 from sampan.image.config import chain_id
 from sampan.image.contract import BadLayer, Progress, RegistryFailed
-from sampan.testing.registry import (
-    Registry,
-    digest_of,
-    image_config,
-    layer_tar,
-    manifest,
-    registry,
-)
+from sampan.testing.registry import Registry, digest_of, image_config, layer_tar, manifest, registry
 from sampan.testing.store import MemoryStore
 
 BASE = layer_tar({"etc/": "", "etc/a": "1", "big": "x" * 300_000})

@@ -3,14 +3,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from sampan.image.trash import Trash
+from sampan.image.deferred_delete import DeferredDelete
 
 
 async def test_what_goes_stays_until_it_may_go(tmp_path: Path) -> None:
     doomed, sooner = tmp_path / "doomed", tmp_path / "sooner"
     for directory in (doomed, sooner):
         (directory / "deep").mkdir(parents=True)
-    trash, allowed = Trash(), asyncio.Event()
+    trash, allowed = DeferredDelete(), asyncio.Event()
     trash.put(doomed, after=_when(allowed))
     trash.put(sooner)
     async with asyncio.timeout(10):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sampan.network.dns import message
 from sampan.network.dns.forward import Cache, fits
 from sampan.network.dns.message import Malformed
-from sampan.network.dns.table import Endpoint, Table
+from sampan.network.dns.table import DnsEndpoint, DnsTable
 
 LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_", min_size=1, max_size=63)
 NAME = st.lists(LABEL, max_size=4).map(".".join)
@@ -54,11 +54,13 @@ def test_a_datagram_never_exceeds_what_the_client_takes(count: int, limit: int) 
 
 
 @pytest.fixture
-def table() -> Table:
-    made = Table()
-    made.join("web", "front", Endpoint(("10.0.0.2",), ("web", "app"), "front", (("db", "store"),)))
-    made.join("db", "front", Endpoint(("10.0.0.3", "fd00::3"), ("db", "app"), "front"))
-    made.join("far", "back", Endpoint(("10.9.0.2",), ("far", "app"), "back"))
+def table() -> DnsTable:
+    made = DnsTable()
+    made.join(
+        "web", "front", DnsEndpoint(("10.0.0.2",), ("web", "app"), "front", (("db", "store"),))
+    )
+    made.join("db", "front", DnsEndpoint(("10.0.0.3", "fd00::3"), ("db", "app"), "front"))
+    made.join("far", "back", DnsEndpoint(("10.9.0.2",), ("far", "app"), "back"))
     return made
 
 
@@ -75,30 +77,32 @@ def table() -> Table:
         ("nobody", "web", ()),
     ],
 )
-def test_who_sees_which_name(table: Table, who: str, name: str, addresses: tuple[str, ...]) -> None:
+def test_who_sees_which_name(
+    table: DnsTable, who: str, name: str, addresses: tuple[str, ...]
+) -> None:
     assert table.lookup(who, name) == addresses
 
 
-def test_several_addresses_are_given_in_turn(table: Table) -> None:
+def test_several_addresses_are_given_in_turn(table: DnsTable) -> None:
     turns = table.answers("web", query("app"), stream=False)
     assert turns is not None
     firsts = [next(turns)[-4 - 16 : -16] for _ in range(4)]
     assert firsts == [bytes([10, 0, 0, 2]), bytes([10, 0, 0, 3])] * 2
 
 
-def test_a_name_of_ours_without_that_record_is_no_data(table: Table) -> None:
+def test_a_name_of_ours_without_that_record_is_no_data(table: DnsTable) -> None:
     turns = table.answers("web", query("web", message.AAAA), stream=False)
     assert turns is not None
     flags, _, count = struct.unpack_from("!HHH", next(turns))
     assert (flags & 0xF, count) == (message.NOERROR, 0)
 
 
-def test_what_is_not_ours_is_for_the_outside(table: Table) -> None:
+def test_what_is_not_ours_is_for_the_outside(table: DnsTable) -> None:
     assert table.answers("web", query("example.org"), stream=False) is None
     assert table.answers("web", query("1.0.0.127.in-addr.arpa", message.PTR), stream=False) is None
 
 
-def test_who_left_is_not_answered_for(table: Table) -> None:
+def test_who_left_is_not_answered_for(table: DnsTable) -> None:
     table.leave("db", "front")
     assert table.lookup("web", "db") == ()
     table.drop("web")
@@ -106,9 +110,9 @@ def test_who_left_is_not_answered_for(table: Table) -> None:
     assert table.lookup("web", "web") == ()
 
 
-def test_the_whole_truth_replaces_at_once(table: Table) -> None:
+def test_the_whole_truth_replaces_at_once(table: DnsTable) -> None:
     table.begin()
-    table.join("web", "front", Endpoint(("10.0.0.9",), ("web",), "front"))
+    table.join("web", "front", DnsEndpoint(("10.0.0.9",), ("web",), "front"))
     table.commit()
     assert table.lookup("web", "web") == ("10.0.0.9",)
     assert table.lookup("web", "db") == ()
@@ -149,12 +153,12 @@ def test_an_answer_to_another_question_does_not_fit() -> None:
     assert not fits(sent, sent)
 
 
-def test_names_stay_while_the_whole_truth_is_being_told(table: Table) -> None:
+def test_names_stay_while_the_whole_truth_is_being_told(table: DnsTable) -> None:
     before = table.lookup("web", "db")
     assert before
     table.begin()
     assert table.lookup("web", "db") == before
-    table.join("web", "lake", Endpoint(("10.0.0.2",), ("web",), "lake"))
+    table.join("web", "lake", DnsEndpoint(("10.0.0.2",), ("web",), "lake"))
     assert table.lookup("web", "db") == before
     table.abandon()  # killed in the middle of its sentence
     assert table.lookup("web", "db") == before

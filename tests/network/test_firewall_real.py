@@ -18,7 +18,7 @@ import pytest
 from sampan.kernel import netlink, netns, sysctl
 from sampan.kernel.netlink import Netlink, index_of
 from sampan.kernel.nft import Nft
-from sampan.network.firewall import Firewall, Forwarding, Segment
+from sampan.network.firewall import BridgeSegment, Firewall, Forwarding
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -125,7 +125,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     wire(made.host, made.outside, "wan", "198.51.100.1", "198.51.100.2", bridge=False)
     wire(made.host, made.box, "b1", "10.1.0.1", "10.1.0.2", bridge=True)
     wire(made.host, made.secluded, "b2", "10.2.0.1", "10.2.0.2", bridge=True)
-    made.firewall(lambda f: f.install([Segment("b1"), Segment("b2", internal=True)]))
+    made.firewall(lambda f: f.install([BridgeSegment("b1"), BridgeSegment("b2", internal=True)]))
     yield made
     for machine in machines:
         netns.delete(machine.path)
@@ -176,7 +176,7 @@ def test_an_unpublished_port_is_closed_and_unpublishing_twice_is_nothing(lab: La
 
 def test_installing_again_keeps_published_ports(lab: Lab) -> None:
     lab.firewall(lambda f: f.forward([Forwarding("0.0.0.0", 8080, "tcp", "10.1.0.2", 80)]))
-    lab.firewall(lambda f: f.install([Segment("b1")]))
+    lab.firewall(lambda f: f.install([BridgeSegment("b1")]))
     with lab.box.serve("0.0.0.0", 80):
         assert lab.outside.connect("198.51.100.1", 8080) == "198.51.100.2"
 

@@ -17,9 +17,9 @@ from sampan.errors import Forbidden
 from sampan.kernel import netlink
 from sampan.kernel.linux import HOST, Linux
 from sampan.network.builtin import BuiltinDrivers
+from sampan.network.dns_control import DnsControl
 from sampan.network.drivers.contract import NetworkDriver
-from sampan.network.names import Names
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import Network
 from sampan.testing.contracts.network_driver import NetworkDriverContract
 from sampan.testing.linux import FakeLinux
@@ -31,26 +31,26 @@ async def nobody_left() -> None:
 
 
 @pytest.fixture(params=["fake", "host"])
-async def worker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Worker]:
+async def worker(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[NetworkWorker]:
     kernel: Linux = FakeLinux().linux
     if request.param == "host":
         if os.geteuid() != 0:
             pytest.skip("needs root")
         kernel = HOST
-    made = Worker(kernel)
+    made = NetworkWorker(kernel)
     await made.open()
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def drivers(worker: Worker, tmp_path: Path) -> AsyncIterator[Drivers]:
+async def drivers(worker: NetworkWorker, tmp_path: Path) -> AsyncIterator[Drivers]:
     """The built-in ones."""
     paths = Paths(tmp_path / "root", tmp_path / "state")
     for directory in (paths.root, paths.state, paths.state / "overlay"):
         directory.mkdir()
     config, clock, tasks = DaemonConfig(paths=paths), SystemClock(), Tasks()
-    names = Names(config, clock, worker, tasks)
+    names = DnsControl(config, clock, worker, tasks)
     builtin = BuiltinDrivers(config, worker, names, clock, tasks, nobody_left)
     found = Drivers()
     builtin.register(found.network, found.ipam)
@@ -66,7 +66,7 @@ async def drivers(worker: Worker, tmp_path: Path) -> AsyncIterator[Drivers]:
 
 class _Contract(NetworkDriverContract):
     @pytest.fixture
-    async def worker(self, worker: Worker) -> Worker:
+    async def worker(self, worker: NetworkWorker) -> NetworkWorker:
         return worker
 
 
@@ -102,7 +102,7 @@ class TestNull(_Predefined):
 
 class TestToy(_Contract):
     @pytest.fixture
-    async def driver(self, worker: Worker) -> NetworkDriver:
+    async def driver(self, worker: NetworkWorker) -> NetworkDriver:
         def look() -> int:
             (outcome,) = worker.netlink.request(netlink.add_link("x", "macvlan"))
             return 0 if outcome is None else outcome.errno or 0

@@ -19,14 +19,9 @@ from sampan.network.contract import (
     PortTaken,
     SubnetOverlap,
 )
-from sampan.network.etc import (
-    ResolvConf,
-    etc_files,
-    host_resolver,
-    parse_resolv_conf,
-)
+from sampan.network.etc import ResolvConf, etc_files, host_resolver, parse_resolv_conf
 from sampan.network.ipam import Subnetwork, complete, parse_subnet
-from sampan.network.ports import PortBook, parse_port, parse_wishes
+from sampan.network.ports import PortAllocator, parse_port, parse_requests
 from sampan.network.subnets import Taken, choose, choose_ula, refuse_overlap
 from sampan.store.records import EndpointSettings, IpamPool, PortBinding
 
@@ -138,23 +133,23 @@ def test_no_port_is_refused(text: str) -> None:
 
 def test_a_binding_without_an_address_is_one_for_each_family() -> None:
     wanted = {"80/tcp": (PortBinding(host_port="8080"),)}
-    assert [w.host_ip for w in parse_wishes(wanted, "", ipv6=True)] == ["0.0.0.0", "::"]
-    assert [w.host_ip for w in parse_wishes(wanted, "", ipv6=False)] == ["0.0.0.0"]
-    assert [w.host_ip for w in parse_wishes(wanted, "10.0.0.1", ipv6=True)] == ["10.0.0.1"]
+    assert [w.host_ip for w in parse_requests(wanted, "", ipv6=True)] == ["0.0.0.0", "::"]
+    assert [w.host_ip for w in parse_requests(wanted, "", ipv6=False)] == ["0.0.0.0"]
+    assert [w.host_ip for w in parse_requests(wanted, "10.0.0.1", ipv6=True)] == ["10.0.0.1"]
 
 
 def test_a_range_skips_what_is_taken_and_all_or_none_is_held() -> None:
-    book = PortBook()
+    book = PortAllocator()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         if number > 65500:
             pytest.skip("the kernel chose a port at the very end")
         binding = PortBinding(host_ip="127.0.0.1", host_port=f"{number}-{number + 20}")
-        (held,) = book.hold("a", parse_wishes({"80/tcp": (binding,)}, "", ipv6=False))
+        (held,) = book.hold("a", parse_requests({"80/tcp": (binding,)}, "", ipv6=False))
         assert number < held.port.host_port <= number + 20
         exact = PortBinding(host_ip="127.0.0.1", host_port=str(number))
         free = PortBinding(host_ip="127.0.0.1")
-        wishes = parse_wishes({"81/tcp": (free, exact)}, "", ipv6=False)
+        wishes = parse_requests({"81/tcp": (free, exact)}, "", ipv6=False)
         with pytest.raises(PortTaken, match="address already in use"):
             book.hold("b", wishes)
         assert not book.held.get("b")
@@ -163,9 +158,9 @@ def test_a_range_skips_what_is_taken_and_all_or_none_is_held() -> None:
 
 
 def test_both_families_get_the_same_random_port() -> None:
-    book = PortBook()
+    book = PortAllocator()
     held = book.hold(
-        "a", parse_wishes({"80/tcp": ()}, "", ipv6=Path("/proc/net/if_inet6").exists())
+        "a", parse_requests({"80/tcp": ()}, "", ipv6=Path("/proc/net/if_inet6").exists())
     )
     assert len({one.port.host_port for one in held}) == 1
     book.release("a")

@@ -33,13 +33,7 @@ from sampan.network.dns import message
 from sampan.network.networks import HostNetworks
 from sampan.network.sweep import is_ours, sweep
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding
-from sampan.testing.contracts.networks import (
-    NetworksContract,
-    container,
-    joined,
-    network,
-    wish,
-)
+from sampan.testing.contracts.networks import NetworksContract, container, joined, network, wish
 from sampan.testing.host_networks import open_host_networks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -23,7 +23,7 @@ from sampan.plugins.errors import (
     NoSuchPlugin,
     NotThatKind,
     PluginFailed,
-    Refused,
+    PluginRefused,
     Unreachable,
 )
 from sampan.plugins.plugins import Plugins
@@ -56,8 +56,8 @@ async def test_a_call_is_a_post_with_dockers_headers(start: Start, client: Plugi
         ("hang", NoAnswer, "no answer within 1 s"),
         ("die", NoAnswer, "broke the connection off in the middle of its answer"),
         ("garbage", BadAnswer, "the answer is not understood: JSON is malformed"),
-        ("error", Refused, "the disk is on fire"),
-        ("refuse", Refused, "the disk is on fire"),
+        ("error", PluginRefused, "the disk is on fire"),
+        ("refuse", PluginRefused, "the disk is on fire"),
         ("missing", NoSuchMethod, "404 page not found"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.network.contract import AddressTaken, BadAddress, NoAddressLeft
 from sampan.network.drivers.contract import IpamDriver, PoolRequest
-from sampan.plugins.errors import BadAnswer, Refused
+from sampan.plugins.errors import BadAnswer, PluginRefused
 from sampan.plugins.ipam_driver import PluginIpamDriver
 from sampan.plugins.plugins import Plugins
 from sampan.testing.contracts.ipam import IpamDriverContract
@@ -78,7 +78,7 @@ async def test_an_address_is_released_by_its_owner_once(driver: IpamDriver) -> N
 async def test_a_request_that_fails_in_its_middle_gives_everything_back(
     plugin: PluginProcess, driver: IpamDriver
 ) -> None:
-    with pytest.raises(Refused, match=r"10.9.0.1 is in use"):
+    with pytest.raises(PluginRefused, match=r"10.9.0.1 is in use"):
         await driver.request_pool(
             wanted(subnet="10.9.0.0/24", gateway="10.9.0.1", aux_addresses={"a": "10.9.0.1"})
         )
@@ -86,7 +86,7 @@ async def test_a_request_that_fails_in_its_middle_gives_everything_back(
         await driver.request_pool(wanted(subnet="10.9.0.0/24", gateway="10.8.0.1"))
     assert [c.request["Address"] for c in plugin.calls("IpamDriver.ReleaseAddress")] == ["10.9.0.1"]
     assert len(plugin.calls("IpamDriver.ReleasePool")) == 2
-    with pytest.raises(Refused, match="there is no IPv6 here"):
+    with pytest.raises(PluginRefused, match="there is no IPv6 here"):
         await driver.request_pool(PoolRequest(network_id="n", version=6))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sampan.aio import SystemClock
-from sampan.plugins.errors import BadAnswer, NoAnswer, Refused
+from sampan.plugins.errors import BadAnswer, NoAnswer, PluginRefused
 from sampan.plugins.fifo import FifoWriter
 from sampan.plugins.log_driver import PIPE_BYTES, PluginLogDriver
 from sampan.plugins.log_entry import Partial
@@ -150,7 +150,7 @@ async def test_what_a_plugin_refuses_is_the_error(
         created_at=0,
         options={"refuse": "1"},
     )
-    with pytest.raises(Refused, match="this container is not logged"):
+    with pytest.raises(PluginRefused, match="this container is not logged"):
         await driver.open(refused)
     plugin.behave(LogDriver_StartLogging="hang")
     with pytest.raises(NoAnswer):
@@ -160,7 +160,7 @@ async def test_what_a_plugin_refuses_is_the_error(
     with pytest.raises(BadAnswer):
         await read(driver, LogQuery())
     plugin.behave(LogDriver_ReadLogs="refuse")
-    with pytest.raises(Refused, match="the disk is on fire"):
+    with pytest.raises(PluginRefused, match="the disk is on fire"):
         await read(driver, LogQuery())
 
 

@@ -14,14 +14,9 @@ import pytest
 
 from sampan.kernel.linux import HOST
 from sampan.network.contract import Sandbox
-from sampan.network.drivers.contract import (
-    Joined,
-    NetworkCapabilities,
-    NetworkDriver,
-    StaticRoute,
-)
-from sampan.network.worker import Worker
-from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, Refused
+from sampan.network.drivers.contract import Joined, NetworkCapabilities, NetworkDriver, StaticRoute
+from sampan.network.worker import NetworkWorker
+from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, PluginRefused
 from sampan.plugins.network_driver import GlobalScope, PluginNetworkDriver
 from sampan.plugins.plugins import Plugins
 from sampan.store.records import EndpointSettings, IpamPool, Network
@@ -117,7 +112,7 @@ async def test_a_network_from_its_making_to_its_end(
 
 @pytest.mark.parametrize(
     ("how", "error"),
-    [("error", Refused), ("die", NoAnswer), ("hang", NoAnswer), ("garbage", BadAnswer)],
+    [("error", PluginRefused), ("die", NoAnswer), ("hang", NoAnswer), ("garbage", BadAnswer)],
 )
 async def test_a_join_that_fails_leaves_nothing(
     plugin: PluginProcess, driver: PluginNetworkDriver, how: str, error: type[PluginFailed]
@@ -197,8 +192,8 @@ async def test_a_plugin_is_told_of_a_network_once_a_boot(
 
 class TestPlugin(NetworkDriverContract):
     @pytest.fixture
-    async def worker(self) -> AsyncIterator[Worker]:
-        made = Worker(HOST)
+    async def worker(self) -> AsyncIterator[NetworkWorker]:
+        made = NetworkWorker(HOST)
         await made.open()
         yield made
         await made.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sampan.plugins.errors import BadAnswer, NoAnswer, Refused
+from sampan.plugins.errors import BadAnswer, NoAnswer, PluginRefused
 from sampan.plugins.plugins import Plugins
 from sampan.plugins.volume_driver import PluginVolumeDriver
 from sampan.testing.contracts.volume_driver import VolumeDriverContract
@@ -55,7 +55,7 @@ async def test_a_volume_from_its_making_to_its_end(
     assert told.created_at == 1767323045.5
     assert told.status == {"options": {"size": "1G"}, "users": 2}
     assert [v.name for v in await driver.list()] == ["v"]
-    with pytest.raises(Refused, match="volume v is mounted"):
+    with pytest.raises(PluginRefused, match="volume v is mounted"):
         await driver.remove("v")
     await driver.unmount("v", "one")
     await driver.unmount("v", "two")
@@ -72,12 +72,12 @@ async def test_a_plugin_that_fails_has_not_lost_its_volumes(
 ) -> None:
     await driver.create("v", {}, {})
     plugin.behave(VolumeDriver_Get="error", VolumeDriver_Remove="error")
-    with pytest.raises(Refused, match="the disk is on fire"):
+    with pytest.raises(PluginRefused, match="the disk is on fire"):
         await driver.get("v")
-    with pytest.raises(Refused, match="the disk is on fire"):
+    with pytest.raises(PluginRefused, match="the disk is on fire"):
         await driver.remove("v")
     plugin.behave(VolumeDriver_Get="error", VolumeDriver_List="error")
-    with pytest.raises(Refused, match=r"VolumeDriver.List: the disk is on fire"):
+    with pytest.raises(PluginRefused, match=r"VolumeDriver.List: the disk is on fire"):
         await driver.get("v")
 
 
@@ -87,7 +87,7 @@ async def test_an_unmount_that_fails_is_told_while_the_volume_is_mounted(
     await driver.create("v", {}, {})
     await driver.mount("v", "one")
     plugin.behave(VolumeDriver_Unmount="error")
-    with pytest.raises(Refused, match="the disk is on fire"):
+    with pytest.raises(PluginRefused, match="the disk is on fire"):
         await driver.unmount("v", "one")
 
 

@@ -15,12 +15,7 @@ from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import cgroup, process
-from sampan.runtime.contract import (
-    CommandNotExecutable,
-    CommandNotFound,
-    ExecSpec,
-    NoSuchUser,
-)
+from sampan.runtime.contract import CommandNotExecutable, CommandNotFound, ExecSpec, NoSuchUser
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import LinuxRuns, open_runs
 from sampan.store.records import Device, HostConfig, MountPoint, Resources, Ulimit

@@ -12,12 +12,7 @@ import pytest
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.kernel.rlimit import Limit
 from sampan.runtime import capabilities, spec, users
-from sampan.runtime.contract import (
-    BundleSpec,
-    CommandNotExecutable,
-    CommandNotFound,
-    NoSuchUser,
-)
+from sampan.runtime.contract import BundleSpec, CommandNotExecutable, CommandNotFound, NoSuchUser
 from sampan.runtime.facts import HostFacts
 from sampan.runtime.failures import creation_failed, exec_failed
 from sampan.runtime.seccomp import Seccomp

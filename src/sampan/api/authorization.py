@@ -10,7 +10,7 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.errors import status_of
 from sampan.api.services import Services
 from sampan.errors import Forbidden, Internal, SampanError
@@ -36,7 +36,7 @@ class BodyTooLarge(Forbidden):
         )
 
 
-def guards(services: Services) -> tuple[Around[Call], ...]:
+def guards(services: Services) -> tuple[Around[DockerRequest], ...]:
     """Those that the daemon's configuration asks for."""
     names = services.config.plugins.authorization
     if not names:
@@ -46,10 +46,10 @@ def guards(services: Services) -> tuple[Around[Call], ...]:
     return (authorized(Authorization(names, services.plugins)),)
 
 
-def authorized(authorization: Authorization) -> Around[Call]:
+def authorized(authorization: Authorization) -> Around[DockerRequest]:
     """Every request passes ``authorization``, and its answer does."""
 
-    async def guard(call: Call, handler: Handler[Call]) -> web.StreamResponse:
+    async def guard(call: DockerRequest, handler: Handler[DockerRequest]) -> web.StreamResponse:
         exchange = await _exchange(call)
         await authorization.request(exchange)
         try:
@@ -81,7 +81,7 @@ async def _told(authorization: Authorization, exchange: Exchange) -> None:
         log.warning("%s %s: %s", exchange.request_method, exchange.request_uri, error)
 
 
-async def _exchange(call: Call) -> Exchange:
+async def _exchange(call: DockerRequest) -> Exchange:
     request = call.request
     body = b""
     if call.pattern != _CREDENTIALS and _may_be_json(request):

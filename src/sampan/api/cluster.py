@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.cluster.control.references import HostNetwork, LocalNetworks
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
@@ -11,19 +11,19 @@ from sampan.errors import InvalidArgument, SampanError
 from sampan.network.contract import PREDEFINED
 
 
-def membership(call: Call) -> Membership:
+def membership(call: DockerRequest) -> Membership:
     """Raises: NotManager (this daemon has no cluster at all)."""
     if call.services.cluster is None:
         raise NotManager
     return call.services.cluster
 
 
-def to_write(call: Call) -> ManagerParts:
+def to_write(call: DockerRequest) -> ManagerParts:
     """Raises: NotManager, WorkerOnly, Unavailable."""
     return membership(call).manager
 
 
-async def to_read(call: Call) -> ManagerParts:
+async def to_read(call: DockerRequest) -> ManagerParts:
     """The same, with a copy of the cluster that is as new as the quorum: whoever was told of a
     change by another manager sees it here. It costs one round trip; a manager without quorum says
     so instead of showing the past.
@@ -36,7 +36,7 @@ async def to_read(call: Call) -> ManagerParts:
     return parts
 
 
-def copy_at_hand(call: Call) -> State | None:
+def copy_at_hand(call: DockerRequest) -> State | None:
     """What this manager knows of the cluster without asking anybody; None where there is nothing
     to know."""
     return copy_of(call.services.cluster)
@@ -52,7 +52,7 @@ def copy_of(member: Membership | None) -> State | None:
         return None  # it is just ceasing to be a manager, or not one yet
 
 
-def version(call: Call, kind: str) -> int:
+def version(call: DockerRequest, kind: str) -> int:
     """The version that the client changed.
 
     Raises:
@@ -64,7 +64,7 @@ def version(call: Call, kind: str) -> int:
     return int(written)
 
 
-def local_networks(call: Call) -> LocalNetworks:
+def local_networks(call: DockerRequest) -> LocalNetworks:
     """This host's own networks, for those who must not use them."""
 
     def find(ref: str) -> HostNetwork | None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.errors import InvalidArgument
 from sampan.gojson import spelled
 
@@ -23,7 +23,7 @@ _SENTENCES = {
 """Docker's own for a word that a field does not know; of other fields it says ``invalid NAME``."""
 
 
-async def body(call: Call, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
+async def body(call: DockerRequest, kind: type[T], *, needs: tuple[str, ...] = ()) -> T:
     """The body as a ``kind``. ``needs`` are wire names that must be there.
 
     Raises:

@@ -9,7 +9,7 @@ from aiohttp import web
 from sampan import __version__
 from sampan.api import routes, versions
 from sampan.api.acknowledge import durably
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.engine_like import EngineLike
 from sampan.api.errors import sentence_of, status_of
 from sampan.api.translate.summary import Summaries
@@ -20,12 +20,14 @@ from sampan.http.front import Around, Front, Limits, Matched
 LIMITS = Limits()
 
 
-def docker_front(services: EngineLike, around: tuple[Around[Call], ...] = ()) -> Front[Call]:
+def docker_front(
+    services: EngineLike, around: tuple[Around[DockerRequest], ...] = ()
+) -> Front[DockerRequest]:
     """The Docker Engine API over ``services``, each handler inside of the guards ``around``."""
     summaries = Summaries()
 
-    def context(request: web.BaseRequest, matched: Matched) -> Call:
-        return Call(request, matched, services, summaries)
+    def context(request: web.BaseRequest, matched: Matched) -> DockerRequest:
+        return DockerRequest(request, matched, services, summaries)
 
     return Front(
         name="docker",

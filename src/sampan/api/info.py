@@ -12,7 +12,7 @@ import msgspec
 
 from sampan import __version__, components
 from sampan.aio import in_thread
-from sampan.api import facts, moments, preflight
+from sampan.api import facts, preflight, timestamps
 from sampan.api.engine_like import EngineLike
 from sampan.api.translate.cluster import swarm_info
 from sampan.api.translate.container import state_name
@@ -110,7 +110,7 @@ async def host_info(
         n_fd=host.descriptors,
         oom_kill_disable="memory" in have and not v2,
         n_goroutines=len(asyncio.all_tasks()),
-        system_time=moments.rfc3339(engine.clock.now()),
+        system_time=timestamps.rfc3339(engine.clock.now()),
         logging_driver=config.log_driver,
         cgroup_driver="cgroupfs",
         cgroup_version="2" if v2 else "1",

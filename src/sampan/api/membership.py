@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from sampan.aio import Clock
-from sampan.cluster.agent.attachments import Attachments
+from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.executor import EngineExecutor
 from sampan.cluster.images.images import ClusterImages
 from sampan.cluster.node.host import Host, NodeFacts
@@ -23,7 +23,7 @@ def membership(
     engine: Engine,
     overlay: Overlay,
     images: ClusterImages,
-    attachments: Attachments,
+    attachments: ClusterAttachments,
     durable: Callable[[], Awaitable[None]],
     drivers: Drivers,
     clock: Clock,

@@ -12,25 +12,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-from sampan.image.members import (
-    NEW_FILE,
-    SUBDIRECTORY,
-    extract,
-    link_target,
-    pour,
-    stamp_at,
-)
+from sampan.image.members import NEW_FILE, SUBDIRECTORY, extract, link_target, pour, stamp_at
 from sampan.image.members import stamp as stamp_fd
-from sampan.image.tar import (
-    DIRECTORY,
-    LINK,
-    REGULAR,
-    SYMLINK,
-    BadTar,
-    Entry,
-    Reader,
-    Source,
-)
+from sampan.image.tar import DIRECTORY, LINK, REGULAR, SYMLINK, BadTar, ByteSource, Entry, Reader
 from sampan.image.worker import inflate
 
 
@@ -66,7 +50,7 @@ def unpack(chunks: Iterator[bytes], root: int) -> None:
     Raises:
         BadTar, OSError
     """
-    source = Source(inflate(chunks))
+    source = ByteSource(inflate(chunks))
 
     def member(name: bytes, entry: Entry) -> None:
         *above, last = name.split(b"/")
@@ -87,7 +71,7 @@ def unpack(chunks: Iterator[bytes], root: int) -> None:
     extract(Reader(source), member, stamp)
 
 
-def _member(source: Source, root: int, parent: int, name: bytes, entry: Entry) -> None:
+def _member(source: ByteSource, root: int, parent: int, name: bytes, entry: Entry) -> None:
     if entry.type == DIRECTORY:
         _directory(parent, name, entry)
     elif entry.type == SYMLINK:
@@ -122,7 +106,7 @@ def _directory(parent: int, name: bytes, entry: Entry) -> None:
         os.close(fd)
 
 
-def _file(source: Source, parent: int, name: bytes, entry: Entry) -> None:
+def _file(source: ByteSource, parent: int, name: bytes, entry: Entry) -> None:
     try:
         fd = os.open(name, NEW_FILE, 0o600, dir_fd=parent)
     except FileExistsError:

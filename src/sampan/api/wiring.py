@@ -10,7 +10,7 @@ from sampan.api.builtin_drivers import builtin_drivers, check_defaults
 from sampan.api.membership import membership
 from sampan.api.services import Services
 from sampan.build.builder import open_builder
-from sampan.cluster.agent.attachments import Attachments
+from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.images.images import ClusterImages
 from sampan.config import DaemonConfig
 from sampan.engine.engine import open_engine
@@ -59,7 +59,7 @@ async def open_services(
         networks = await stack.enter_async_context(
             open_networks(config, clock, HOST, drivers.network, drivers.ipam)
         )
-        attachments = Attachments(clock)
+        attachments = ClusterAttachments(clock)
         engine = await stack.enter_async_context(
             open_engine(
                 config,

@@ -14,15 +14,15 @@ from sampan.aio import Clock, in_thread
 from sampan.build.cache import Cache
 from sampan.build.contract import BuildOutput, BuildRequest, DockerfileError
 from sampan.build.dockerfile import parse
-from sampan.build.job import Job, Parts
+from sampan.build.job import BuildParts, Job
 from sampan.build.mounts import forget_caches
-from sampan.build.plan import Plan, PlannedStage, make_plan
+from sampan.build.plan import BuildPlan, PlannedStage, make_plan
 from sampan.build.prune import prune
 from sampan.build.sandboxes import Sandboxes
 from sampan.build.scoped import resolve
 from sampan.build.screen import Screen
 from sampan.build.stage import StageRun, short
-from sampan.build.state import State
+from sampan.build.state import StageState
 from sampan.build.tree import Tree
 from sampan.config import DaemonConfig
 from sampan.errors import Unsupported
@@ -38,7 +38,7 @@ from sampan.store.records import BuildCacheEntry
 class LocalBuilder:
     """``Builder`` on this host's parts. Builds run side by side."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: BuildParts) -> None:
         self._parts = parts
         self._jobs: set[Job] = set()
 
@@ -125,7 +125,7 @@ async def open_builder(
 ) -> AsyncIterator[LocalBuilder]:
     """The builder. It keeps nothing of its own open between builds."""
     yield LocalBuilder(
-        Parts(
+        BuildParts(
             config=config,
             store=store,
             images=images,
@@ -137,7 +137,7 @@ async def open_builder(
     )
 
 
-def _read(request: BuildRequest) -> tuple[Plan, Tree]:
+def _read(request: BuildRequest) -> tuple[BuildPlan, Tree]:
     """Dockerfile and .dockerignore, both read even if they are themselves left out. Blocking."""
     root = os.path.realpath(request.context)
     path = resolve(root, request.dockerfile)
@@ -168,7 +168,7 @@ def _read(request: BuildRequest) -> tuple[Plan, Tree]:
 async def _run_stages(job: Job) -> None:
     """Every needed stage is a task; one that needs another waits for its state."""
 
-    async def run(stage: PlannedStage) -> State:
+    async def run(stage: PlannedStage) -> StageState:
         try:
             state = await StageRun(job, stage).run()
         except Exception:

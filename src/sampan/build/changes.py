@@ -10,7 +10,7 @@ from sampan.build.contract import DockerfileError
 from sampan.build.dockerfile import parse
 from sampan.build.dockerfile.instructions import Arg, Copy, Run, Workdir
 from sampan.build.metadata import Scope, apply, workdir
-from sampan.build.state import State, from_scratch, render
+from sampan.build.state import StageState, from_scratch, render
 from sampan.image.contract import ImageConfig
 
 _NAME = "--change"
@@ -34,7 +34,7 @@ def changed(config: ImageConfig, changes: Sequence[str], *, now: float) -> Image
     """
     dockerfile = parse("FROM scratch\n" + "\n".join(changes), _NAME)
     # An ENTRYPOINT alone must not take away the CMD that the container was run with.
-    state = State(config=config, key="", cmd_set=True)
+    state = StageState(config=config, key="", cmd_set=True)
     scope = Scope(name=_NAME, escape="\\", build_args={}, global_args={})
     for step in (step for stage in dockerfile.stages for step in stage.steps):
         match step:

@@ -18,7 +18,7 @@ from sampan.build.job import Job
 from sampan.build.layer import make_layer
 from sampan.build.metadata import Scope
 from sampan.build.remote import Remote, fetch, is_url
-from sampan.build.state import State, digest
+from sampan.build.state import StageState, digest
 from sampan.build.tree import Picked, Tree
 from sampan.errors import SampanError
 
@@ -52,7 +52,7 @@ class Selection:
     """``file``, ``dir`` or ``multi``: history's word for it."""
 
 
-def wanted(state: State, step: Copy, scope: Scope) -> Wanted:
+def wanted(state: StageState, step: Copy, scope: Scope) -> Wanted:
     """Raises DockerfileError: a bad variable or mode, several sources and a file as destination."""
     dest = scope.expand(step, step.dest, state)
     slash = dest.endswith("/") or dest.rpartition("/")[2] in (".", "..")
@@ -88,7 +88,7 @@ def wanted(state: State, step: Copy, scope: Scope) -> Wanted:
     )
 
 
-def copy_key(state: State, want: Wanted, content: str) -> str:
+def copy_key(state: StageState, want: Wanted, content: str) -> str:
     """``content``: a digest of what is copied, or a name for where it comes from."""
     return digest(state.key, "COPY", want.canonical, content)
 
@@ -131,14 +131,14 @@ def is_remote(want: Wanted, source: str) -> bool:
 
 async def copy_step(
     job: Job,
-    state: State,
+    state: StageState,
     step: Copy,
     want: Wanted,
     tree: Tree,
     selection: Selection,
     keys: list[str],
     scope: Scope,
-) -> State:
+) -> StageState:
     """Do it. Raises DockerfileError."""
 
     async def write(_: str, root: str) -> bool:

@@ -15,10 +15,10 @@ from typing import TypeVar
 from sampan.aio import Clock, Tasks, in_thread, outcome, shielded
 from sampan.build.cache import Cache
 from sampan.build.contract import BuildRequest
-from sampan.build.plan import Plan
+from sampan.build.plan import BuildPlan
 from sampan.build.sandboxes import Sandboxes
 from sampan.build.screen import Screen
-from sampan.build.state import State
+from sampan.build.state import StageState
 from sampan.build.tree import Tree
 from sampan.config import DaemonConfig
 from sampan.image.contract import Images, Snapshots
@@ -33,7 +33,7 @@ CLOSE_DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class BuildParts:
     """What the builder stands on."""
 
     config: DaemonConfig
@@ -49,9 +49,9 @@ class Parts:
 class Job:
     """Enter it, use it, leave it: nothing of the build is left but images and cache rows."""
 
-    parts: Parts
+    parts: BuildParts
     request: BuildRequest
-    plan: Plan
+    plan: BuildPlan
     context: Tree
     screen: Screen
     cache: Cache
@@ -63,7 +63,7 @@ class Job:
     """Steps that work at the same time."""
     later: Tasks = field(default_factory=Tasks)
     """Cleanups that nobody needs to wait for before the build's end."""
-    states: dict[int, asyncio.Future[State]] = field(default_factory=dict)
+    states: dict[int, asyncio.Future[StageState]] = field(default_factory=dict)
     standing_on: set[str] = field(default_factory=set)
     """Ids of the images that this build has used or made so far."""
     _undo: AsyncExitStack = field(default_factory=AsyncExitStack)

@@ -15,15 +15,21 @@ from contextlib import AsyncExitStack
 
 from sampan.aio import shielded
 from sampan.build.job import Job
-from sampan.build.state import State, render, with_history
+from sampan.build.state import StageState, render, with_history
 
 Write = Callable[[str, str], Awaitable[bool]]
 """(snapshot key, mounted root) -> whether anything was written."""
 
 
 async def make_layer(
-    job: Job, state: State, keys: Sequence[str], write: Write, *, created_by: str, comment: str = ""
-) -> State:
+    job: Job,
+    state: StageState,
+    keys: Sequence[str],
+    write: Write,
+    *,
+    created_by: str,
+    comment: str = "",
+) -> StageState:
     """The state after a step that writes files. On failure nothing is left.
 
     Nothing written means no layer, but a line of history all the same.

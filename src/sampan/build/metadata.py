@@ -26,7 +26,7 @@ from sampan.build.dockerfile.instructions import (
     User,
     Volume,
 )
-from sampan.build.state import State, digest, with_env, with_history
+from sampan.build.state import StageState, digest, with_env, with_history
 from sampan.image.contract import ImageConfig
 
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
@@ -46,7 +46,7 @@ class Scope:
     def wrong(self, step: Instruction, message: object) -> DockerfileError:
         return DockerfileError(f"{self.name}:{step.line}: {message}")
 
-    def expand(self, step: Instruction, word: str, state: State) -> str:
+    def expand(self, step: Instruction, word: str, state: StageState) -> str:
         """Raises DockerfileError."""
         if "$" not in word and "'" not in word and '"' not in word and self.escape not in word:
             return word
@@ -56,7 +56,7 @@ class Scope:
             raise self.wrong(step, wrong) from None
 
 
-def apply(state: State, step: Instruction, scope: Scope, now: float) -> State:
+def apply(state: StageState, step: Instruction, scope: Scope, now: float) -> StageState:
     """The state after a metadata step.
 
     Raises:
@@ -126,12 +126,12 @@ def apply(state: State, step: Instruction, scope: Scope, now: float) -> State:
     )
 
 
-def workdir(state: State, path: str) -> str:
+def workdir(state: StageState, path: str) -> str:
     """Absolute and clean: relative paths add to the one before."""
     return posixpath.normpath(posixpath.join("/", state.config.working_dir, path))
 
 
-def _args(state: State, step: Arg, scope: Scope) -> tuple[dict[str, str], list[str]]:
+def _args(state: StageState, step: Arg, scope: Scope) -> tuple[dict[str, str], list[str]]:
     args, words = dict(state.args), []
     for name, default in step.pairs:
         given = scope.build_args.get(name)
@@ -148,12 +148,12 @@ def _args(state: State, step: Arg, scope: Scope) -> tuple[dict[str, str], list[s
 
 
 def _pairs(
-    pairs: tuple[tuple[str, str], ...], step: Instruction, state: State, scope: Scope
+    pairs: tuple[tuple[str, str], ...], step: Instruction, state: StageState, scope: Scope
 ) -> list[tuple[str, str]]:
     return [(scope.expand(step, n, state), scope.expand(step, v, state)) for n, v in pairs]
 
 
-def _command(command: Command, state: State) -> tuple[str, ...]:
+def _command(command: Command, state: StageState) -> tuple[str, ...]:
     return (*state.shell, *command.args) if command.shell else command.args
 
 

@@ -20,7 +20,7 @@ from sampan.build.copier import Copier
 from sampan.build.dockerfile.instructions import Run
 from sampan.build.job import Job
 from sampan.build.metadata import Scope
-from sampan.build.state import State, digest
+from sampan.build.state import StageState, digest
 from sampan.build.tree import Picked, Tree
 from sampan.store.records import MountPoint
 
@@ -51,7 +51,7 @@ class Wish:
     content: str = ""
 
 
-def read_mount(text: str, state: State, step: Run, scope: Scope) -> Wish:
+def read_mount(text: str, state: StageState, step: Run, scope: Scope) -> Wish:
     """Raises DockerfileError: an unknown type or option, no target."""
     options: dict[str, str] = {}
     for part in text.split(","):
@@ -75,7 +75,9 @@ def read_mount(text: str, state: State, step: Run, scope: Scope) -> Wish:
     return Wish(kind, posixpath.normpath(target), options)
 
 
-async def look(job: Job, state: State, step: Run, scope: Scope, find: FindTree) -> tuple[Wish, ...]:
+async def look(
+    job: Job, state: StageState, step: Run, scope: Scope, find: FindTree
+) -> tuple[Wish, ...]:
     """Understand every mount, and digest what binds show.
 
     Raises:

@@ -44,7 +44,7 @@ class PlannedStage:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BuildPlan:
     dockerfile: Dockerfile
     preamble: tuple[Arg, ...]
     global_args: dict[str, str]
@@ -71,7 +71,7 @@ def make_plan(
     build_args: Mapping[str, str | None],
     target: str = "",
     platform: str = "",
-) -> Plan:
+) -> BuildPlan:
     """Raises DockerfileError: an unknown stage, a bad variable, an empty image name."""
     automatic = platform_args(platform)
     global_args = _global_args(dockerfile, build_args, automatic)
@@ -91,7 +91,7 @@ def make_plan(
             number += 1 + len(stage.steps)
     declared = {name for arg in _all_args(dockerfile) for name, _ in arg.pairs}
     unused = sorted(set(build_args) - declared - PROXY_ARGS)
-    return Plan(
+    return BuildPlan(
         dockerfile,
         dockerfile.args,
         {**automatic, **global_args},

@@ -20,16 +20,11 @@ from sampan.build.job import Job
 from sampan.build.layer import make_layer
 from sampan.build.mounts import Wish, key_of, materialise
 from sampan.build.plan import PROXY_ARGS
-from sampan.build.sandboxes import Place
+from sampan.build.sandboxes import BuildSandbox
 from sampan.build.scoped import resolve
 from sampan.build.screen import Channel
-from sampan.build.state import State, digest
-from sampan.runtime.contract import (
-    AttachStream,
-    BundleSpec,
-    CommandNotExecutable,
-    CommandNotFound,
-)
+from sampan.build.state import StageState, digest
+from sampan.runtime.contract import AttachStream, BundleSpec, CommandNotExecutable, CommandNotFound
 from sampan.runtime.users import home_of
 from sampan.store.records import HostConfig, MountPoint, Resources
 
@@ -49,7 +44,7 @@ _MOUNT_POINTS = (
 """The runtime makes those that an image lacks; they are no part of the layer."""
 
 
-def run_args(state: State, step: Run) -> dict[str, str]:
+def run_args(state: StageState, step: Run) -> dict[str, str]:
     """The build arguments a step sees in its environment and that its key depends on."""
     env = state.env
     return {
@@ -59,7 +54,7 @@ def run_args(state: State, step: Run) -> dict[str, str]:
     }
 
 
-def command_of(state: State, step: Run) -> tuple[str, ...]:
+def command_of(state: StageState, step: Run) -> tuple[str, ...]:
     if step.script is not None and step.script.content.startswith("#!"):
         return (_script_path(step.script),)
     return (*state.shell, *step.command.args) if step.command.shell else step.command.args
@@ -69,7 +64,7 @@ def _script_path(script: Heredoc) -> str:
     return f"{SCRIPT_DIR}/{script.name.replace('/', '_')}"
 
 
-def run_key(state: State, step: Run, wishes: tuple[Wish, ...]) -> str:
+def run_key(state: StageState, step: Run, wishes: tuple[Wish, ...]) -> str:
     args = [f"{name}={value}" for name, value in run_args(state, step).items()]
     script = step.script.content if step.script else ""
     mounts = key_of(wishes)
@@ -78,7 +73,7 @@ def run_key(state: State, step: Run, wishes: tuple[Wish, ...]) -> str:
     )
 
 
-def created_by(state: State, step: Run) -> str:
+def created_by(state: StageState, step: Run) -> str:
     """As Docker writes history: ``|1 VERSION=2 /bin/sh -c make``."""
     args = [f"{name}={value}" for name, value in run_args(state, step).items()]
     count = [f"|{len(args)}"] if args else []
@@ -86,8 +81,8 @@ def created_by(state: State, step: Run) -> str:
 
 
 async def run_step(
-    job: Job, state: State, step: Run, key: str, wishes: tuple[Wish, ...], out: Channel
-) -> State:
+    job: Job, state: StageState, step: Run, key: str, wishes: tuple[Wish, ...], out: Channel
+) -> StageState:
     """Execute it and commit what it wrote.
 
     Raises:
@@ -164,11 +159,11 @@ async def _clear(stream: AttachStream, delete: Coroutine[Any, Any, None]) -> Non
 
 def _bundle(
     job: Job,
-    state: State,
+    state: StageState,
     step: Run,
     run_id: str,
     root: str,
-    place: Place,
+    place: BuildSandbox,
     mounts: tuple[MountPoint, ...],
 ) -> BundleSpec:
     """Blocking: reads the image's accounts."""

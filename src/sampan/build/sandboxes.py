@@ -25,7 +25,7 @@ from sampan.store.records import EndpointSettings, Network
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BuildSandbox:
     id: str
     mode: str
     netns: Path | Literal["host"]
@@ -59,9 +59,9 @@ class Sandboxes:
         self._config, self._store, self._networks = config, store, networks
         self._mode = "default" if mode in ("", "bridge") else mode
         self._extra_hosts = extra_hosts
-        self._free: defaultdict[str, list[Place]] = defaultdict(list)
+        self._free: defaultdict[str, list[BuildSandbox]] = defaultdict(list)
         self._opened = contextlib.AsyncExitStack()
-        self._warming: asyncio.Task[Place] | None = None
+        self._warming: asyncio.Task[BuildSandbox] | None = None
         self._warmed = False
         self._tasks = Tasks()
 
@@ -72,10 +72,10 @@ class Sandboxes:
             self._warming = self._tasks.spawn(self._open(self._mode), name="build/sandbox")
 
     @contextlib.asynccontextmanager
-    async def borrow(self, network: str) -> AsyncIterator[Place]:
+    async def borrow(self, network: str) -> AsyncIterator[BuildSandbox]:
         """A place for one step; ``network`` is ``RUN --network``'s value."""
         mode = self._mode if network == "default" else network
-        place: Place
+        place: BuildSandbox
         if self._free[mode]:
             place = self._free[mode].pop()
         elif mode == self._mode and (warming := self._warming) is not None:
@@ -102,7 +102,7 @@ class Sandboxes:
         # Under tmp, which every start of the daemon empties.
         return self._config.paths.tmp / f"build-{place_id[:24]}"
 
-    async def _open(self, mode: str) -> Place:
+    async def _open(self, mode: str) -> BuildSandbox:
         place_id = secrets.token_hex(32)
         hostname = place_id[:12]
         wanted = ContainerNet(
@@ -139,7 +139,7 @@ class Sandboxes:
                     await self._networks.name(sandbox, network, endpoint, [hostname])
                 endpoints.append(endpoint)
         texts = self._networks.etc_files(wanted, endpoints, host_network=mode == "host")
-        return Place(
+        return BuildSandbox(
             place_id,
             mode,
             netns,

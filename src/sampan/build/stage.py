@@ -25,7 +25,7 @@ from sampan.build.mounts import look
 from sampan.build.plan import PlannedStage
 from sampan.build.run_step import run_key, run_step
 from sampan.build.state import (
-    State,
+    StageState,
     digest,
     from_image,
     from_scratch,
@@ -56,7 +56,7 @@ class StageRun:
         self._cached = True
         """Every step so far came from the cache."""
 
-    async def run(self) -> State:
+    async def run(self) -> StageState:
         """Raises DockerfileError, BuildFailed, NoSuchImage ..."""
         job, stage = self._job, self._stage
         self._say(stage.first_step, stage.text)
@@ -78,7 +78,7 @@ class StageRun:
 
     # -- the base
 
-    async def _base(self) -> State:
+    async def _base(self) -> StageState:
         job, stage = self._job, self._stage
         if stage.base is not None:
             below = await job.states[stage.base]
@@ -94,7 +94,7 @@ class StageRun:
 
     # -- steps
 
-    async def _step(self, state: State, step: Instruction, title: str) -> State:
+    async def _step(self, state: StageState, step: Instruction, title: str) -> StageState:
         match step:
             case Run():
                 return await self._run(state, step, title)
@@ -108,7 +108,7 @@ class StageRun:
                 self._pending.append((title, provisional_id(state.config)))
                 return state
 
-    async def _run(self, state: State, step: Run, title: str) -> State:
+    async def _run(self, state: StageState, step: Run, title: str) -> StageState:
         job = self._job
         wishes = await look(job, state, step, self._scope, self._tree) if step.mounts else ()
         key = run_key(state, step, wishes)
@@ -118,11 +118,11 @@ class StageRun:
 
     async def _layered(
         self,
-        state: State,
+        state: StageState,
         title: str,
         keys: Sequence[str],
-        work: Callable[[], Awaitable[State]],
-    ) -> State:
+        work: Callable[[], Awaitable[StageState]],
+    ) -> StageState:
         """A step that makes a layer: from the cache under the first key that is known there."""
         for key in keys:
             if (image := self._job.cache.find(key)) is not None:
@@ -133,7 +133,7 @@ class StageRun:
         self._out.text(f" ---> {short(state.image_id)}\n")
         return state
 
-    def _hit(self, state: State, title: str, image: Image) -> State:
+    def _hit(self, state: StageState, title: str, image: Image) -> StageState:
         self._flush(True)
         self._job.standing_on.add(image.id)
         self._out.text(f"{title} ---> Using cache\n ---> {short(image.id)}\n")
@@ -146,7 +146,7 @@ class StageRun:
             self._job.sandboxes.warm()
         self._out.text(title)
 
-    async def _copy(self, state: State, step: Copy, title: str) -> State:
+    async def _copy(self, state: StageState, step: Copy, title: str) -> StageState:
         job, scope = self._job, self._scope
         want = wanted(state, step, scope)
         if not step.from_:
@@ -186,7 +186,7 @@ class StageRun:
     async def _tree(self, ref: str) -> Tree:
         return await self._job.source(*await self._source(ref))
 
-    async def _workdir(self, state: State, step: Workdir, title: str) -> State:
+    async def _workdir(self, state: StageState, step: Workdir, title: str) -> StageState:
         job = self._job
         path = metadata.workdir(state, self._scope.expand(step, step.path, state))
         state = replace(state, config=replace(state.config, working_dir=path))
@@ -205,7 +205,7 @@ class StageRun:
 
     # -- the end
 
-    async def _finish(self, state: State) -> State:
+    async def _finish(self, state: StageState) -> StageState:
         """The target's image, with the request's labels."""
         job, labels = self._job, self._job.request.labels
         now = job.parts.clock.now()

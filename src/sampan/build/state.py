@@ -19,7 +19,7 @@ DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class StageState:
     config: ImageConfig
     key: str
     image_id: str = ""
@@ -48,7 +48,7 @@ class State:
     def shell(self) -> tuple[str, ...]:
         return self.config.shell or DEFAULT_SHELL
 
-    def on(self, image: Image, config: ImageConfig) -> State:
+    def on(self, image: Image, config: ImageConfig) -> StageState:
         """The same stage, now standing on ``image``."""
         return replace(self, config=config, key=image.id, image_id=image.id, fresh=False)
 
@@ -65,18 +65,18 @@ def with_env(env: tuple[str, ...], pairs: Iterable[tuple[str, str]]) -> tuple[st
     return tuple(f"{name}={value}" for name, value in merged.items())
 
 
-def from_image(image: Image, config: ImageConfig) -> State:
+def from_image(image: Image, config: ImageConfig) -> StageState:
     """A stage's start. As with Docker an image without ``PATH`` gets the usual one."""
     if not any(item.startswith("PATH=") for item in config.env):
         config = replace(config, env=(*config.env, f"PATH={DEFAULT_PATH}"))
-    return State(config=config, key=image.id, image_id=image.id)
+    return StageState(config=config, key=image.id, image_id=image.id)
 
 
-def from_scratch(os_name: str, architecture: str, variant: str) -> State:
+def from_scratch(os_name: str, architecture: str, variant: str) -> StageState:
     config = ImageConfig(
         architecture=architecture, os=os_name, variant=variant, env=(f"PATH={DEFAULT_PATH}",)
     )
-    return State(config=config, key=f"scratch/{os_name}/{architecture}/{variant}")
+    return StageState(config=config, key=f"scratch/{os_name}/{architecture}/{variant}")
 
 
 def digest(*parts: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sampan.cli.catalog import GROUPS, MODULES
+from sampan.cli.commands import GROUPS, MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +59,6 @@ def _line(name: str, words: str) -> str:
 
 
 def _summary(name: str) -> str:
-    from sampan.cli.main import load
+    from sampan.cli.commands import load
 
     return load(name).summary

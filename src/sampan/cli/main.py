@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from sampan.cli.catalog import ALIASES, GROUPS, MODULES
-from sampan.cli.console import CliError, Console
+from sampan.cli.commands import ALIASES, GROUPS, MODULES, load
+from sampan.cli.terminal.console import CliError, Console
 from sampan.flags import BOOL, LIST, TEXT, Args, Command, Flag, UsageError, parse_into
 
 TYPE_CHECKING = False
@@ -97,15 +97,6 @@ def run(words: Sequence[str], environ: Mapping[str, str] | None = None) -> int:
         sys.stdout.write(command.help() + "\n")
         return 0
     return command.run(console, args)
-
-
-def load(name: str) -> Command:
-    """Import the one file that knows a command."""
-    from importlib import import_module
-
-    module = import_module(f"sampan.cli.{MODULES[name]}")
-    commands: dict[str, Command] = module.COMMANDS
-    return commands[name]
 
 
 def make_console(top: Args, environ: Mapping[str, str] | None = None) -> Console:

@@ -164,6 +164,7 @@ def logs(
     until: str | None = None,
     timestamps: bool = False,
     tail: str | None = None,
+    details: bool = False,
 ) -> Response:
     """The log; framed unless the container has a terminal (see ``frames.split``)."""
     query = {
@@ -174,6 +175,7 @@ def logs(
         "until": until,
         "timestamps": timestamps or None,
         "tail": tail,
+        "details": details or None,
     }
     return client.stream("GET", _path(ref, "/logs"), query)
 

@@ -20,7 +20,7 @@ from sampan.cluster.contract import ClusterStore, Leadership, LeadershipLost
 from sampan.cluster.loop import Term
 from sampan.cluster.orchestrator.nodewatch import NodeWatch
 from sampan.cluster.orchestrator.orchestrator import Orchestrator
-from sampan.cluster.orchestrator.reaper import Reaper
+from sampan.cluster.orchestrator.reaper import TaskReaper
 from sampan.cluster.scheduler.scheduler import Scheduler
 from sampan.errors import SampanError
 
@@ -38,7 +38,7 @@ class Part(Protocol):
 
 PartFactory = Callable[[Term], Part]
 
-STANDARD: tuple[PartFactory, ...] = (Allocator, Scheduler, Orchestrator, Reaper, NodeWatch)
+STANDARD: tuple[PartFactory, ...] = (Allocator, Scheduler, Orchestrator, TaskReaper, NodeWatch)
 
 
 class Leader:

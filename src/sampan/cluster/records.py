@@ -241,7 +241,7 @@ class TaskStatus(Part, frozen=True, kw_only=True, omit_defaults=True):
     it, so that a new leader knows a task that ran and failed from one that never ran."""
 
 
-class Attachment(Part, frozen=True, kw_only=True, omit_defaults=True):
+class TaskAttachment(Part, frozen=True, kw_only=True, omit_defaults=True):
     """A task's place on a network."""
 
     network_id: str
@@ -270,7 +270,7 @@ class Task(Object, frozen=True, kw_only=True, omit_defaults=True):
     """The service's when it was made, with the published ports known."""
     desired: TaskState = TaskState.NEW
     status: TaskStatus = TaskStatus()
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[TaskAttachment, ...] = ()
     generic_resources: tuple[GenericResource, ...] = ()
     job_iteration: int | None = None
     restart_of: str = ""

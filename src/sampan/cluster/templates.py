@@ -23,7 +23,7 @@ class TemplateError(InvalidArgument):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class PlaceholderValues:
     """What placeholders stand for."""
 
     service_id: str = ""
@@ -66,7 +66,9 @@ class Names:
 Function = Callable[[str], str]
 
 
-def expand(text: str, names: Names, functions: Mapping[str, Function] | None = None) -> str:
+def expand(
+    text: str, names: PlaceholderValues, functions: Mapping[str, Function] | None = None
+) -> str:
     """``text`` with every placeholder replaced.
 
     Args:
@@ -101,7 +103,7 @@ def check(text: str) -> None:
     if "{{" not in text:
         return
     for match in _ACTION.finditer(text):
-        if Names().value(match[1]) is None and not _INDEX.fullmatch(match[1]):
+        if PlaceholderValues().value(match[1]) is None and not _INDEX.fullmatch(match[1]):
             raise TemplateError(f"template: expansion:1: {_nothing(match[1])}")
     if "{{" in _ACTION.sub("", text):
         raise TemplateError("template: expansion:1: unclosed action: each {{ needs its }}")

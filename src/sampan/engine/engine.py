@@ -9,13 +9,8 @@ from typing import Literal
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
-from sampan.engine.announce import Announcer
-from sampan.engine.archive import Archives
-from sampan.engine.books import Books
-from sampan.engine.change import Changer
-from sampan.engine.clustered import ClusterNetworks, NoCluster
-from sampan.engine.commit import Committer
-from sampan.engine.connect import Connector
+from sampan.engine.cluster_networks import ClusterNetworks, NoCluster
+from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import (
     CommitRequest,
     Created,
@@ -29,27 +24,32 @@ from sampan.engine.contract import (
     Sample,
     WaitCondition,
 )
-from sampan.engine.create import Creator
 from sampan.engine.drivers import Drivers
 from sampan.engine.exec import Execs
-from sampan.engine.exit import Ender
-from sampan.engine.forward import Forwarding
-from sampan.engine.health import HealthChecks
-from sampan.engine.live import Live
-from sampan.engine.logs import Logs, log_path
-from sampan.engine.mounts import Mounts
-from sampan.engine.networks import NetworkBook
+from sampan.engine.files.archive import Archives
+from sampan.engine.files.commit import Committer
+from sampan.engine.files.rootfs_access import RootfsAccess
+from sampan.engine.in_flight import InFlight
+from sampan.engine.lifecycle.change import Changer
+from sampan.engine.lifecycle.create import Creator
+from sampan.engine.lifecycle.exit_handler import ExitHandler
+from sampan.engine.lifecycle.health import HealthChecks
+from sampan.engine.lifecycle.reconcile import Reconciler, active
+from sampan.engine.lifecycle.remove import ContainerRemover
+from sampan.engine.lifecycle.restart import Restarts
+from sampan.engine.lifecycle.start import Starter
+from sampan.engine.lifecycle.stop import Stopper
+from sampan.engine.log_forwarding import Forwarding
+from sampan.engine.networking.attachments import Attachments
+from sampan.engine.networking.connect import Connector
+from sampan.engine.networking.networks import NetworkIndex
+from sampan.engine.observe.emit_events import EventEmitter
+from sampan.engine.observe.logs import Logs, log_path
+from sampan.engine.observe.stats import Stats
+from sampan.engine.observe.top import top
 from sampan.engine.parts import Parts
-from sampan.engine.plug import Plugs
-from sampan.engine.reconcile import Reconciler, active
-from sampan.engine.remove import ContainerRemover
-from sampan.engine.restart import Restarts
-from sampan.engine.start import Starter
-from sampan.engine.stats import Stats
-from sampan.engine.stop import Stopper
-from sampan.engine.top import top
-from sampan.engine.views import Views
-from sampan.engine.volumes import VolumeBook
+from sampan.engine.volumes.mounts import Mounts
+from sampan.engine.volumes.volumes import VolumeIndex
 from sampan.errors import Conflict, NotFound
 from sampan.image.contract import Change, Images, ImageUser, Snapshots
 from sampan.network.contract import Networks
@@ -113,7 +113,7 @@ async def open_engine(
         await engine.reconciler.start_wanted(engine.reconciler.wanted(was_running))
         yield engine
     finally:
-        await engine.live.close(config.shutdown_timeout_s)
+        await engine.in_flight.close(config.shutdown_timeout_s)
         await engine.views.close()
         await networks.stop()
 
@@ -124,58 +124,58 @@ class HostEngine:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.events = parts.events
-        self.live = live = Live()
-        announce = Announcer(parts.events)
-        self._announce = announce
-        self._books = books = Books(parts.store)
-        self._plugs = plugs = Plugs(parts, books, announce)
-        mounts = Mounts(parts, books, announce)
-        forwarding = Forwarding(parts, live)
-        self._remover = remover = ContainerRemover(parts, books, live, announce, forwarding)
-        health = HealthChecks(parts, books, live, announce)
-        ender = Ender(parts, books, live, announce, mounts, plugs, remover)
+        self.in_flight = in_flight = InFlight()
+        emit = EventEmitter(parts.events)
+        self._emit = emit
+        self._containers = containers = ContainerIndex(parts.store)
+        self._attachments = attachments = Attachments(parts, containers, emit)
+        mounts = Mounts(parts, containers, emit)
+        forwarding = Forwarding(parts, in_flight)
+        self._remover = remover = ContainerRemover(parts, containers, in_flight, emit, forwarding)
+        health = HealthChecks(parts, containers, in_flight, emit)
+        exit_handler = ExitHandler(parts, containers, in_flight, emit, mounts, attachments, remover)
 
         def supervise(container: Container) -> None:
             """A container runs from now on, or was found to."""
-            run = ender.watch(container)
+            run = exit_handler.watch(container)
             health.watch(container, run)
             forwarding.watch(container, run)
 
         starter = Starter(
             parts,
-            books,
-            live,
-            announce,
+            containers,
+            in_flight,
+            emit,
             mounts,
-            plugs,
+            attachments,
             remover,
             started=supervise,
         )
         self._starter = starter
-        self._restarts = restarts = Restarts(parts, books, live, starter)
-        ender.start_again = restarts.schedule
-        self._creator = Creator(parts, books, announce, mounts)
-        self._stopper = Stopper(parts, books, live, announce, starter, restarts, remover)
-        self._changer = Changer(parts, books, live, announce, plugs, restarts)
-        self._execs = Execs(parts, books, live, announce)
+        self._restarts = restarts = Restarts(parts, containers, in_flight, starter)
+        exit_handler.start_again = restarts.schedule
+        self._creator = Creator(parts, containers, emit, mounts)
+        self._stopper = Stopper(parts, containers, in_flight, emit, starter, restarts, remover)
+        self._changer = Changer(parts, containers, in_flight, emit, attachments, restarts)
+        self._execs = Execs(parts, containers, in_flight, emit)
         remover.removed.append(self._execs.forget)
-        self.views = views = Views(parts, books, live, mounts, plugs)
-        self._archives = Archives(parts, books, announce, views)
-        self._committer = Committer(parts, books, live, announce)
-        self._stats = Stats(parts, books)
-        self._logs = Logs(parts, books, live)
-        self._networks = NetworkBook(parts, announce)
-        self._connector = Connector(parts, books, live, announce, plugs)
-        self._volumes = VolumeBook(parts, announce)
+        self.views = views = RootfsAccess(parts, containers, in_flight, mounts, attachments)
+        self._archives = Archives(parts, containers, emit, views)
+        self._committer = Committer(parts, containers, in_flight, emit)
+        self._stats = Stats(parts, containers)
+        self._logs = Logs(parts, containers, in_flight)
+        self._networks = NetworkIndex(parts, emit)
+        self._connector = Connector(parts, containers, in_flight, emit, attachments)
+        self._volumes = VolumeIndex(parts, emit)
         self.reconciler = Reconciler(
             parts,
-            books,
-            live,
+            containers,
+            in_flight,
             mounts,
-            plugs,
+            attachments,
             self._networks,
             starter,
-            ender,
+            exit_handler,
             forwarding,
             remover,
             found_running=supervise,
@@ -184,13 +184,13 @@ class HostEngine:
     # -- containers: books
 
     def get(self, ref: str) -> Container:
-        return self._books.get(ref)
+        return self._containers.get(ref)
 
     def all(self) -> Sequence[Container]:
-        return self._books.all()
+        return self._containers.all()
 
     async def create(self, request: CreateRequest) -> Created:
-        return await self.live.to_the_end(self._creator.create(request), "create")
+        return await self.in_flight.to_the_end(self._creator.create(request), "create")
 
     async def remove(
         self, ref: str, *, force: bool = False, volumes: bool = False, link: bool = False
@@ -200,23 +200,23 @@ class HostEngine:
                 "removing a link is not possible while containers keep theirs from creation: "
                 "create the container again without it"
             )
-        await self.live.to_the_end(
+        await self.in_flight.to_the_end(
             self._stopper.remove(ref, force=force, volumes=volumes), f"remove {ref}"
         )
 
     async def rename(self, ref: str, name: str) -> None:
-        await self.live.to_the_end(self._changer.rename(ref, name), f"rename {ref}")
+        await self.in_flight.to_the_end(self._changer.rename(ref, name), f"rename {ref}")
 
     async def update(
         self, ref: str, resources: Resources | None, restart: RestartPolicy | None
     ) -> tuple[str, ...]:
-        return await self.live.to_the_end(
+        return await self.in_flight.to_the_end(
             self._changer.update(ref, resources, restart), f"update {ref}"
         )
 
     async def prune(self, matches: Callable[[Container], bool]) -> tuple[list[str], int]:
         ids, freed = [], 0
-        for container in self._books.all():
+        for container in self._containers.all():
             phase = container.run.phase if container.run else Phase.CREATED
             if phase in (Phase.STARTING, Phase.RUNNING) or not matches(container):
                 continue
@@ -234,49 +234,51 @@ class HostEngine:
     # -- containers: runs
 
     async def start(self, ref: str) -> None:
-        container_id = self._books.get(ref).id
+        container_id = self._containers.get(ref).id
 
         async def locked() -> None:
-            async with self.live.locks.hold(container_id):
+            async with self.in_flight.locks.hold(container_id):
                 self._restarts.forget(container_id)
                 await self._starter.start(container_id)
 
-        await self.live.to_the_end(locked(), f"start {ref}")
+        await self.in_flight.to_the_end(locked(), f"start {ref}")
 
     async def stop(self, ref: str, *, timeout_s: int | None = None, signal: str = "") -> None:
-        await self.live.to_the_end(self._stopper.stop(ref, timeout_s, signal), f"stop {ref}")
+        await self.in_flight.to_the_end(self._stopper.stop(ref, timeout_s, signal), f"stop {ref}")
 
     async def restart(self, ref: str, *, timeout_s: int | None = None, signal: str = "") -> None:
-        await self.live.to_the_end(self._stopper.restart(ref, timeout_s, signal), f"restart {ref}")
+        await self.in_flight.to_the_end(
+            self._stopper.restart(ref, timeout_s, signal), f"restart {ref}"
+        )
 
     async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
-        await self.live.to_the_end(self._stopper.kill(ref, signal), f"kill {ref}")
+        await self.in_flight.to_the_end(self._stopper.kill(ref, signal), f"kill {ref}")
 
     async def pause(self, ref: str) -> None:
-        await self.live.to_the_end(self._stopper.pause(ref), f"pause {ref}")
+        await self.in_flight.to_the_end(self._stopper.pause(ref), f"pause {ref}")
 
     async def unpause(self, ref: str) -> None:
-        await self.live.to_the_end(self._stopper.unpause(ref), f"unpause {ref}")
+        await self.in_flight.to_the_end(self._stopper.unpause(ref), f"unpause {ref}")
 
     async def wait(self, ref: str, condition: WaitCondition = "not-running") -> ExitStatus:
-        container = self._books.get(ref)
+        container = self._containers.get(ref)
         run = container.run
         resting = run is None or (run.phase is Phase.STOPPED and not run.restarting)
         if condition == "not-running" and resting:
             if run is None:
                 return ExitStatus(0, 0.0)
             return ExitStatus(run.exit_code, run.finished_at, run.oom_killed)
-        return await self.live.waiters.add(container.id, condition)
+        return await self.in_flight.waiters.add(container.id, condition)
 
     async def resize(self, ref: str, rows: int, columns: int) -> None:
         await self._stopper.resize(ref, rows, columns)
 
     async def attach(self, ref: str) -> AttachStream:
-        container = self._books.get(ref)
+        container = self._containers.get(ref)
         spec = container.spec
-        attachment = self.live.attachments.wait(container.id, stdin_once=spec.stdin_once)
+        attachment = self.in_flight.attachments.wait(container.id, stdin_once=spec.stdin_once)
         if container.running:
-            self.live.attachments.leave(container.id, attachment)
+            self.in_flight.attachments.leave(container.id, attachment)
             attachment.connect(await self._parts.runs.attach(container.id))
         return attachment
 
@@ -287,15 +289,15 @@ class HostEngine:
         return self._logs.details(ref)
 
     def log_path(self, ref: str) -> Path | None:
-        return log_path(self._books.get(ref), self._parts.drivers.log, self._parts.config)
+        return log_path(self._containers.get(ref), self._parts.drivers.log, self._parts.config)
 
     async def top(self, ref: str, ps_args: str) -> tuple[tuple[str, ...], list[Process]]:
-        answer = await top(self._parts, self._books, ref, ps_args)
-        self._announce.container("top", self._books.get(ref))
+        answer = await top(self._parts, self._containers, ref, ps_args)
+        self._emit.container("top", self._containers.get(ref))
         return answer
 
     async def size(self, ref: str) -> tuple[int, int]:
-        container = self._books.get(ref)
+        container = self._containers.get(ref)
         written = await self._parts.snapshots.size(container.id)
         image = self._parts.store.images.get(container.image_id)
         return written, written + (image.size if image else 0)
@@ -330,7 +332,9 @@ class HostEngine:
         return await self._committer.changes(ref)
 
     async def commit(self, ref: str, request: CommitRequest) -> Image:
-        return await self.live.to_the_end(self._committer.commit(ref, request), f"commit {ref}")
+        return await self.in_flight.to_the_end(
+            self._committer.commit(ref, request), f"commit {ref}"
+        )
 
     def stats(self, ref: str) -> AsyncIterator[Sample]:
         return self._stats.follow(ref)
@@ -343,7 +347,7 @@ class HostEngine:
     async def exec_start(
         self, exec_id: str, *, console_size: tuple[int, int] = (0, 0)
     ) -> AttachStream:
-        return await self.live.to_the_end(
+        return await self.in_flight.to_the_end(
             self._execs.start(exec_id, console_size), f"exec {exec_id}"
         )
 
@@ -365,21 +369,21 @@ class HostEngine:
         return self._networks.users(network)
 
     async def network_create(self, wanted: Network) -> Network:
-        return await self.live.to_the_end(self._networks.create(wanted), "network create")
+        return await self.in_flight.to_the_end(self._networks.create(wanted), "network create")
 
     async def network_remove(self, ref: str) -> None:
-        await self.live.to_the_end(self._networks.remove(ref), f"network remove {ref}")
+        await self.in_flight.to_the_end(self._networks.remove(ref), f"network remove {ref}")
 
     def names_on(self, ref: str, endpoint: EndpointSettings) -> tuple[str, ...]:
-        return self._plugs.names_of(self._books.get(ref), endpoint)
+        return self._attachments.names_of(self._containers.get(ref), endpoint)
 
     async def network_connect(self, ref: str, container: str, endpoint: EndpointSettings) -> None:
-        await self.live.to_the_end(
+        await self.in_flight.to_the_end(
             self._connector.connect(ref, container, endpoint), f"network connect {container}"
         )
 
     async def network_disconnect(self, ref: str, container: str, *, force: bool = False) -> None:
-        await self.live.to_the_end(
+        await self.in_flight.to_the_end(
             self._connector.disconnect(ref, container, force=force),
             f"network disconnect {container}",
         )
@@ -405,7 +409,9 @@ class HostEngine:
         return await self._volumes.create(name, driver, options, labels)
 
     async def volume_remove(self, name: str, *, force: bool = False) -> None:
-        await self.live.to_the_end(self._volumes.remove(name, force=force), f"volume remove {name}")
+        await self.in_flight.to_the_end(
+            self._volumes.remove(name, force=force), f"volume remove {name}"
+        )
 
     def image_user(self, image_id: str) -> ImageUser | None:
         users = [c for c in self._parts.store.containers.values() if c.image_id == image_id]

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from sampan.aio import in_thread
-from sampan.engine.announce import Announcer
-from sampan.engine.books import Books
-from sampan.engine.bundle import process_env
+from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import ExecRequest, ExecState, NoSuchExec, NotRunning
-from sampan.engine.defaults import merged_env
-from sampan.engine.live import Live
+from sampan.engine.in_flight import InFlight
+from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.parts import Parts
+from sampan.engine.spec.bundle import process_env
+from sampan.engine.spec.defaults import merged_env
 from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.lookup import by_prefix
 from sampan.runtime.contract import AttachStream, ExecProcess, ExecSpec, Stream
@@ -65,8 +65,15 @@ class _Output:
 
 
 class Execs:
-    def __init__(self, parts: Parts, books: Books, live: Live, announce: Announcer) -> None:
-        self._parts, self._books, self._live, self._announce = parts, books, live, announce
+    def __init__(
+        self, parts: Parts, containers: ContainerIndex, in_flight: InFlight, emit: EventEmitter
+    ) -> None:
+        self._parts, self._containers, self._in_flight, self._emit = (
+            parts,
+            containers,
+            in_flight,
+            emit,
+        )
         self._execs: dict[str, _Exec] = {}
 
     def create(self, ref: str, request: ExecRequest) -> str:
@@ -110,7 +117,9 @@ class Execs:
         item.process = process
         item.state = replace(item.state, pid=process.pid)
         self._tell("exec_start", container, item)
-        self._live.tasks.spawn(self._watch(container, item, process), name=f"exec {exec_id[:12]}")
+        self._in_flight.tasks.spawn(
+            self._watch(container, item, process), name=f"exec {exec_id[:12]}"
+        )
         return _Output(item, process)
 
     def inspect(self, exec_id: str) -> ExecState:
@@ -130,7 +139,7 @@ class Execs:
     # -- inside
 
     def _joinable(self, ref: str) -> Container:
-        container = self._books.get(ref)
+        container = self._containers.get(ref)
         if not container.running:
             raise NotRunning(container.id)
         if container.run and container.run.paused:
@@ -174,11 +183,11 @@ class Execs:
         item.state = replace(item.state, running=False, exit_code=code, pid=0)
         item.ended_at = self._parts.clock.monotonic()
         item.done.set()
-        self._announce.container("exec_die", container, execID=item.state.id, exitCode=str(code))
+        self._emit.container("exec_die", container, execID=item.state.id, exitCode=str(code))
 
     def _tell(self, action: str, container: Container, item: _Exec) -> None:
         command = " ".join(item.state.args)
-        self._announce.container(f"{action}: {command}", container, execID=item.state.id)
+        self._emit.container(f"{action}: {command}", container, execID=item.state.id)
 
     def _get(self, exec_id: str) -> _Exec:
         self._reap()

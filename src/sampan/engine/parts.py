@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
-from sampan.engine.clustered import ClusterNetworks
+from sampan.engine.cluster_networks import ClusterNetworks
 from sampan.engine.drivers import Drivers
 from sampan.image.contract import Images, Snapshots
 from sampan.network.contract import Networks

@@ -18,15 +18,15 @@ from typing import Any
 from sampan.aio import in_thread
 from sampan.config import Paths
 from sampan.errors import InvalidArgument
+from sampan.image.archive_index import ArchiveIndex
 from sampan.image.canonical import OCI_CONFIG, canonical_manifest
-from sampan.image.catalog import Catalog
 from sampan.image.config import chain_id, chain_ids, parse_config
 from sampan.image.contract import BadLayer, Progress, Reference, Report
+from sampan.image.deferred_delete import discard
+from sampan.image.image_index import ImageIndex
 from sampan.image.layers import LayerStore
 from sampan.image.reference import parse
-from sampan.image.spool import Spool
 from sampan.image.tar import BLOCK, DIRECTORY, REGULAR, Entry, header, padding
-from sampan.image.trash import discard
 from sampan.store.records import Image, Layer
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -42,7 +42,7 @@ class Chosen:
     tags: list[Reference] = field(default_factory=list)
 
 
-def choose(refs: Sequence[str], catalog: Catalog) -> list[Chosen]:
+def choose(refs: Sequence[str], catalog: ImageIndex) -> list[Chosen]:
     """Raises NoSuchImage, InvalidArgument."""
     if not refs:
         raise InvalidArgument("name at least one image to save")
@@ -155,7 +155,7 @@ class _Packed:
 async def load(
     archive: AsyncIterator[bytes],
     paths: Paths,
-    catalog: Catalog,
+    catalog: ImageIndex,
     layers: LayerStore,
     report: Report,
 ) -> list[str]:
@@ -167,7 +167,7 @@ async def load(
     scratch = paths.tmp / f"load-{secrets.token_hex(8)}"
     scratch.mkdir()
     try:
-        spool = await Spool.fill(scratch / "archive.tar", archive)
+        spool = await ArchiveIndex.fill(scratch / "archive.tar", archive)
         found = _described(spool)
         if not found:
             raise BadLayer(
@@ -183,7 +183,7 @@ async def load(
 
 
 async def _load_image(
-    one: _Packed, spool: Spool, catalog: Catalog, layers: LayerStore, report: Report
+    one: _Packed, spool: ArchiveIndex, catalog: ImageIndex, layers: LayerStore, report: Report
 ) -> list[str]:
     blob = spool.read(one.config)
     image_id = _digest(blob)
@@ -216,7 +216,7 @@ async def _load_image(
     return [tag.familiar for tag in tags]
 
 
-def _described(spool: Spool) -> list[_Packed]:
+def _described(spool: ArchiveIndex) -> list[_Packed]:
     try:
         if "manifest.json" in spool:
             return [
@@ -234,7 +234,7 @@ def _described(spool: Spool) -> list[_Packed]:
     return []
 
 
-def _indexed(spool: Spool, manifests: list[dict[str, Any]], name: str) -> Iterator[_Packed]:
+def _indexed(spool: ArchiveIndex, manifests: list[dict[str, Any]], name: str) -> Iterator[_Packed]:
     for descriptor in manifests:
         notes = descriptor.get("annotations") or {}
         label = notes.get("io.containerd.image.name") or name

@@ -19,7 +19,7 @@ _PARAMETER = re.compile(r'([A-Za-z_]+)="((?:[^"\\]|\\.)*)"|([A-Za-z_]+)=([^\s,]+
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AuthRequest:
     url: str
     method: str = "GET"
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,13 +52,13 @@ def parse_challenge(header: str) -> Challenge:
     return Challenge(scheme.lower(), parameters)
 
 
-class Refused(RegistryFailed):
+class AuthRefused(RegistryFailed):
     """The credentials (or their absence) were not accepted."""
 
 
 def authorize(
     challenge: Challenge, credentials: Credentials | None, scope: str
-) -> Generator[Request, Reply, str]:
+) -> Generator[AuthRequest, Reply, str]:
     """Returns the value of the ``Authorization`` header for ``scope``; empty: go without.
 
     Raises:
@@ -69,13 +69,13 @@ def authorize(
         return f"Bearer {credentials.registry_token}"
     if challenge.scheme == "basic":
         if credentials is None or not credentials.username:
-            raise Refused("no basic auth credentials")
+            raise AuthRefused("no basic auth credentials")
         return _basic(credentials)
     if challenge.scheme != "bearer" or "realm" not in challenge.parameters:
         return ""
     reply = yield _token_request(challenge, credentials, scope)
     if reply.status in (401, 403):
-        raise Refused("unauthorized: incorrect username or password")
+        raise AuthRefused("unauthorized: incorrect username or password")
     if reply.status != 200:
         raise RegistryFailed(f"the registry's token server answered {reply.status}")
     try:
@@ -88,7 +88,9 @@ def authorize(
     return f"Bearer {token}"
 
 
-def _token_request(challenge: Challenge, credentials: Credentials | None, scope: str) -> Request:
+def _token_request(
+    challenge: Challenge, credentials: Credentials | None, scope: str
+) -> AuthRequest:
     realm = challenge.parameters["realm"]
     service = challenge.parameters.get("service", "")
     if credentials is not None and credentials.identity_token:
@@ -100,13 +102,13 @@ def _token_request(challenge: Challenge, credentials: Credentials | None, scope:
             "client_id": "sampan",
         }
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Request(realm, "POST", kind, urlencode(form).encode())
+        return AuthRequest(realm, "POST", kind, urlencode(form).encode())
     query = ({"scope": scope} if scope else {}) | ({"service": service} if service else {})
     headers = {}
     if credentials is not None and credentials.username:
         query["account"] = credentials.username
         headers["Authorization"] = _basic(credentials)
-    return Request(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}", headers=headers)
+    return AuthRequest(f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}", headers=headers)
 
 
 def _basic(credentials: Credentials) -> str:

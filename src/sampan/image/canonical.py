@@ -21,9 +21,9 @@ from sampan.image.config import chain_id
 from sampan.image.contract import BadLayer
 from sampan.image.layers import LayerStore
 from sampan.image.manifest import OCI_MANIFEST
-from sampan.image.recipe import tar_bytes
 from sampan.image.registry import Fetched
 from sampan.image.tar import BadTar
+from sampan.image.tar_split import tar_bytes
 from sampan.store.contract import Store
 from sampan.store.records import Image
 
@@ -92,14 +92,16 @@ class Canonicals:
         except BadLayer:
             log.warning("image %s has lost a layer: other nodes cannot have it", image.id)
             return None
-        return [self._layers.recipe(layer.cache_id) for layer in reversed(stack)]
+        return [self._layers.tar_split(layer.cache_id) for layer in reversed(stack)]
 
 
 def _measure(images: dict[str, list[Path] | None]) -> dict[str, list[int] | None]:
     found: dict[str, list[int] | None] = {}
-    for name, recipes in images.items():
+    for name, tar_splits in images.items():
         try:
-            found[name] = None if recipes is None else [tar_bytes(str(path)) for path in recipes]
+            found[name] = (
+                None if tar_splits is None else [tar_bytes(str(path)) for path in tar_splits]
+            )
         except (OSError, BadTar) as error:
             log.warning("image %s is damaged: other nodes cannot have it: %s", name, error)
             found[name] = None

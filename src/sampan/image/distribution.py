@@ -7,10 +7,10 @@ from typing import Protocol
 import msgspec
 
 from sampan.errors import Unauthorized
-from sampan.image.auth import Refused, Request
+from sampan.image.auth import AuthRefused, AuthRequest
 from sampan.image.contract import Credentials, Described, Platform, Reference, RegistryFailed
 from sampan.image.manifest import LIMIT, Index, Manifest, parse_manifest
-from sampan.image.registry import Endpoint, Fetched, RegistryClient, RepositorySession
+from sampan.image.registry import Fetched, RegistryClient, RegistryEndpoint, RepositorySession
 
 
 class Describes(Protocol):
@@ -54,14 +54,14 @@ class Distribution:
         for endpoint in await self._registry.reach(registry_of(server)):
             await self._login(endpoint, credentials)
 
-    async def _login(self, endpoint: Endpoint, credentials: Credentials | None) -> None:
+    async def _login(self, endpoint: RegistryEndpoint, credentials: Credentials | None) -> None:
         url = f"{endpoint.url}/v2/"
         try:
             token = await self._registry.token(endpoint, credentials, "")
-        except Refused as error:
+        except AuthRefused as error:
             raise Unauthorized(f'Get "{url}": {error}') from error
         headers = {"Authorization": token} if token else {}
-        async with self._registry.request(Request(url, headers=headers), endpoint) as reply:
+        async with self._registry.request(AuthRequest(url, headers=headers), endpoint) as reply:
             await reply.content.read(LIMIT)
             if reply.status in (401, 403):
                 raise Unauthorized(

@@ -25,9 +25,9 @@ from sampan.config import Paths
 from sampan.errors import Exhausted
 from sampan.image.config import chain_ids
 from sampan.image.contract import BadLayer
-from sampan.image.recipe import tar_bytes
-from sampan.image.trash import Trash, discard
-from sampan.image.worker import pack_to_recipe
+from sampan.image.deferred_delete import DeferredDelete, discard
+from sampan.image.tar_split import tar_bytes
+from sampan.image.worker import pack_to_tar_split
 from sampan.image.workers import FileSlice, Packed, Unpacked, WorkerPool
 from sampan.kernel.files import syncfs
 from sampan.store.contract import Store, Transaction
@@ -47,7 +47,7 @@ class LayerStore:
         paths: Paths,
         store: Store,
         pool: WorkerPool,
-        trash: Trash,
+        trash: DeferredDelete,
         *,
         outgoing: WorkerPool | None = None,
     ) -> None:
@@ -105,13 +105,13 @@ class LayerStore:
     def directory(self, cache_id: str) -> Path:
         return self._paths.layers / cache_id / "diff"
 
-    def recipe(self, cache_id: str) -> Path:
+    def tar_split(self, cache_id: str) -> Path:
         return self._paths.layers / cache_id / "recipe"
 
     async def tar(self, layer: Layer) -> AsyncGenerator[bytes, None]:
         """The layer's tar, exactly as its diff ID says. Close it where it is left early."""
         stream = self._outgoing.assemble(
-            self.directory(layer.cache_id), self.recipe(layer.cache_id), layer.diff_id
+            self.directory(layer.cache_id), self.tar_split(layer.cache_id), layer.diff_id
         )
         async with aclosing(stream):
             async for chunk in stream:
@@ -119,7 +119,7 @@ class LayerStore:
 
     def tar_bytes(self, layer: Layer) -> int:
         """Length of ``tar``."""
-        return tar_bytes(str(self.recipe(layer.cache_id)))
+        return tar_bytes(str(self.tar_split(layer.cache_id)))
 
     # -- making
 
@@ -189,7 +189,7 @@ class LayerStore:
         scratch = await in_thread(self._scratch)
         try:
             if await in_thread(_is_small, upper):
-                raw = await in_thread(pack_to_recipe, str(upper), str(scratch / "recipe"))
+                raw = await in_thread(pack_to_tar_split, str(upper), str(scratch / "recipe"))
                 packed = Packed(**raw)
             else:
                 packed = await self._pool.pack(upper, scratch / "recipe")

@@ -20,9 +20,9 @@ from sampan.image.tar import (
     FIFO,
     REGULAR,
     BadTar,
+    ByteSource,
     Entry,
     Reader,
-    Source,
     padding,
 )
 
@@ -103,7 +103,7 @@ def no_file(entry: Entry) -> None:
         raise BadTar("a file in place of the root directory")
 
 
-def pour(source: Source, fd: int, entry: Entry) -> bytes:
+def pour(source: ByteSource, fd: int, entry: Entry) -> bytes:
     """Write a file's contents; returns the padding behind them in the tar."""
     source.copy(fd, entry.size)
     return source.exactly(padding(entry.size))

@@ -17,8 +17,8 @@ from pathlib import Path
 from sampan.aio import in_thread
 from sampan.config import Paths
 from sampan.errors import Unsupported
+from sampan.image.deferred_delete import discard
 from sampan.image.snapshots import SnapshotDriver
-from sampan.image.trash import discard
 from sampan.kernel.mount import DATA_LIMIT, overlay, unmount, unmount_if_mounted
 
 _ROOM = 64

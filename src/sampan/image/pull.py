@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Protocol
 
 from sampan.errors import NotFound, Unsupported
-from sampan.image.catalog import Catalog
 from sampan.image.config import chain_ids, parse_config
 from sampan.image.contract import (
     BadLayer,
@@ -25,6 +24,7 @@ from sampan.image.contract import (
     RegistryFailed,
     Report,
 )
+from sampan.image.image_index import ImageIndex
 from sampan.image.layers import LayerStore
 from sampan.image.manifest import (
     LIMIT,
@@ -36,7 +36,7 @@ from sampan.image.manifest import (
     parse_platform,
 )
 from sampan.image.reference import familiar_repository
-from sampan.image.registry import Endpoint, Fetched, RegistryClient, RepositorySession
+from sampan.image.registry import Fetched, RegistryClient, RegistryEndpoint, RepositorySession
 from sampan.single_flight import SingleFlight
 from sampan.store.records import Image, Layer
 
@@ -46,7 +46,7 @@ STEP_BYTES = 512 * 1024
 """Progress is told every so many bytes of a layer."""
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """Where an image is taken from: a repository of a registry, or other nodes."""
 
     async def manifest(self, which: str) -> Fetched:
@@ -67,7 +67,7 @@ class Source(Protocol):
 
 
 class Puller:
-    def __init__(self, client: RegistryClient, catalog: Catalog, layers: LayerStore) -> None:
+    def __init__(self, client: RegistryClient, catalog: ImageIndex, layers: LayerStore) -> None:
         self._client = client
         self._catalog = catalog
         self._layers = layers
@@ -115,13 +115,15 @@ class Puller:
                 continue
         return session, await self._ask(session, endpoints[-1], which)
 
-    async def _ask(self, session: RepositorySession, endpoint: Endpoint, which: str) -> Fetched:
+    async def _ask(
+        self, session: RepositorySession, endpoint: RegistryEndpoint, which: str
+    ) -> Fetched:
         await session.use(endpoint)
         return await session.manifest(which)
 
     async def take(
         self,
-        source: Source,
+        source: ImageSource,
         fetched: Fetched,
         names: tuple[Reference, ...],
         *,
@@ -154,7 +156,7 @@ class Puller:
             )
 
     async def _manifest(
-        self, source: Source, fetched: Fetched, wanted: Platform
+        self, source: ImageSource, fetched: Fetched, wanted: Platform
     ) -> tuple[Manifest, tuple[bytes, ...]]:
         """The manifest for this host, and every body on the way to it."""
         found = parse_manifest(fetched.body, fetched.media_type)
@@ -169,7 +171,7 @@ class Puller:
 
     async def _fetch_all(
         self,
-        source: Source,
+        source: ImageSource,
         blobs: tuple[Descriptor, ...],
         diff_ids: tuple[str, ...],
         chains: tuple[str, ...],
@@ -200,7 +202,7 @@ class Puller:
 
     async def _one(
         self,
-        source: Source,
+        source: ImageSource,
         blob: Descriptor,
         diff_id: str,
         parent: str,
@@ -217,7 +219,7 @@ class Puller:
         report(Progress("Pull complete", id=_short(blob)))
 
     async def _fetch(
-        self, source: Source, blob: Descriptor, diff_id: str, parent: str, tell: Report
+        self, source: ImageSource, blob: Descriptor, diff_id: str, parent: str, tell: Report
     ) -> Layer:
         short = _short(blob)
         if blob.media_type.endswith("+zstd"):

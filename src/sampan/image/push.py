@@ -21,10 +21,10 @@ from sampan.config import Paths
 from sampan.errors import Forbidden
 from sampan.image.config import chain_id
 from sampan.image.contract import Credentials, Progress, Reference, RegistryFailed, Report
+from sampan.image.deferred_delete import discard
 from sampan.image.layers import LayerStore
 from sampan.image.manifest import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST
 from sampan.image.registry import AccessDenied, RegistryClient, RepositorySession, error_codes
-from sampan.image.trash import discard
 from sampan.store.records import Image, Layer
 
 CHUNK = 1 << 20

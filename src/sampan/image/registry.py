@@ -17,7 +17,7 @@ import aiohttp
 from sampan.aio import Clock
 from sampan.config import DaemonConfig
 from sampan.errors import NotFound
-from sampan.image.auth import Challenge, Refused, Reply, Request, authorize, parse_challenge
+from sampan.image.auth import AuthRefused, AuthRequest, Challenge, Reply, authorize, parse_challenge
 from sampan.image.contract import BadLayer, Credentials, Reference, RegistryFailed
 from sampan.image.manifest import ACCEPT, LIMIT, Descriptor, Manifest
 from sampan.image.reference import DEFAULT_REGISTRY, familiar_repository
@@ -34,7 +34,7 @@ _BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class RegistryEndpoint:
     """Where a registry is reached."""
 
     url: str
@@ -69,7 +69,7 @@ class RegistryClient:
         self._unverified = ssl.create_default_context()
         self._unverified.check_hostname = False
         self._unverified.verify_mode = ssl.CERT_NONE
-        self._chosen: dict[str, Endpoint] = {}
+        self._chosen: dict[str, RegistryEndpoint] = {}
 
     @classmethod
     @asynccontextmanager
@@ -91,18 +91,21 @@ class RegistryClient:
         actions = "pull,push" if push else "pull"
         return RepositorySession(self, reference, credentials, actions)
 
-    def endpoints(self, registry: str) -> list[Endpoint]:
+    def endpoints(self, registry: str) -> list[RegistryEndpoint]:
         """In the order to try."""
         if registry == DEFAULT_REGISTRY:
-            mirrors = [Endpoint(url.rstrip("/")) for url in self._config.registry_mirrors]
-            return [*mirrors, Endpoint(DEFAULT_ENDPOINT)]
+            mirrors = [RegistryEndpoint(url.rstrip("/")) for url in self._config.registry_mirrors]
+            return [*mirrors, RegistryEndpoint(DEFAULT_ENDPOINT)]
         if registry in self._chosen:
             return [self._chosen[registry]]
         if _is_insecure(registry, self._config.insecure_registries):
-            return [Endpoint(f"https://{registry}", verify=False), Endpoint(f"http://{registry}")]
-        return [Endpoint(f"https://{registry}")]
+            return [
+                RegistryEndpoint(f"https://{registry}", verify=False),
+                RegistryEndpoint(f"http://{registry}"),
+            ]
+        return [RegistryEndpoint(f"https://{registry}")]
 
-    async def reach(self, registry: str) -> list[Endpoint]:
+    async def reach(self, registry: str) -> list[RegistryEndpoint]:
         """The endpoints of ``registry`` that answer ``/v2/``, mirrors first.
 
         Raises:
@@ -122,18 +125,21 @@ class RegistryClient:
             self._chosen[registry] = found[0]
         return found
 
-    async def challenge(self, endpoint: Endpoint) -> Challenge | None:
+    async def challenge(self, endpoint: RegistryEndpoint) -> Challenge | None:
         """What the registry asks of us; None: nothing."""
         if endpoint.url not in self._challenges:
             url = f"{endpoint.url}/v2/"
-            async with self.request(Request(url), endpoint) as reply:
+            async with self.request(AuthRequest(url), endpoint) as reply:
                 header = reply.headers.get("WWW-Authenticate", "")
                 self._challenges[endpoint.url] = parse_challenge(header) if header else None
         return self._challenges[endpoint.url]
 
     @asynccontextmanager
     async def request(
-        self, request: Request, endpoint: Endpoint, data: AsyncIterator[bytes] | None = None
+        self,
+        request: AuthRequest,
+        endpoint: RegistryEndpoint,
+        data: AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One exchange. Raises RegistryFailed in Docker's words when there is no answer."""
         verify = True if endpoint.verify else self._unverified
@@ -155,7 +161,9 @@ class RegistryClient:
         if endpoint is not None:
             self._challenges.pop(endpoint.url, None)
 
-    async def token(self, endpoint: Endpoint, credentials: Credentials | None, scope: str) -> str:
+    async def token(
+        self, endpoint: RegistryEndpoint, credentials: Credentials | None, scope: str
+    ) -> str:
         """The ``Authorization`` header for ``scope``."""
         challenge = await self.challenge(endpoint)
         if challenge is None:
@@ -164,7 +172,7 @@ class RegistryClient:
         try:
             wanted = next(flow)
             while True:
-                async with self.request(wanted, Endpoint("")) as answer:
+                async with self.request(wanted, RegistryEndpoint("")) as answer:
                     body = await answer.content.read(LIMIT)
                     headers = {key.lower(): value for key, value in answer.headers.items()}
                     wanted = flow.send(Reply(answer.status, headers, body))
@@ -189,14 +197,14 @@ class RepositorySession:
         self._reference = reference
         self._credentials = credentials
         self._scope = f"repository:{reference.repository}:{actions}"
-        self._endpoint = Endpoint("")
+        self._endpoint = RegistryEndpoint("")
         self._token = ""
 
-    async def use(self, endpoint: Endpoint) -> None:
+    async def use(self, endpoint: RegistryEndpoint) -> None:
         self._endpoint = endpoint
         try:
             self._token = await self._client.token(endpoint, self._credentials, self._scope)
-        except Refused as error:
+        except AuthRefused as error:
             raise self.denied(str(error)) from error
 
     def url(self, path: str) -> str:
@@ -221,7 +229,7 @@ class RepositorySession:
             if self._token and urlsplit(url).netloc == urlsplit(self._endpoint.url).netloc:
                 sent["Authorization"] = self._token
             async with self._client.request(
-                Request(url, method, sent, body), self._endpoint, data
+                AuthRequest(url, method, sent, body), self._endpoint, data
             ) as reply:
                 if reply.status != 401 or last or data is not None:
                     yield reply
@@ -377,7 +385,7 @@ def _is_insecure(registry: str, listed: tuple[str, ...]) -> bool:
     return False
 
 
-def _sentence(request: Request, error: BaseException) -> str:
+def _sentence(request: AuthRequest, error: BaseException) -> str:
     """In Go's words, which people search for."""
     what = f'{request.method.capitalize()} "{request.url}"'
     host = urlsplit(request.url)

@@ -11,7 +11,6 @@ from sampan.aio import Clock, in_thread
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.image import archive
-from sampan.image.catalog import Catalog
 from sampan.image.config import chain_id, chain_ids, encode_config, parse_config, rfc3339
 from sampan.image.contract import (
     BadLayer,
@@ -25,16 +24,17 @@ from sampan.image.contract import (
     Report,
     Snapshots,
 )
+from sampan.image.deferred_delete import DeferredDelete, discard
 from sampan.image.distribution import Distribution
-from sampan.image.exchange import Exchange
+from sampan.image.image_index import ImageIndex
 from sampan.image.layers import LayerStore
 from sampan.image.overlay import OverlaySnapshots, probe
+from sampan.image.peer_blobs import PeerBlobs
 from sampan.image.pull import Puller
 from sampan.image.push import Pusher
 from sampan.image.reference import parse
 from sampan.image.registry import RegistryClient
 from sampan.image.snapshots import SnapshotDriver
-from sampan.image.trash import Trash, discard
 from sampan.image.vfs import VfsSnapshots
 from sampan.image.workers import WorkerPool
 from sampan.store.contract import Store
@@ -57,7 +57,7 @@ class ImageStore:
     def __init__(
         self,
         config: DaemonConfig,
-        catalog: Catalog,
+        catalog: ImageIndex,
         layers: LayerStore,
         snapshots: SnapshotDriver,
         registry: RegistryClient,
@@ -229,7 +229,7 @@ def _platform(wanted: str) -> tuple[str, str]:
 class ImageService:
     images: ImageStore
     snapshots: Snapshots
-    exchange: Exchange
+    exchange: PeerBlobs
     """For the cluster."""
 
 
@@ -244,7 +244,7 @@ async def open_images(
     """
     await in_thread(_directories, config)
     async with AsyncExitStack() as stack:
-        trash = Trash()
+        trash = DeferredDelete()
         pool = WorkerPool()
         stack.push_async_callback(pool.close)
         stack.push_async_callback(trash.close)
@@ -253,11 +253,11 @@ async def open_images(
         layers = LayerStore(config.paths, store, pool, trash, outgoing=outgoing)
         snapshots = await _driver(config, layers, pool, trash)
         await snapshots.open()
-        catalog = Catalog(store, clock)
+        catalog = ImageIndex(store, clock)
         registry = await stack.enter_async_context(RegistryClient.open(config, clock))
         images = ImageStore(config, catalog, layers, snapshots, registry, clock)
         await layers.sweep(images.chains_needed())
-        exchange = Exchange(store, catalog, layers, images.puller, images.distribution)
+        exchange = PeerBlobs(store, catalog, layers, images.puller, images.distribution)
         yield ImageService(images, snapshots, exchange)
 
 
@@ -271,7 +271,7 @@ def _directories(config: DaemonConfig) -> None:
 
 
 async def _driver(
-    config: DaemonConfig, layers: LayerStore, pool: WorkerPool, trash: Trash
+    config: DaemonConfig, layers: LayerStore, pool: WorkerPool, trash: DeferredDelete
 ) -> SnapshotDriver:
     wanted = config.storage_driver
     if wanted == "vfs":

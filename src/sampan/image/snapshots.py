@@ -25,9 +25,9 @@ from sampan.config import Paths
 from sampan.errors import Conflict, InvalidArgument, NotFound
 from sampan.image.changes import changes
 from sampan.image.contract import Change
+from sampan.image.deferred_delete import DeferredDelete, discard
 from sampan.image.layers import LayerStore
 from sampan.image.pack import usage
-from sampan.image.trash import Trash, discard
 from sampan.image.workers import WorkerPool
 from sampan.kernel.mount import unmount_if_mounted
 
@@ -45,7 +45,9 @@ class SnapshotDriver(ABC):
 
     name: str
 
-    def __init__(self, paths: Paths, layers: LayerStore, pool: WorkerPool, trash: Trash) -> None:
+    def __init__(
+        self, paths: Paths, layers: LayerStore, pool: WorkerPool, trash: DeferredDelete
+    ) -> None:
         self._paths = paths
         self._layers = layers
         self._pool = pool

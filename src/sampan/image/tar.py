@@ -46,7 +46,7 @@ class Entry:
     xattrs: dict[bytes, bytes] = field(default_factory=dict)
 
 
-class Source:
+class ByteSource:
     """Exact reads from an iterator of chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
@@ -111,7 +111,7 @@ class Reader:
     """Headers one by one. After ``next``, ``raw`` holds the exact header bytes; the caller takes
     ``entry.size`` bytes of payload and ``padding(entry.size)`` from ``source`` itself."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self.source = source
         self.raw = b""
 

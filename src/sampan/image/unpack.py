@@ -27,9 +27,9 @@ from sampan.image.tar import (
     REGULAR,
     SYMLINK,
     BadTar,
+    ByteSource,
     Entry,
     Reader,
-    Source,
     padding,
 )
 
@@ -48,7 +48,7 @@ def from_disk(entry: Entry) -> bool:
 class Unpacker:
     """Unpacks one stream into the process's root directory (after ``os.chroot``)."""
 
-    def __init__(self, source: Source, record: Callable[[bytes], None]) -> None:
+    def __init__(self, source: ByteSource, record: Callable[[bytes], None]) -> None:
         self._source = source
         self._reader = Reader(source)
         self._record = record

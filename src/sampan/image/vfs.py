@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sampan.aio import in_thread
+from sampan.image.deferred_delete import discard
 from sampan.image.pack import usage
 from sampan.image.snapshots import SnapshotDriver
-from sampan.image.trash import discard
 from sampan.image.unpack import OPAQUE_XATTR
 
 

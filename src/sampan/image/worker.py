@@ -20,8 +20,8 @@ from typing import Any, Protocol
 from isal import isal_zlib
 
 from sampan.image.pack import pack, usage
-from sampan.image.recipe import RecipeWriter, assemble
-from sampan.image.tar import BadTar, Source
+from sampan.image.tar import BadTar, ByteSource
+from sampan.image.tar_split import TarSplitWriter, assemble
 from sampan.image.unpack import Unpacker
 from sampan.image.worker_frames import Channel, channel_of_this_process
 
@@ -154,7 +154,7 @@ def _inflated_by(unzip: _Decompressor, chunk: bytes, chunks: Iterator[bytes]) ->
         raise BadTar(f"invalid compressed data: {error}") from error
 
 
-class Worker:
+class LayerWorker:
     """Serves jobs of ``channel`` until they end."""
 
     def __init__(self, channel: Channel) -> None:
@@ -192,7 +192,7 @@ class Worker:
                 counts[index] += len(chunk)
                 yield chunk
 
-        recipe = RecipeWriter(job["recipe"])
+        tar_split = TarSplitWriter(job["recipe"])
         try:
             first = _beginning(chunks)
             # Hashing is the dearest part of unpacking: not twice the same bytes.
@@ -202,14 +202,14 @@ class Worker:
             inflated = inflate(packed)
             os.chroot(job["target"])
             os.chdir("/")
-            unpacker = Unpacker(Source(counted(1, ahead(inflated))), recipe.record)
+            unpacker = Unpacker(ByteSource(counted(1, ahead(inflated))), tar_split.record)
             unpacker.run()
             for _ in packed:  # what follows the compressed stream still counts for its digest
                 pass
-            recipe.finish(counts[1])
+            tar_split.finish(counts[1])
         finally:
             self._home()
-            recipe.close()
+            tar_split.close()
         return {
             "digest": f"sha256:{(inner if plain else outer).hexdigest()}",
             "diff_id": f"sha256:{inner.hexdigest()}",
@@ -220,14 +220,14 @@ class Worker:
 
     def _assemble(self, job: dict[str, Any]) -> dict[str, Any]:
         total = hashlib.sha256()
-        recipe = os.open(job["recipe"], os.O_RDONLY | os.O_CLOEXEC)
+        tar_split = os.open(job["recipe"], os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.chroot(job["target"])
             os.chdir("/")
-            self._stream(assemble(recipe, _open_inside), total)
+            self._stream(assemble(tar_split, _open_inside), total)
         finally:
             self._home()
-            os.close(recipe)
+            os.close(tar_split)
         return {"diff_id": f"sha256:{total.hexdigest()}"}
 
     def _pack(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class Worker:
             skip = frozenset(os.fsencode(name) for name in job.get("skip", ()))
             self._stream(pack(job["target"], skip=skip), total)
             return {"diff_id": f"sha256:{total.hexdigest()}"}
-        return pack_to_recipe(job["target"], job["recipe"])
+        return pack_to_tar_split(job["target"], job["recipe"])
 
     def _stream(self, chunks: Iterator[bytes], total: Any) -> None:
         def summed() -> Iterator[bytes]:
@@ -251,11 +251,11 @@ class Worker:
         os.chroot(".")
 
 
-def pack_to_recipe(target: str, recipe: str) -> dict[str, Any]:
+def pack_to_tar_split(target: str, tar_split: str) -> dict[str, Any]:
     """Digest the layer that the directory ``target`` is, and write its recipe."""
     total = hashlib.sha256()
     count = 0
-    writer = RecipeWriter(recipe)
+    writer = TarSplitWriter(tar_split)
     try:
         for chunk in pack(target, writer.record):
             total.update(chunk)
@@ -287,7 +287,7 @@ def _slice(fd: int, size: int) -> Iterator[bytes]:
 
 
 def main() -> None:
-    Worker(channel_of_this_process()).serve()
+    LayerWorker(channel_of_this_process()).serve()
 
 
 if __name__ == "__main__":

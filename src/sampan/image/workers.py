@@ -126,7 +126,7 @@ class WorkerPool:
         self._ended.clear()
 
     async def unpack(
-        self, target: Path, recipe: Path, data: AsyncIterator[bytes] | FileSlice
+        self, target: Path, tar_split: Path, data: AsyncIterator[bytes] | FileSlice
     ) -> Unpacked:
         """Unpack a layer into the empty directory ``target`` and write its recipe.
 
@@ -135,7 +135,7 @@ class WorkerPool:
             Exhausted: the disk is full.
             Whatever ``data`` raises.
         """
-        job: dict[str, Any] = {"job": "unpack", "target": str(target), "recipe": str(recipe)}
+        job: dict[str, Any] = {"job": "unpack", "target": str(target), "recipe": str(tar_split)}
         if isinstance(data, FileSlice):
             job |= {"path": str(data.path), "offset": data.offset, "size": data.size}
             async with self._worker() as worker:
@@ -146,10 +146,10 @@ class WorkerPool:
             worker.send(b"J", json.dumps(job).encode())
             return Unpacked(**await self._fed(worker, data))
 
-    async def pack(self, target: Path, recipe: Path) -> Packed:
+    async def pack(self, target: Path, tar_split: Path) -> Packed:
         """Digest the layer that the overlay directory ``target`` is, and write its recipe."""
         async with self._worker() as worker:
-            job = {"job": "pack", "target": str(target), "recipe": str(recipe)}
+            job = {"job": "pack", "target": str(target), "recipe": str(tar_split)}
             worker.send(b"J", json.dumps(job).encode())
             return Packed(**await self._result(worker))
 
@@ -164,7 +164,7 @@ class WorkerPool:
                 yield chunk
 
     async def assemble(
-        self, target: Path, recipe: Path, diff_id: str
+        self, target: Path, tar_split: Path, diff_id: str
     ) -> AsyncGenerator[bytes, None]:
         """A layer's tar as it came.
 
@@ -172,7 +172,7 @@ class WorkerPool:
             BadLayer: after the last byte, when its digest is not ``diff_id``: the directory was
                 changed behind the daemon's back.
         """
-        job = {"job": "assemble", "target": str(target), "recipe": str(recipe)}
+        job = {"job": "assemble", "target": str(target), "recipe": str(tar_split)}
         async with aclosing(self._stream(job, diff_id)) as stream:
             async for chunk in stream:
                 yield chunk

@@ -9,11 +9,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from sampan.drivers import Registry
-from sampan.network import books
-from sampan.network.books import Segment
+from sampan.network import sandbox_state
 from sampan.network.contract import BadAddress
 from sampan.network.drivers.contract import IpamDriver, Lease, Pool, PoolRequest
 from sampan.network.ipam import Subnet, parse_address, parse_subnet
+from sampan.network.sandbox_state import NetworkState
 from sampan.network.subnets import Taken
 from sampan.store.records import EndpointSettings, IpamPool, Network
 
@@ -75,7 +75,7 @@ class Addresses:
     # -- addresses
 
     async def assign(
-        self, segment: Segment, endpoint: EndpointSettings, owner: str
+        self, segment: NetworkState, endpoint: EndpointSettings, owner: str
     ) -> tuple[EndpointSettings, bool]:
         """``endpoint`` with addresses, gateways and MAC; whether to wait until others have left.
         On failure nothing is taken.
@@ -88,7 +88,7 @@ class Addresses:
             return endpoint, False
         if capabilities.addresses == "driver" or not network.pools:
             from_address = capabilities.mac_from_address
-            mac = books.mac_of(endpoint.mac_wanted, None, from_address=from_address)
+            mac = sandbox_state.mac_of(endpoint.mac_wanted, None, from_address=from_address)
             return replace(endpoint, mac=mac), False
         ipam = await self._drivers.find(network.ipam_driver)
         got: dict[int, tuple[Pool, Lease]] = {}
@@ -106,20 +106,20 @@ class Addresses:
             undo.pop_all()
         return made, any(lease.quarantined for _, lease in got.values())
 
-    async def restore(self, segment: Segment, endpoint: EndpointSettings, owner: str) -> None:
+    async def restore(self, segment: NetworkState, endpoint: EndpointSettings, owner: str) -> None:
         """After a restart of the daemon. Raises AddressTaken, BadAddress."""
         for pool, address in _held(segment, endpoint):
             ipam = await self._drivers.find(segment.network.ipam_driver)
             await ipam.restore_address(pool, owner, address)
 
-    def quarantine(self, segment: Segment, endpoint: EndpointSettings, owner: str) -> None:
+    def quarantine(self, segment: NetworkState, endpoint: EndpointSettings, owner: str) -> None:
         """The endpoint is leaving; ``release`` comes when it has left."""
         name = segment.network.ipam_driver
         for pool, address in _held(segment, endpoint):
             if name in self._drivers:  # else it gives nothing to anybody before it is found
                 self._drivers.get(name).quarantine_address(pool, owner, address)
 
-    async def release(self, segment: Segment, endpoint: EndpointSettings, owner: str) -> None:
+    async def release(self, segment: NetworkState, endpoint: EndpointSettings, owner: str) -> None:
         """Nothing answers for the endpoint's addresses. Idempotent."""
         for pool, address in _held(segment, endpoint):
             ipam = await self._drivers.find(segment.network.ipam_driver)
@@ -168,7 +168,7 @@ def _pool_for(network: Network, version: int, wanted: str) -> Pool | None:
     return found
 
 
-def _held(segment: Segment, endpoint: EndpointSettings) -> list[tuple[Pool, str]]:
+def _held(segment: NetworkState, endpoint: EndpointSettings) -> list[tuple[Pool, str]]:
     """The addresses that the IPAM driver has given to an endpoint."""
     if segment.capabilities.addresses != "ipam":
         return []
@@ -182,14 +182,16 @@ def _held(segment: Segment, endpoint: EndpointSettings) -> list[tuple[Pool, str]
 
 
 def _filled(
-    segment: Segment, endpoint: EndpointSettings, got: dict[int, tuple[Pool, Lease]]
+    segment: NetworkState, endpoint: EndpointSettings, got: dict[int, tuple[Pool, Lease]]
 ) -> EndpointSettings:
     """Raises InvalidArgument."""
     capabilities = segment.capabilities
     # Nobody answers for the gateway of a network that leads nowhere: the way out is another's.
     leads_out = capabilities.default_route and not segment.network.internal
     first = parse_address(got[4][1].address) if 4 in got else None
-    mac = books.mac_of(endpoint.mac_wanted, first, from_address=capabilities.mac_from_address)
+    mac = sandbox_state.mac_of(
+        endpoint.mac_wanted, first, from_address=capabilities.mac_from_address
+    )
     made = replace(endpoint, mac=mac)
     if 4 in got:
         pool, lease = got[4]

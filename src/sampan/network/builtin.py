@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from sampan.aio import Clock, Tasks
 from sampan.config import DaemonConfig
 from sampan.drivers import Registry
-from sampan.network.books import Segment
+from sampan.network.deferred_delete import DeferredDelete
+from sampan.network.dns_control import DnsControl
 from sampan.network.drivers.bridge import BridgeDriver, segment_of
 from sampan.network.drivers.contract import IpamDriver, NetworkDriver
 from sampan.network.drivers.ipam import HostIpam
 from sampan.network.drivers.null import NullDriver
 from sampan.network.drivers.overlay import OverlayDriver
+from sampan.network.firewall import BridgeSegment as Bridge
 from sampan.network.firewall import Firewall
-from sampan.network.firewall import Segment as Bridge
-from sampan.network.names import Names
 from sampan.network.overlay.dataplane import HostOverlay
 from sampan.network.overlay.places import Places
-from sampan.network.reaper import Reaper
-from sampan.network.worker import Worker
+from sampan.network.sandbox_state import NetworkState
+from sampan.network.worker import NetworkWorker
 
 
 class BuiltinDrivers:
@@ -32,8 +32,8 @@ class BuiltinDrivers:
     def __init__(
         self,
         config: DaemonConfig,
-        worker: Worker,
-        names: Names,
+        worker: NetworkWorker,
+        names: DnsControl,
         clock: Clock,
         tasks: Tasks,
         left: Callable[[], Awaitable[None]],
@@ -45,7 +45,7 @@ class BuiltinDrivers:
         self.firewall: Firewall | None = None
         if config.iptables:
             self.firewall = Firewall(worker.nft, config.instance.table)
-        reaper = Reaper(worker.linux, config.instance.suffix, tasks)
+        reaper = DeferredDelete(worker.linux, config.instance.suffix, tasks)
         places = Places()
         self.overlay = HostOverlay(
             config, worker, self.firewall, names, clock, tasks, places.all, left
@@ -61,7 +61,7 @@ class BuiltinDrivers:
         drivers.register("overlay", self._overlay)
         ipam.register("default", HostIpam(self._config))
 
-    def install(self, segments: Iterable[Segment], clustered: Sequence[Bridge]) -> None:
+    def install(self, segments: Iterable[NetworkState], clustered: Sequence[Bridge]) -> None:
         """What the host must be before the first network is made true again: forwarding, and the
         firewall's table in one transaction, so that what goes on without us goes on. On the
         worker.
@@ -78,7 +78,7 @@ class BuiltinDrivers:
             self.firewall.install([*self._bridges(segments), *clustered])
             self.firewall.let_through()
 
-    def _bridges(self, segments: Iterable[Segment]) -> list[Bridge]:
+    def _bridges(self, segments: Iterable[NetworkState]) -> list[Bridge]:
         found = []
         for segment in segments:
             network = segment.network

@@ -116,7 +116,7 @@ _ORDER = ("guard", "tunnel", "publish", "prerouting", "output", "postrouting", "
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class BridgeSegment:
     """What the rules must know of a bridge."""
 
     bridge: str
@@ -174,7 +174,7 @@ class Forwarding:
         return f"exact{host.version}", f"{host} . {key}", value
 
 
-def static_rules(table: str, segments: Iterable[Segment]) -> str:
+def static_rules(table: str, segments: Iterable[BridgeSegment]) -> str:
     """The table with these bridges and with whatever is in its port maps."""
     lines = [f"add table inet {table}"]
     for name, kind in _SETS.items():
@@ -194,7 +194,7 @@ def static_rules(table: str, segments: Iterable[Segment]) -> str:
     return "\n".join(lines)
 
 
-def _elements(verb: str, table: str, segment: Segment) -> list[str]:
+def _elements(verb: str, table: str, segment: BridgeSegment) -> list[str]:
     return [
         f"{verb} element inet {table} {name} {{ {element} }}"
         for name, element in segment.sets().items()
@@ -207,7 +207,7 @@ class Firewall:
     def __init__(self, nft: Nftables, table: str) -> None:
         self._nft, self.table = nft, table
 
-    def install(self, segments: Sequence[Segment]) -> None:
+    def install(self, segments: Sequence[BridgeSegment]) -> None:
         """Write the table, over one that is there already."""
         rules = static_rules(self.table, segments)
         try:
@@ -234,10 +234,10 @@ class Firewall:
                     f'accept comment "{self.table}"'
                 )
 
-    def add_segment(self, segment: Segment) -> None:
+    def add_segment(self, segment: BridgeSegment) -> None:
         self._nft.run("\n".join(_elements("add", self.table, segment)))
 
-    def remove_segment(self, segment: Segment) -> None:
+    def remove_segment(self, segment: BridgeSegment) -> None:
         """Idempotent: an element is added before it is deleted, in one transaction."""
         lines = _elements("add", self.table, segment) + _elements("delete", self.table, segment)
         self._nft.run("\n".join(lines))

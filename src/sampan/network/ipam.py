@@ -88,7 +88,7 @@ class Subnetwork:
     pool: IpamPool
     used: dict[int, str] = field(default_factory=dict)
     """Address -> owner."""
-    cooling: dict[int, str] = field(default_factory=dict)
+    quarantined: dict[int, str] = field(default_factory=dict)
     """Address given back, not to be used again before ``cooled`` -> its last owner."""
     _hint: int = 0
     """No address below it is free."""
@@ -116,19 +116,21 @@ class Subnetwork:
         Raises:
             NoAddressLeft
         """
-        for number, last in self.cooling.items():
+        for number, last in self.quarantined.items():
             if last == owner and number not in self.used:
                 return self._take(number, owner)
         number = self._hint
         while number <= self._high:
             if number not in self.used and number not in self._reserved:
-                if number not in self.cooling:
+                if number not in self.quarantined:
                     break
             elif number == self._hint:
                 self._hint += 1
             number += 1
         else:
-            left = (n for n in self.cooling if n not in self.used and self._low <= n <= self._high)
+            left = (
+                n for n in self.quarantined if n not in self.used and self._low <= n <= self._high
+            )
             number = next(left, -1)
             if number < 0:
                 raise NoAddressLeft(
@@ -161,15 +163,15 @@ class Subnetwork:
             del self.used[number]
             self._hint = min(self._hint, max(number, self._low))
             if cool:
-                self.cooling[number] = owner
+                self.quarantined[number] = owner
 
-    def cooled(self, addresses: Iterable[str]) -> None:
+    def leave_quarantine(self, addresses: Iterable[str]) -> None:
         """Nothing in the kernel answers for these any more."""
         for address in addresses:
-            self.cooling.pop(int(parse_address(address)), None)
+            self.quarantined.pop(int(parse_address(address)), None)
 
-    def is_cooling(self, address: Address) -> bool:
-        return int(address) in self.cooling
+    def is_quarantined(self, address: Address) -> bool:
+        return int(address) in self.quarantined
 
     def __contains__(self, address: Address) -> bool:
         return address in self.subnet

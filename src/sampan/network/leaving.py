@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from sampan.aio import CLEANUP_DEADLINE_S, Tasks
 from sampan.errors import SampanError
 from sampan.network.addresses import Addresses
-from sampan.network.books import Segment
 from sampan.network.contract import Sandbox
+from sampan.network.sandbox_state import NetworkState
 from sampan.store.records import EndpointSettings
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Leaving:
 
     def begin(
         self,
-        segment: Segment,
+        segment: NetworkState,
         sandbox: Sandbox,
         endpoint: EndpointSettings,
         *,
@@ -45,7 +45,7 @@ class Leaving:
 
     async def _work(
         self,
-        segment: Segment,
+        segment: NetworkState,
         sandbox: Sandbox,
         endpoint: EndpointSettings,
         closing: bool,

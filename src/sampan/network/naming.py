@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sampan.network import etc
-from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import ContainerNet, EtcFiles
-from sampan.network.names import Names
+from sampan.network.dns_control import DnsControl
+from sampan.network.sandbox_state import NetworkState, SandboxState
 from sampan.store.records import EndpointSettings
 
 
 class Naming:
     def __init__(
-        self, names: Names, segments: Mapping[str, Segment], books: Mapping[str, SandboxBook]
+        self,
+        names: DnsControl,
+        segments: Mapping[str, NetworkState],
+        books: Mapping[str, SandboxState],
     ) -> None:
         self._names, self._segments, self._books = names, segments, books
 
     async def name(
         self,
-        book: SandboxBook,
-        segment: Segment,
+        book: SandboxState,
+        segment: NetworkState,
         endpoint: EndpointSettings,
         names: Sequence[str],
     ) -> None:

@@ -24,7 +24,6 @@ from sampan.drivers import Registry
 from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.kernel.linux import Linux
 from sampan.network.addresses import Addresses
-from sampan.network.books import OPTION_INTERFACE, SandboxBook, Segment
 from sampan.network.builtin import BuiltinDrivers
 from sampan.network.contract import (
     ContainerNet,
@@ -35,21 +34,22 @@ from sampan.network.contract import (
     SubnetOverlap,
     Survivor,
 )
+from sampan.network.dns_control import DnsControl
 from sampan.network.drivers.contract import IpamDriver, Joined, NetworkDriver
 from sampan.network.drivers.veth import give_default_route, let_go, take_in
-from sampan.network.gateway import Gateway
+from sampan.network.egress import EgressNetwork
 from sampan.network.hostnet import subnets_in_use
 from sampan.network.ipam import parse_subnet
 from sampan.network.leaving import Leaving
-from sampan.network.names import Names
 from sampan.network.naming import Naming
-from sampan.network.ports import default_address, parse_wishes
+from sampan.network.ports import default_address, parse_requests
 from sampan.network.publishing import Publisher
 from sampan.network.restoring import interfaces, revive, take_back
 from sampan.network.sandbox import make
+from sampan.network.sandbox_state import OPTION_INTERFACE, NetworkState, SandboxState
 from sampan.network.subnets import Taken
 from sampan.network.sweep import sweep
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, IpamPool, Network, PortBinding, PublishedPort
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ async def open_networks(
     Args:
         drivers, ipam: the built-in drivers are entered in them; others may be, before and after.
     """
-    worker, tasks = Worker(linux), Tasks()
+    worker, tasks = NetworkWorker(linux), Tasks()
     await worker.open()
     networks = HostNetworks(config, clock, worker, tasks, drivers, ipam)
     try:
@@ -89,7 +89,7 @@ class HostNetworks:
         self,
         config: DaemonConfig,
         clock: Clock,
-        worker: Worker,
+        worker: NetworkWorker,
         tasks: Tasks,
         drivers: Registry[NetworkDriver],
         ipam: Registry[IpamDriver],
@@ -97,12 +97,12 @@ class HostNetworks:
         self._config, self._worker, self._tasks = config, worker, tasks
         self._linux = worker.linux
         self._drivers, self._ipam = drivers, ipam
-        self._segments: dict[str, Segment] = {}
-        self._books: dict[str, SandboxBook] = {}
+        self._segments: dict[str, NetworkState] = {}
+        self._books: dict[str, SandboxState] = {}
         self._choosing: dict[str, tuple[IpamPool, ...]] = {}
         """Subnets of networks that are being made, by network."""
         self._finding = KeyedLocks()
-        self._names = Names(config, clock, worker, tasks)
+        self._names = DnsControl(config, clock, worker, tasks)
         self._naming = Naming(self._names, self._segments, self._books)
         self._addresses = Addresses(ipam)
         self._builtin = BuiltinDrivers(
@@ -111,7 +111,7 @@ class HostNetworks:
         self._builtin.register(drivers, ipam)
         self.overlay = self._builtin.overlay
         self._publisher = Publisher(worker, self._builtin.firewall, tasks, clock)
-        self._gateway = Gateway(config, worker, self._addresses, self._create)
+        self._gateway = EgressNetwork(config, worker, self._addresses, self._create)
         self._leaving = Leaving(self._addresses, tasks)
 
     # -- segments
@@ -119,7 +119,7 @@ class HostNetworks:
     async def create(self, wanted: Network) -> Network:
         return (await self._create(wanted)).network
 
-    async def _create(self, wanted: Network) -> Segment:
+    async def _create(self, wanted: Network) -> NetworkState:
         driver = await self._drivers.find(wanted.driver)
         driver.validate(wanted)
         if driver.capabilities.addresses == "ipam" and driver.capabilities.scope == "local":
@@ -127,7 +127,7 @@ class HostNetworks:
         else:
             made = await driver.create(wanted)
             await self._addresses.restore_pools(made)
-        self._segments[made.id] = Segment(made, driver)
+        self._segments[made.id] = NetworkState(made, driver)
         return self._segments[made.id]
 
     async def _create_with_subnets(self, driver: NetworkDriver, wanted: Network) -> Network:
@@ -176,7 +176,7 @@ class HostNetworks:
         if self._segments.pop(network.id, None) is not None:
             await self._addresses.release_pools(network)
 
-    async def _driver_of(self, segment: Segment) -> NetworkDriver:
+    async def _driver_of(self, segment: NetworkState) -> NetworkDriver:
         """The driver of a network, which is true again with it: a plugin may have started after
         the daemon. Suspends only for one that is not known yet.
 
@@ -198,7 +198,7 @@ class HostNetworks:
         await self._addresses.restore_pools(network)
         await driver.ensure(network)
 
-    async def _find_again(self, segment: Segment) -> None:
+    async def _find_again(self, segment: NetworkState) -> None:
         try:
             await self._driver_of(segment)
         except (OSError, SampanError) as error:
@@ -216,7 +216,7 @@ class HostNetworks:
             undo.push_async_callback(self._worker.run, lambda: self._linux.netns.delete(path))
             await self._worker.run(lambda: make(self._linux, path, container.sysctls))
             sandbox = Sandbox(container.container_id, path)
-            self._books[container.container_id] = SandboxBook(container, sandbox)
+            self._books[container.container_id] = SandboxState(container, sandbox)
             undo.pop_all()
             return sandbox
 
@@ -317,7 +317,7 @@ class HostNetworks:
         if book.default_route in (network.id, ""):
             await self._route_otherwise(book)
 
-    async def _route_otherwise(self, book: SandboxBook) -> None:
+    async def _route_otherwise(self, book: SandboxState) -> None:
         """The default route's network has gone: another's gateway is the next."""
         book.default_route = ""
         others = dict(book.endpoints)
@@ -359,7 +359,7 @@ class HostNetworks:
         network: Network,
         wanted: dict[str, tuple[PortBinding, ...]],
     ) -> tuple[PublishedPort, ...]:
-        segment: Segment | None = self._segment(network)
+        segment: NetworkState | None = self._segment(network)
         capabilities = self._segment(network).capabilities
         if not capabilities.publishes:
             # From the host its container is reached by its way out.
@@ -371,9 +371,9 @@ class HostNetworks:
                 return ()
         if segment is None or segment.network.internal:
             return ()
-        wishes = parse_wishes(wanted, default_address(segment.network), ipv6=_has_ipv6())
+        requests = parse_requests(wanted, default_address(segment.network), ipv6=_has_ipv6())
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        return await self._publisher.publish(sandbox.container_id, endpoint, wishes, veth)
+        return await self._publisher.publish(sandbox.container_id, endpoint, requests, veth)
 
     async def unpublish(self, container_id: str) -> None:
         await self._publisher.unpublish(container_id)
@@ -399,7 +399,7 @@ class HostNetworks:
         self._config.paths.netns.mkdir(parents=True, exist_ok=True, mode=0o711)
         gateway = await self._worker.run(self._gateway.find)
         for network in [*networks, *filter(None, (gateway,))]:
-            self._segments[network.id] = Segment(network, self._known_driver(network))
+            self._segments[network.id] = NetworkState(network, self._known_driver(network))
         if gateway is not None:
             self._gateway.segment = self._segments[gateway.id]
         clustered = await self.overlay.load()
@@ -456,13 +456,13 @@ class HostNetworks:
             self._gateway.segment = None
             await self.remove(network)
 
-    def _segment(self, network: Network) -> Segment:
+    def _segment(self, network: Network) -> NetworkState:
         segment = self._segments.get(network.id)
         if segment is None:
             raise NoSuchNetwork(network.name)
         return segment
 
-    def _book(self, sandbox: Sandbox) -> SandboxBook:
+    def _book(self, sandbox: Sandbox) -> SandboxState:
         book = self._books.get(sandbox.container_id)
         if book is None:
             raise InvalidArgument(f"container {sandbox.container_id[:12]} has no sandbox")

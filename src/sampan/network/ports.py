@@ -32,7 +32,7 @@ def default_address(network: Network) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PortRequest:
     """One container port to publish on one address."""
 
     container_port: int
@@ -56,9 +56,9 @@ def parse_port(text: str) -> tuple[int, int]:
     return low, high
 
 
-def parse_wishes(
+def parse_requests(
     wanted: dict[str, tuple[PortBinding, ...]], default_ip: str, *, ipv6: bool
-) -> list[Wish]:
+) -> list[PortRequest]:
     """The API's map as a list; a binding without an address becomes one for IPv4 and one for IPv6.
 
     Args:
@@ -87,12 +87,12 @@ def parse_wishes(
                     raise InvalidArgument(f"invalid host IP: {address}") from None
             addresses = [address] if address else ["0.0.0.0", "::"] if ipv6 else ["0.0.0.0"]
             for each in addresses:
-                found.append(Wish(low, cast(Protocol, protocol), each, first, last))
+                found.append(PortRequest(low, cast(Protocol, protocol), each, first, last))
     return found
 
 
 @dataclass
-class Held:
+class ReservedPort:
     """A published port and what holds it."""
 
     port: PublishedPort
@@ -101,10 +101,10 @@ class Held:
 
 
 @dataclass
-class PortBook:
+class PortAllocator:
     """Every published port of this daemon. Blocking, one thread."""
 
-    held: dict[str, list[Held]] = field(default_factory=dict)
+    held: dict[str, list[ReservedPort]] = field(default_factory=dict)
     """By container."""
 
     def ours(self, protocol: str, host_ip: str, number: int) -> bool:
@@ -121,23 +121,23 @@ class PortBook:
                     return True
         return False
 
-    def hold(self, container_id: str, wishes: Iterable[Wish]) -> list[Held]:
+    def hold(self, container_id: str, requests: Iterable[PortRequest]) -> list[ReservedPort]:
         """Reserve all, or none.
 
         Raises:
             PortTaken: in Docker's words.
         """
-        wishes = list(wishes)
-        made: list[Held] = []
+        requests = list(requests)
+        made: list[ReservedPort] = []
         with contextlib.ExitStack() as undo:
             done: set[int] = set()
-            for at in range(len(wishes)):
+            for at in range(len(requests)):
                 if at in done:
                     continue
                 # The same number for the wildcard of both families: that is what the user means.
-                group = [at, *_twins(wishes, at)]
+                group = [at, *_twins(requests, at)]
                 done.update(group)
-                for held in self._hold_group([wishes[i] for i in group]):
+                for held in self._hold_group([requests[i] for i in group]):
                     undo.callback(close, held)
                     made.append(held)
                     # In the books at once: sctp and later wishes of this very call see it.
@@ -146,7 +146,7 @@ class PortBook:
             undo.pop_all()
         return made
 
-    def _hold_group(self, group: list[Wish]) -> list[Held]:
+    def _hold_group(self, group: list[PortRequest]) -> list[ReservedPort]:
         first = group[0]
         if first.first and first.first == first.last:
             return self._hold_at(group, first.first)
@@ -162,31 +162,31 @@ class PortBook:
         what = f"{first.first}-{first.last}" if first.first else "of the ephemeral range"
         raise PortTaken(f"all ports {what} are allocated") from refused
 
-    def _hold_at(self, group: list[Wish], number: int) -> list[Held]:
-        made: list[Held] = []
+    def _hold_at(self, group: list[PortRequest], number: int) -> list[ReservedPort]:
+        made: list[ReservedPort] = []
         with contextlib.ExitStack() as undo:
-            for wish in group:
+            for request in group:
                 at = number or (made[0].port.host_port if made else 0)
-                held = self._hold_one(wish, at)
+                held = self._hold_one(request, at)
                 undo.callback(close, held)
                 made.append(held)
             undo.pop_all()
         return made
 
-    def _hold_one(self, wish: Wish, number: int) -> Held:
-        if number and self.ours(wish.protocol, wish.host_ip, number):
+    def _hold_one(self, request: PortRequest, number: int) -> ReservedPort:
+        if number and self.ours(request.protocol, request.host_ip, number):
             raise PortTaken(
-                f"Bind for {_shown(wish.host_ip)}:{number} failed: port is already allocated"
+                f"Bind for {_shown(request.host_ip)}:{number} failed: port is already allocated"
             )
-        if wish.protocol == "sctp" and not number:
+        if request.protocol == "sctp" and not number:
             raise InvalidArgument("sctp ports need an explicit host port")
         try:
-            sock = listen(wish.protocol, wish.host_ip, number)
+            sock = listen(request.protocol, request.host_ip, number)
         except OSError as error:
-            where = f"{wish.protocol} {_shown(wish.host_ip)}:{number}"
+            where = f"{request.protocol} {_shown(request.host_ip)}:{number}"
             if error.errno == errno.EADDRINUSE:
                 raise PortTaken(
-                    f"failed to bind host port for {_shown(wish.host_ip)}:{number}: "
+                    f"failed to bind host port for {_shown(request.host_ip)}:{number}: "
                     f"listen {where}: bind: address already in use"
                 ) from None
             if error.errno == errno.EADDRNOTAVAIL:
@@ -197,17 +197,17 @@ class PortBook:
             raise
         if sock is not None:
             number = sock.getsockname()[1]
-        return Held(
+        return ReservedPort(
             PublishedPort(
-                container_port=wish.container_port,
-                protocol=wish.protocol,
-                host_ip=wish.host_ip,
+                container_port=request.container_port,
+                protocol=request.protocol,
+                host_ip=request.host_ip,
                 host_port=number,
             ),
             sock,
         )
 
-    def take_back(self, container_id: str, ports: Iterable[PublishedPort]) -> list[Held]:
+    def take_back(self, container_id: str, ports: Iterable[PublishedPort]) -> list[ReservedPort]:
         """After a restart: hold again what is published already. A port that a process of the
         host has taken meanwhile stays published by DNAT; it is held by nothing."""
         found = []
@@ -216,11 +216,11 @@ class PortBook:
                 sock = listen(port.protocol, port.host_ip, port.host_port)
             except OSError:
                 sock = None
-            found.append(Held(port, sock))
+            found.append(ReservedPort(port, sock))
         self.held.setdefault(container_id, []).extend(found)
         return found
 
-    def release(self, container_id: str) -> list[Held]:
+    def release(self, container_id: str) -> list[ReservedPort]:
         """Idempotent. Returns what was held."""
         freed = self.held.pop(container_id, [])
         for held in freed:
@@ -228,7 +228,7 @@ class PortBook:
         return freed
 
 
-def close(held: Held) -> None:
+def close(held: ReservedPort) -> None:
     if held.socket is not None:
         held.socket.close()
 
@@ -254,12 +254,12 @@ def listen(protocol: str, host_ip: str, number: int) -> socket.socket | None:
     return sock
 
 
-def _twins(wishes: list[Wish], at: int) -> list[int]:
-    one = wishes[at]
+def _twins(requests: list[PortRequest], at: int) -> list[int]:
+    one = requests[at]
     if one.host_ip != "0.0.0.0":
         return []
-    for i in range(at + 1, len(wishes)):
-        other = wishes[i]
+    for i in range(at + 1, len(requests)):
+        other = requests[i]
         if (other.container_port, other.protocol, other.first, other.last, other.host_ip) == (
             one.container_port,
             one.protocol,

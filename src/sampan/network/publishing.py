@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from sampan.aio import Clock, Tasks
 from sampan.kernel import netlink
 from sampan.network.firewall import Firewall, Forwarding
-from sampan.network.ports import Held, PortBook, Wish
+from sampan.network.ports import PortAllocator, PortRequest, ReservedPort
 from sampan.network.relay import Relay
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, PublishedPort
 
 
@@ -18,25 +18,29 @@ class Publisher:
     """Every port of this daemon; ``firewall`` None means that the relay does it all."""
 
     def __init__(
-        self, worker: Worker, firewall: Firewall | None, tasks: Tasks, clock: Clock
+        self, worker: NetworkWorker, firewall: Firewall | None, tasks: Tasks, clock: Clock
     ) -> None:
         self._worker, self._firewall = worker, firewall
         self._relay = Relay(tasks, clock)
-        self._published: dict[str, list[Held]] = {}
+        self._published: dict[str, list[ReservedPort]] = {}
         """By container; on the loop, for the relay."""
         # On the worker's thread only: binding a socket is a call of the kernel like the others.
-        self._book = PortBook()
+        self._book = PortAllocator()
         self._forwarded: dict[str, list[Forwarding]] = {}
 
     async def publish(
-        self, container_id: str, endpoint: EndpointSettings, wishes: Sequence[Wish], veth: str
+        self,
+        container_id: str,
+        endpoint: EndpointSettings,
+        requests: Sequence[PortRequest],
+        veth: str,
     ) -> tuple[PublishedPort, ...]:
         """All, or none of the container's. Raises PortTaken, InvalidArgument."""
-        if not wishes:
+        if not requests:
             return ()
 
-        def hold() -> list[Held]:
-            held = self._book.hold(container_id, wishes)
+        def hold() -> list[ReservedPort]:
+            held = self._book.hold(container_id, requests)
             forwardings = self._forwardings(held, endpoint)
             self._forwarded.setdefault(container_id, []).extend(forwardings)
             if self._firewall is not None and forwardings:
@@ -80,7 +84,7 @@ class Publisher:
             if ports and (endpoint := next((e for e in endpoints if e.gateway), None)) is not None
         }
 
-        def hold() -> dict[str, list[Held]]:
+        def hold() -> dict[str, list[ReservedPort]]:
             found = {}
             for container_id, (endpoint, ports) in leading_out.items():
                 found[container_id] = self._book.take_back(container_id, ports)
@@ -106,7 +110,9 @@ class Publisher:
 
         await self._worker.run(release)
 
-    def _forwardings(self, held: Sequence[Held], endpoint: EndpointSettings) -> list[Forwarding]:
+    def _forwardings(
+        self, held: Sequence[ReservedPort], endpoint: EndpointSettings
+    ) -> list[Forwarding]:
         """DNAT for what DNAT can do."""
         found = []
         for port in (one.port for one in held):
@@ -119,7 +125,7 @@ class Publisher:
                 )
         return found
 
-    def _serve(self, held: Sequence[Held], endpoint: EndpointSettings) -> None:
+    def _serve(self, held: Sequence[ReservedPort], endpoint: EndpointSettings) -> None:
         """A relay on the held socket for the rest."""
         for one in held:
             # ::1 cannot be routed off the loopback; IPv6 callers of an IPv4 container need a

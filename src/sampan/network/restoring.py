@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping
 
 from sampan.config import DaemonConfig
 from sampan.network.addresses import Addresses
-from sampan.network.books import SandboxBook, Segment
 from sampan.network.contract import AddressTaken, BadAddress, Sandbox, Survivor
+from sampan.network.dns_control import DnsControl
 from sampan.network.drivers.contract import Attached
-from sampan.network.names import Names
+from sampan.network.sandbox_state import NetworkState, SandboxState
 
 log = logging.getLogger(__name__)
 
 
 def take_back(
-    survivor: Survivor, sandbox: Sandbox, segments: Mapping[str, Segment], names: Names
-) -> SandboxBook:
+    survivor: Survivor, sandbox: Sandbox, segments: Mapping[str, NetworkState], names: DnsControl
+) -> SandboxState:
     """A container's endpoints and names, as they were."""
-    book = SandboxBook(survivor.container, sandbox)
+    book = SandboxState(survivor.container, sandbox)
     for endpoint in survivor.endpoints:
         segment = segments.get(endpoint.network_id)
         if segment is None or not endpoint.endpoint_id:
@@ -37,7 +37,9 @@ def take_back(
     return book
 
 
-async def revive(segment: Segment, books: Iterable[SandboxBook], addresses: Addresses) -> None:
+async def revive(
+    segment: NetworkState, books: Iterable[SandboxState], addresses: Addresses
+) -> None:
     """Tell the drivers of a network who is on it.
 
     Raises:
@@ -60,7 +62,7 @@ async def revive(segment: Segment, books: Iterable[SandboxBook], addresses: Addr
 
 
 def interfaces(
-    config: DaemonConfig, segments: Iterable[Segment], books: Iterable[SandboxBook]
+    config: DaemonConfig, segments: Iterable[NetworkState], books: Iterable[SandboxState]
 ) -> set[str]:
     """Interfaces of this instance that are in use."""
     veths = {

@@ -10,7 +10,7 @@ from sampan.config import DaemonConfig, Instance
 from sampan.kernel import netlink
 from sampan.kernel.linux import Linux
 from sampan.kernel.netlink import Link
-from sampan.network.reaper import dying_group, live_group
+from sampan.network.deferred_delete import dying_group, live_group
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from sampan.kernel.netns import Stranded
 T = TypeVar("T")
 
 
-class Worker:
+class NetworkWorker:
     """``run`` a function there. ``linux``, ``netlink`` and ``nft`` are for such functions only, the
     last two only after ``open``: who needs neither need not open."""
 

@@ -53,9 +53,9 @@ class BadAnswer(PluginFailed):
     """The answer is not what the protocol has for this call."""
 
 
-class Refused(PluginFailed):
+class PluginRefused(PluginFailed):
     """The plugin answered with an error of its own."""
 
 
-class NoSuchMethod(Refused):
+class NoSuchMethod(PluginRefused):
     """The plugin does not know the call (404): an older one, or one that does without."""

@@ -15,7 +15,7 @@ from sampan.network.contract import AddressTaken, BadAddress, NoAddressLeft
 from sampan.network.drivers.contract import Lease, Pool, PoolRequest
 from sampan.network.ipam import parse_subnet
 from sampan.plugins.client import PluginClient
-from sampan.plugins.errors import BadAnswer, PluginFailed, Refused
+from sampan.plugins.errors import BadAnswer, PluginFailed, PluginRefused
 from sampan.plugins.wire import Answer
 from sampan.store.records import IpamPool
 
@@ -101,7 +101,7 @@ class PluginIpamDriver:
         """
         try:
             can = await client.call("IpamDriver.GetCapabilities", None, _Capabilities)
-        except Refused as error:
+        except PluginRefused as error:
             log.debug("%s: taken as without capabilities", error)
             can = _Capabilities()
         spaces = await client.call("IpamDriver.GetDefaultAddressSpaces", None, _Spaces)
@@ -174,7 +174,7 @@ class PluginIpamDriver:
         self._check_owner(pool, owner, wanted)
         try:
             address = await self._address(pool.record.id, wanted, options, network=network)
-        except Refused as error:
+        except PluginRefused as error:
             # The protocol has one way to refuse: this is nearly always why.
             raise (AddressTaken if wanted else NoAddressLeft)(str(error)) from error
         self._check_owner(pool, owner, address)
@@ -253,7 +253,7 @@ async def _forgiving(release: Coroutine[object, object, None]) -> None:
     """Most plugins refuse to release what is free already, which the contract asks for."""
     try:
         await release
-    except Refused as error:
+    except PluginRefused as error:
         log.info("%s: taken as released", error)
 
 

@@ -25,16 +25,11 @@ import msgspec
 from sampan.aio import Clock, Tasks, in_thread, within
 from sampan.plugins import log_entry as wire
 from sampan.plugins.client import PluginClient
-from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, Refused
+from sampan.plugins.errors import BadAnswer, NoAnswer, PluginFailed, PluginRefused
 from sampan.plugins.fifo import FifoWriter
 from sampan.plugins.wire import Answer
 from sampan.runtime.contract import LogEntry, Stream
-from sampan.runtime.log_drivers.contract import (
-    FileRule,
-    LogCapabilities,
-    LoggedContainer,
-    LogQuery,
-)
+from sampan.runtime.log_drivers.contract import FileRule, LogCapabilities, LoggedContainer, LogQuery
 from sampan.runtime.log_drivers.options import cache, check_mode
 
 log = logging.getLogger(__name__)
@@ -126,7 +121,7 @@ class PluginLogDriver:
         """
         try:
             said = await client.call("LogDriver.Capabilities", None, _Capabilities)
-        except Refused as error:
+        except PluginRefused as error:
             log.debug("%s: taken as without capabilities", error)
             said = _Capabilities()
         await in_thread(shutil.rmtree, directory, ignore_errors=True)

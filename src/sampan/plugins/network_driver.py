@@ -25,7 +25,7 @@ from sampan.errors import Unsupported
 from sampan.network.contract import Sandbox
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities, StaticRoute
 from sampan.plugins.client import PluginClient
-from sampan.plugins.errors import BadAnswer, PluginFailed, Refused
+from sampan.plugins.errors import BadAnswer, PluginFailed, PluginRefused
 from sampan.plugins.wire import Answer
 from sampan.store.records import EndpointSettings, IpamPool, Network
 
@@ -181,7 +181,7 @@ class PluginNetworkDriver:
             return
         try:
             await self.create(network)
-        except Refused as error:
+        except PluginRefused as error:
             log.info("network %s: taken as there: %s", network.name, error)
 
     async def remove(self, network: Network) -> None:
@@ -189,7 +189,7 @@ class PluginNetworkDriver:
             await self._client.call(
                 "NetworkDriver.DeleteNetwork", _DeleteNetwork(network.id), Answer
             )
-        except Refused as error:
+        except PluginRefused as error:
             # As Docker: the network goes, and what the plugin could not do is in the log.
             log.warning("network %s is removed all the same: %s", network.name, error)
         await in_thread((self._made / network.id).unlink, missing_ok=True)
@@ -233,7 +233,7 @@ class PluginNetworkDriver:
         for method in ("NetworkDriver.Leave", "NetworkDriver.DeleteEndpoint"):
             try:
                 await self._client.call(method, which, Answer)
-            except Refused as error:
+            except PluginRefused as error:
                 # As Docker; and most plugins refuse to take away what is not there.
                 log.info("endpoint of network %s: taken as gone: %s", network.name, error)
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from sampan.plugins.client import PluginClient
-from sampan.plugins.errors import BadAnswer, Refused
+from sampan.plugins.errors import BadAnswer, PluginRefused
 from sampan.plugins.wire import Answer
 from sampan.volume.contract import DriverVolume, NoSuchVolume, VolumeCapabilities
 
@@ -87,7 +87,7 @@ class PluginVolumeDriver:
         try:
             said = await client.call("VolumeDriver.Capabilities", _Nothing(), _Capabilities)
             scope = said.capabilities.scope.lower() or "local"
-        except Refused as error:
+        except PluginRefused as error:
             log.debug("%s: taken as local", error)
         if scope == "global":
             return cls(client, VolumeCapabilities(scope="global"))
@@ -112,7 +112,7 @@ class PluginVolumeDriver:
     async def remove(self, name: str) -> None:
         try:
             await self._client.call("VolumeDriver.Remove", _Named(name), Answer)
-        except Refused:
+        except PluginRefused:
             if await self._knows(name):
                 raise
 
@@ -129,7 +129,7 @@ class PluginVolumeDriver:
     async def unmount(self, name: str, user: str) -> None:
         try:
             await self._client.call("VolumeDriver.Unmount", _Use(name, user), Answer)
-        except Refused as error:
+        except PluginRefused as error:
             # The contract asks for what is not mounted, too, which most plugins refuse.
             if (name, user) in self._users and await self._is_mounted(name):
                 raise
@@ -150,7 +150,7 @@ class PluginVolumeDriver:
         """Raises NoSuchVolume, and not for a plugin that only fails at the moment."""
         try:
             answer = await self._client.call("VolumeDriver.Get", _Named(name), _Got)
-        except Refused as error:
+        except PluginRefused as error:
             # The protocol has no way to tell "there is none" from any other failure.
             if await self._knows(name):
                 raise

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.gojson import spelled
-from sampan.plugins.errors import BadAnswer, NoSuchMethod, Refused
+from sampan.plugins.errors import BadAnswer, NoSuchMethod, PluginRefused
 
 MEDIA_TYPE = "application/vnd.docker.plugins.v1.2+json"
 """Sent as ``Accept``, as Docker does, and as the type of a body, which Docker leaves out."""
@@ -54,7 +54,7 @@ def decode(plugin: str, method: str, status: int, body: bytes, kind: type[A]) ->
     """
     if status != 200:
         problem = refusal(status, body)
-        raise (NoSuchMethod if status == 404 else Refused)(plugin, method, problem)
+        raise (NoSuchMethod if status == 404 else PluginRefused)(plugin, method, problem)
     try:
         answer = msgspec.convert(spelled(_decode_object(body), kind), kind)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -62,7 +62,7 @@ def decode(plugin: str, method: str, status: int, body: bytes, kind: type[A]) ->
             plugin, method, f"the answer is not understood: {error}: {_shown(body)}"
         ) from error
     if answer.err:
-        raise Refused(plugin, method, answer.err)
+        raise PluginRefused(plugin, method, answer.err)
     return answer
 
 

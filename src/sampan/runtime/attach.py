@@ -20,7 +20,7 @@ _PACKET = 8192
 _RECEIVE = 1 << 16
 
 
-class Attachment:
+class MonitorAttachment:
     """AttachStream of a run."""
 
     def __init__(self, connection: socket.socket, *, half_close: bool) -> None:
@@ -74,7 +74,7 @@ class Attachment:
             self._fd = -1
 
 
-def connect(directory: Path, *, half_close: bool) -> Attachment:
+def connect(directory: Path, *, half_close: bool) -> MonitorAttachment:
     """Connect to the monitor of the run in ``directory``. Does not block: it listens already.
 
     Args:
@@ -92,7 +92,7 @@ def connect(directory: Path, *, half_close: bool) -> Attachment:
             connection.connect(f"/proc/self/fd/{fd}/attach")
         finally:
             os.close(fd)
-        return Attachment(connection, half_close=half_close)
+        return MonitorAttachment(connection, half_close=half_close)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         connection.close()
         raise NoSuchRun(f"the run has ended: nobody answers on its socket ({error})") from None

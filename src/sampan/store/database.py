@@ -36,7 +36,7 @@ from sampan.store import redo
 from sampan.store.migrations import MIGRATIONS, Documents, Migration, migrate
 from sampan.store.model import ModelRows, ModelStore
 from sampan.store.records import Record
-from sampan.store.redo import Segment
+from sampan.store.redo import LogSegment
 from sampan.store.syncing import GroupCommit, Sync
 from sampan.store.tables import declared
 
@@ -253,7 +253,7 @@ class DatabaseStore(ModelStore):
         )
         self._checkpointing.start()
 
-    def _advance(self, changes: Changes, number: int, full: Segment) -> None:
+    def _advance(self, changes: Changes, number: int, full: LogSegment) -> None:
         # The syncing thread may still have use for its descriptor.
         if self._log.wait_synced(number):
             self._checkpoint.advance(changes, number, [full.path])

@@ -69,7 +69,26 @@ def _redo_log(documents: Documents) -> None:
     documents.connection.execute("INSERT INTO redo_log VALUES (0)")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_first, _redo_log)
+def _requested_or_allocated(documents: Documents) -> None:
+    """Whose an endpoint's address is to give, in the words of the field."""
+    words = {"asked": "requested", "given": "allocated"}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renamed(each) for each in value]
+        if isinstance(value, dict):
+            return {
+                key: words.get(each, each)
+                if key == "cluster" and isinstance(each, str)
+                else renamed(each)
+                for key, each in value.items()
+            }
+        return value
+
+    documents.change("containers", renamed)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first, _redo_log, _requested_or_allocated)
 
 
 def migrate(connection: sqlite3.Connection, version: int, steps: Sequence[Migration]) -> None:

@@ -280,7 +280,7 @@ class EndpointSettings(Record, frozen=True, kw_only=True, omit_defaults=True):
     mac: str = ""
     interface: str = ""
     """Name inside the container (``eth0``)."""
-    cluster: Literal["", "given", "asked"] = ""
+    cluster: Literal["", "allocated", "requested"] = ""
     """On a network of the cluster: ``given`` came with its address, from the cluster; for ``asked``
     one is asked for at each start. Empty: a network of this host."""
 

@@ -43,7 +43,7 @@ def _checksum(number: int, payload: bytes) -> int:
 
 
 @dataclass
-class Segment:
+class LogSegment:
     """A file of the log that is being written."""
 
     path: Path
@@ -52,7 +52,7 @@ class Segment:
     """Bytes of whole records."""
 
     @classmethod
-    def create(cls, database: Path, first: int) -> Segment:
+    def create(cls, database: Path, first: int) -> LogSegment:
         """Make the segment whose records begin at ``first`` or later, and make its name durable.
 
         Raises:

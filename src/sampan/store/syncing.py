@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sampan.store.contract import StoreFailed
-from sampan.store.redo import BrokenLog, Segment
+from sampan.store.redo import BrokenLog, LogSegment
 
 Sync = Callable[[int], None]
 """Makes durable what was written to a descriptor, as ``os.fdatasync`` does."""
@@ -32,8 +32,8 @@ class GroupCommit:
     def __init__(self, database: Path, committed: int, sync: Sync) -> None:
         """Raises OSError: no segment can be made."""
         self._database, self._sync = database, sync
-        self._current = Segment.create(database, committed + 1)
-        self._spare: Segment | None = None
+        self._current = LogSegment.create(database, committed + 1)
+        self._spare: LogSegment | None = None
         self._wants_spare = False
         self._unsynced = [self._current]
         """Segments that may hold something unsynced, oldest first."""
@@ -71,7 +71,7 @@ class GroupCommit:
             self._appended = number
             self._changed.notify_all()
 
-    def rotate(self) -> Segment | None:
+    def rotate(self) -> LogSegment | None:
         """Go on in the next segment. Returns the one that is full, whose owner the caller is from
         now on; None when there is no next one yet (ask again later)."""
         with self._changed:
@@ -101,7 +101,7 @@ class GroupCommit:
             self._changed.wait_for(lambda: number <= self._synced or self._failed is not None)
             return number <= self._synced
 
-    def close(self) -> list[Segment]:
+    def close(self) -> list[LogSegment]:
         """Sync what is left and stop. Returns the segments still open. Blocks."""
         with self._changed:
             self._closing = True
@@ -138,7 +138,7 @@ class GroupCommit:
             or self._appended > self._synced
         )
 
-    def _release(self, target: int, whole: list[Segment]) -> None:
+    def _release(self, target: int, whole: list[LogSegment]) -> None:
         """Everything up to ``target`` is synced, and all that ``whole`` will ever hold."""
         with self._changed:
             self._synced = target
@@ -151,7 +151,7 @@ class GroupCommit:
 
     def _make_spare(self, appended: int) -> None:
         try:
-            spare = Segment.create(self._database, appended + 1)
+            spare = LogSegment.create(self._database, appended + 1)
         except OSError:
             spare = None  # a full disk: the current segment goes on growing while it can
         with self._changed:

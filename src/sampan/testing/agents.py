@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from sampan.cluster.agent.agent import Agent
-from sampan.cluster.agent.attachments import Attachments
+from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.files import Memory
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
@@ -104,7 +104,7 @@ class FakeNode:
     files: MemoryFiles
     peer: PeerNode
     agent: Agent
-    attachments: Attachments
+    attachments: ClusterAttachments
     """What the engine asks for places; as old as the daemon."""
     removed: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
@@ -171,7 +171,7 @@ class AgentWorld:
         peer = self.hub.node(address, Identity(id, "worker", CLUSTER_ID), self.role_of)
         removed: list[str] = []
         roots: list[str] = []
-        attachments = Attachments(self.clock)
+        attachments = ClusterAttachments(self.clock)
         agent = self._agent(
             id, address, peer, executor, overlay, files, removed, roots, attachments, joining
         )
@@ -194,7 +194,7 @@ class AgentWorld:
         files: MemoryFiles,
         removed: list[str],
         roots: list[str],
-        attachments: Attachments,
+        attachments: ClusterAttachments,
         joining: bool = False,
     ) -> Agent:
         async def on_removed(why: str) -> None:
@@ -234,7 +234,7 @@ class AgentWorld:
         """A new daemon on what ``kill`` left."""
         node = self.nodes[id]
         node.peer = self.hub.node(node.address, Identity(id, "worker", CLUSTER_ID), self.role_of)
-        node.attachments = Attachments(self.clock)
+        node.attachments = ClusterAttachments(self.clock)
         node.host.left = node.attachments.detach
         node.executor = FakeExecutor(self.clock, node.host, node.executor.delays)
         node.agent = self._agent(

@@ -5,14 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from sampan.cluster.ca.certificates import (
-    Root,
-    issue_node,
-    key_pem,
-    new_key,
-    new_root,
-    request,
-)
+from sampan.cluster.ca.certificates import Root, issue_node, key_pem, new_key, new_root, request
 from sampan.cluster.ca.contract import LIFETIME_S, Issued
 from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.peer.contract import NodeRole

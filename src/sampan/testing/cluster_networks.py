@@ -6,7 +6,7 @@ import ipaddress
 
 from msgspec.structs import replace
 
-from sampan.engine.clustered import Joining, NotAttachable
+from sampan.engine.cluster_networks import Joining, NotAttachable
 from sampan.engine.contract import Engine
 from sampan.errors import Conflict, Exhausted, Unavailable
 from sampan.network.contract import BadAddress, NoSuchNetwork

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sampan.aio import Clock
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Presence, Supplies
+from sampan.cluster.agent.contract import Exit, NoSuchTask, Presence, Supplies, TaskPlace
 from sampan.cluster.protocol.messages import Assignment
-from sampan.cluster.records import Attachment, NodeDescription
+from sampan.cluster.records import NodeDescription, TaskAttachment
 from sampan.cluster.spec import Platform, PortConfig, Resources
 from sampan.engine.contract import LogRequest
 from sampan.errors import InvalidArgument, Unavailable
@@ -103,7 +103,7 @@ class FakeExecutor:
     async def describe(self) -> NodeDescription:
         return self.description
 
-    async def found(self) -> Mapping[str, Place]:
+    async def found(self) -> Mapping[str, TaskPlace]:
         return {id: _place(container) for id, container in self.host.containers.items()}
 
     async def fetch(self, task: Assignment, supplies: Supplies, say: Callable[[str], None]) -> str:
@@ -113,7 +113,7 @@ class FakeExecutor:
             raise NoSuchImage(image)
         return f"sha256:{image}"
 
-    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> Place:
+    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> TaskPlace:
         if (known := self.host.containers.get(task.id)) is not None:
             return _place(known)
         await self._step("create", task, self.delays.create)
@@ -129,7 +129,7 @@ class FakeExecutor:
         self.host.containers[task.id] = container
         return _place(container)
 
-    async def start(self, task: Assignment) -> Place:
+    async def start(self, task: Assignment) -> TaskPlace:
         container = self._get(task.id)
         if container.started:
             return _place(container)
@@ -146,7 +146,7 @@ class FakeExecutor:
     async def attached(self) -> Sequence[Presence]:
         return [*self.host.attached.values()]
 
-    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+    async def ensure(self, places: tuple[TaskAttachment, ...], supplies: Supplies) -> None:
         for place in places:
             if place.network_id not in supplies.networks:
                 raise Unavailable(f"network {place.network_id} is not known here yet")
@@ -243,9 +243,9 @@ def _arguments(task: Assignment) -> list[str]:
     return list(spec.args) if spec is not None else []
 
 
-def _place(container: FakeContainer) -> Place:
+def _place(container: FakeContainer) -> TaskPlace:
     running = container.started and container.exit is None
-    return Place(
+    return TaskPlace(
         container_id=container.id,
         phase="running" if running else "ended" if container.exit else "created",
         pid=container.pid if running else 0,

@@ -19,7 +19,6 @@ import msgspec
 
 from sampan.aio import SystemClock
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unauthorized
-from sampan.image.catalog import Catalog
 from sampan.image.config import chain_id, chain_ids, encode_config, parse_config
 from sampan.image.contract import (
     Change,
@@ -34,6 +33,7 @@ from sampan.image.contract import (
     Removed,
     Report,
 )
+from sampan.image.image_index import ImageIndex
 from sampan.image.manifest import OCI_MANIFEST
 from sampan.image.reference import parse
 from sampan.store.contract import Store
@@ -190,7 +190,7 @@ class FakeImages:
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or MemoryStore()
-        self.catalog = Catalog(self.store, SystemClock())
+        self.catalog = ImageIndex(self.store, SystemClock())
         self.remote: dict[str, dict[str, object]] = {}
         """Canonical reference -> config, for ``pull``."""
         self.pulled: list[str] = []

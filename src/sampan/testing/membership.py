@@ -27,14 +27,7 @@ from sampan.cluster.node.contract import (
     WorkerOnly,
 )
 from sampan.cluster.protocol.task_logs import TaskLogs
-from sampan.cluster.records import (
-    Cluster,
-    ManagerPart,
-    Node,
-    NodeDescription,
-    NodeStatus,
-    new_id,
-)
+from sampan.cluster.records import Cluster, ManagerPart, Node, NodeDescription, NodeStatus, new_id
 from sampan.cluster.spec import NodeSpec, Platform, Resources
 from sampan.errors import Unavailable, Unsupported
 from sampan.network.overlay.contract import DataPlaneView

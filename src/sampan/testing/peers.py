@@ -31,15 +31,15 @@ from sampan.cluster.peer.contract import (
     Impostor,
     Incoming,
     NodeRole,
+    PeerRequest,
     R,
     Reply,
-    Request,
     Socket,
     SocketClosed,
     Unreachable,
     gather,
 )
-from sampan.cluster.peer.routes import RoleOf, Route, Routes
+from sampan.cluster.peer.routes import PeerRoute, RoleOf, Routes
 from sampan.cluster.peer.wire import dump, load
 from sampan.errors import SampanError
 from sampan.testing.peer_links import RESET, Half, Link, MemorySocket
@@ -224,12 +224,12 @@ class MemoryClient:
 
     def _request(
         self, found: PeerNode, method: str, path: str, **more: Any
-    ) -> tuple[Route, Request]:
+    ) -> tuple[PeerRoute, PeerRequest]:
         route, match = found.server.find(method, path)
         identity = self._node.identity
         if identity is not None and found.identity is not None:
             identity = identity if identity.cluster_id == found.identity.cluster_id else None
-        return route, Request(
+        return route, PeerRequest(
             method=method,
             path=path,
             match=match,

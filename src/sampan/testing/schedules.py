@@ -29,19 +29,19 @@ from sampan.cluster.etcd.drafting import Drafting
 from sampan.cluster.loop import Loop, Term
 from sampan.cluster.model import KINDS, Change, State
 from sampan.cluster.orchestrator.orchestrator import Orchestrator
-from sampan.cluster.orchestrator.reaper import Reaper
+from sampan.cluster.orchestrator.reaper import TaskReaper
 from sampan.cluster.records import (
-    Attachment,
     Cluster,
     ClusterNetwork,
     Endpoint,
     Object,
     Service,
     Task,
+    TaskAttachment,
     TaskStatus,
 )
 from sampan.cluster.scheduler.filters import standard
-from sampan.cluster.scheduler.nodes import NodeIndex
+from sampan.cluster.scheduler.node_index import NodeIndex
 from sampan.cluster.scheduler.plan import plan
 from sampan.cluster.scheduler.scheduler import Scheduler
 from sampan.cluster.scheduler.strategies import STRATEGIES
@@ -210,7 +210,7 @@ class Giant:
                 node_id=f"n{n % nodes}",
                 created_at=now,
                 attachments=(
-                    Attachment(network_id="net", ipv4=address_of(FIRST_ADDRESS + n), prefix=8),
+                    TaskAttachment(network_id="net", ipv4=address_of(FIRST_ADDRESS + n), prefix=8),
                 ),
                 status=TaskStatus(state=TaskState.RUNNING, timestamp=now),
             )
@@ -294,7 +294,7 @@ class Measurement:
             self._longest, last = max(self._longest, now - last), now
 
 
-class HastyReaper(Reaper):
+class HastyReaper(TaskReaper):
     """It does not wait for marks to come together, which would be measured."""
 
     settle_s: ClassVar[float] = 0.0

@@ -94,7 +94,7 @@ class World:
 
     async def crash(self) -> None:
         """``kill -9``: every task stops where it is, nothing is said to anybody."""
-        await self.engine.live.tasks.close()
+        await self.engine.in_flight.tasks.close()
         self._daemon.pop_all()
 
     async def stop(self) -> None:
@@ -137,7 +137,9 @@ class World:
 
     async def still(self) -> None:
         """Wait until no container has a process or a lock."""
-        await self.until(lambda: not self.engine.live.runs and self.engine.live.locks.idle)
+        await self.until(
+            lambda: not self.engine.in_flight.runs and self.engine.in_flight.locks.idle
+        )
 
     def seen(self) -> list[Event]:
         """Events since the last look."""

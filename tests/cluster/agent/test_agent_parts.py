@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from sampan.cluster.agent.container import names_of, request_of
-from sampan.cluster.agent.contract import Place, Supplies
+from sampan.cluster.agent.contract import Supplies, TaskPlace
 from sampan.cluster.agent.files import DiskFiles, Memory
 from sampan.cluster.agent.listening import parse_sockets
 from sampan.cluster.agent.networks import network_of
 from sampan.cluster.agent.payloads import PayloadFiles
 from sampan.cluster.agent.runner import status_on_return
 from sampan.cluster.protocol.messages import Assignment, NodeAddress, Payload
-from sampan.cluster.records import Attachment, ClusterNetwork, NodeDescription, TaskStatus
+from sampan.cluster.records import ClusterNetwork, NodeDescription, TaskAttachment, TaskStatus
 from sampan.cluster.spec import (
     AppArmorOptions,
     ConfigReference,
@@ -98,8 +98,8 @@ def test_a_task_becomes_a_container() -> None:
             )
         ),
         attachments=(
-            Attachment(network_id="net1", ipv4="10.1.0.3", prefix=24, aliases=("alias",)),
-            Attachment(network_id="net2", ipv4="10.2.0.3", prefix=24),
+            TaskAttachment(network_id="net1", ipv4="10.1.0.3", prefix=24, aliases=("alias",)),
+            TaskAttachment(network_id="net2", ipv4="10.2.0.3", prefix=24),
         ),
     )
     request = request_of(task, "sha256:id", names_of(task, HERE), ())
@@ -158,8 +158,8 @@ def test_the_engines_record_of_a_network() -> None:
     assert made.options == {"o": "p", "com.docker.network.driver.overlay.vxlanid_list": "4100"}
 
 
-def running(**fields: object) -> Place:
-    return Place(container_id="c", phase="running", pid=9, **fields)  # type: ignore[arg-type]
+def running(**fields: object) -> TaskPlace:
+    return TaskPlace(container_id="c", phase="running", pid=9, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -167,17 +167,17 @@ def running(**fields: object) -> Place:
     [
         (S.ASSIGNED, None, None, S.ASSIGNED),
         (S.PREPARING, None, None, S.ASSIGNED),
-        (S.READY, None, Place(container_id="c", phase="created"), S.READY),
+        (S.READY, None, TaskPlace(container_id="c", phase="created"), S.READY),
         (S.RUNNING, None, running(), S.RUNNING),
         (S.ASSIGNED, None, running(), S.STARTING),
-        (S.RUNNING, None, Place(container_id="c", phase="ended"), S.RUNNING),
+        (S.RUNNING, None, TaskPlace(container_id="c", phase="ended"), S.RUNNING),
         (S.RUNNING, None, None, S.FAILED),
         (S.FAILED, None, None, S.FAILED),
         (S.RUNNING, TaskStatus(state=S.REJECTED), None, S.REJECTED),
     ],
 )
 def test_where_a_task_is_taken_up(
-    observed: TaskState, saved: TaskStatus | None, place: Place | None, state: TaskState
+    observed: TaskState, saved: TaskStatus | None, place: TaskPlace | None, state: TaskState
 ) -> None:
     task = assignment(observed=observed, desired=S.RUNNING)
     assert status_on_return(task, saved, place, 5.0).state is state

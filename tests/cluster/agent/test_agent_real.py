@@ -21,7 +21,7 @@ from sampan.cluster.agent.executor import EngineExecutor
 from sampan.cluster.agent.files import DiskFiles
 from sampan.cluster.dispatcher.dispatcher import Dispatcher
 from sampan.cluster.dispatcher.logs import ServiceLogs
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.peer.contract import Identity
 from sampan.cluster.records import Cluster, Config, ManagerPart, Node, Secret, Task, TaskStatus
 from sampan.cluster.spec import (
@@ -75,7 +75,7 @@ class LocalImages:
         reference: str,
         *,
         auth: str = "",
-        sources: Callable[[], Sequence[Source]] = tuple,
+        sources: Callable[[], Sequence[PeerSource]] = tuple,
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         return self._images.get(reference).id

@@ -16,12 +16,12 @@ from sampan.cluster.control import networks as control
 from sampan.cluster.errors import Precondition
 from sampan.cluster.leader import Leader
 from sampan.cluster.manager_parts import ManagerParts
-from sampan.cluster.records import Attachment, ClusterNetwork, Node, Task, TaskStatus
+from sampan.cluster.records import ClusterNetwork, Node, Task, TaskAttachment, TaskStatus
 from sampan.cluster.spec import IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState
-from sampan.engine.clustered import ClusterNetworks, Joining
+from sampan.engine.cluster_networks import ClusterNetworks, Joining
 from sampan.errors import Conflict, Unavailable
-from sampan.network.overlay.contract import Member
+from sampan.network.overlay.contract import OverlayMember
 from sampan.store.records import EndpointSettings, Network
 from sampan.testing.agents import AgentWorld
 from sampan.testing.contracts.cluster_networks import SUBNET, ClusterNetworksContract
@@ -59,7 +59,7 @@ class World(AgentWorld):
     async def attach(self, node: str, container: str, address: str = "") -> EndpointSettings:
         """The container has its place; it does not run yet."""
         endpoint = EndpointSettings(
-            network_id=f"{'net':0<25}", network_name="net", ipv4_wanted=address, cluster="asked"
+            network_id=f"{'net':0<25}", network_name="net", ipv4_wanted=address, cluster="requested"
         )
         joining = Joining(container_id=container, endpoint=endpoint, names=(container, "alias"))
         return await self.wait(self.nodes[node].attachments.attach(joining))
@@ -78,7 +78,7 @@ class World(AgentWorld):
         found = [t for t in self.store.state.tasks.values() if t.spec.network_attachment_spec]
         return sorted(found, key=lambda task: task.created_at)
 
-    def seen(self, node: str) -> list[Member]:
+    def seen(self, node: str) -> list[OverlayMember]:
         """Members of the network, as a node knows them."""
         view = self.nodes[node].overlay.applied
         return [m for n in view.networks if n.name == "net" for m in n.members]
@@ -253,10 +253,12 @@ async def test_a_network_that_was_made_again_under_its_name(tmp_path: Path) -> N
         ClusterNetwork(id=f"{id:0<25}", spec=spec, vni=4097, subnet=f"10.9.{n}.0/24")
         for n, id in enumerate(("old", "new"))
     )
-    place = {n.id: (Attachment(network_id=n.id, ipv4="10.9.0.9", prefix=24),) for n in (old, new)}
+    place = {
+        n.id: (TaskAttachment(network_id=n.id, ipv4="10.9.0.9", prefix=24),) for n in (old, new)
+    }
     await here.ensure(place[old.id], Supplies(networks={old.id: old}))
     endpoint = EndpointSettings(
-        network_id="", network_name="", ipv4_wanted="10.9.0.9", cluster="given"
+        network_id="", network_name="", ipv4_wanted="10.9.0.9", cluster="allocated"
     )
     boat = await world.run("forever", network_mode=old.id, networks={old.id: endpoint})
     with pytest.raises(Unavailable, match="called net before is still in use"):

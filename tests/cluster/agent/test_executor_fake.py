@@ -9,7 +9,7 @@ import pytest
 
 from sampan.cluster.agent.contract import Executor
 from sampan.cluster.agent.executor import EngineExecutor
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.image.contract import Images
 from sampan.runtime.contract import CommandNotFound
 from sampan.testing.clock import FakeClock
@@ -29,7 +29,7 @@ class LocalImages:
         reference: str,
         *,
         auth: str = "",
-        sources: Callable[[], Sequence[Source]] = tuple,
+        sources: Callable[[], Sequence[PeerSource]] = tuple,
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         return self._images.get(reference).id

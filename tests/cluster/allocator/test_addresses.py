@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 
 from sampan.cluster.allocator.addresses import Pool, number_of
 from sampan.cluster.allocator.ports import PortTaken, allocate_ports
-from sampan.cluster.allocator.subnets import Chosen, Refused, choose_subnet, choose_vni, parsed
+from sampan.cluster.allocator.subnets import (
+    ChosenSubnet,
+    SubnetRefused,
+    choose_subnet,
+    choose_vni,
+    parsed,
+)
 from sampan.cluster.records import Cluster, ClusterNetwork
 from sampan.cluster.spec import EndpointSpec, IpamConfig, NetworkSpec, PortConfig
 
@@ -21,34 +27,34 @@ CLUSTER = Cluster(id="c")
 
 
 def test_the_first_network_gets_the_pools_first_subnet() -> None:
-    assert choose_subnet(net("a"), [], CLUSTER, []) == Chosen("10.0.0.0/24", "10.0.0.1")
+    assert choose_subnet(net("a"), [], CLUSTER, []) == ChosenSubnet("10.0.0.0/24", "10.0.0.1")
 
 
 def test_a_subnet_meets_no_network_and_no_route() -> None:
     route = parsed("10.0.1.0/26")
     assert route is not None
     chosen = choose_subnet(net("b"), [net("a", "10.0.0.0/24")], CLUSTER, [route])
-    assert chosen == Chosen("10.0.2.0/24", "10.0.2.1")
+    assert chosen == ChosenSubnet("10.0.2.0/24", "10.0.2.1")
 
 
 def test_the_subnet_of_a_removed_network_comes_back_late() -> None:
     chosen = choose_subnet(net("b"), [], CLUSTER, [], after=number_of("10.0.4.0"))
-    assert chosen == Chosen("10.0.5.0/24", "10.0.5.1")
+    assert chosen == ChosenSubnet("10.0.5.0/24", "10.0.5.1")
 
 
 def test_a_subnet_that_the_user_gave_is_taken_or_refused() -> None:
-    assert choose_subnet(net("b", asked="10.9.0.0/16"), [], CLUSTER, []) == Chosen(
+    assert choose_subnet(net("b", asked="10.9.0.0/16"), [], CLUSTER, []) == ChosenSubnet(
         "10.9.0.0/16", "10.9.0.1"
     )
     refused = choose_subnet(net("b", asked="10.9.0.0/16"), [net("a", "10.9.1.0/24")], CLUSTER, [])
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SubnetRefused)
     assert "Pool overlaps" in refused.why
 
 
 def test_an_exhausted_pool_says_so() -> None:
     small = Cluster(id="c", default_addr_pool=("10.0.0.0/24",))
     refused = choose_subnet(net("b"), [net("a", "10.0.0.0/24")], small, [])
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, SubnetRefused)
     assert "10.0.0.0/24" in refused.why
 
 
@@ -58,7 +64,7 @@ def test_vxlan_ids_grow_and_may_be_asked_for() -> None:
     assert choose_vni(net("b"), [], after=4100) == 4101
     option = {"com.docker.network.driver.overlay.vxlanid_list": "77"}
     assert choose_vni(net("b", **option), []) == 77
-    assert isinstance(choose_vni(net("b", **option), [net("a", vni=77)]), Refused)
+    assert isinstance(choose_vni(net("b", **option), [net("a", vni=77)]), SubnetRefused)
 
 
 def test_an_address_comes_back_as_late_as_possible() -> None:

@@ -11,7 +11,6 @@ from sampan.cluster.leader import STANDARD
 from sampan.cluster.loop import Term
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import (
-    Attachment,
     ClusterNetwork,
     Endpoint,
     Node,
@@ -19,6 +18,7 @@ from sampan.cluster.records import (
     Object,
     Service,
     Task,
+    TaskAttachment,
     TaskStatus,
     VirtualAddress,
 )
@@ -59,7 +59,9 @@ def records(draw: st.DrawFn) -> Object:
                 description=NodeDescription(routes=tuple(routes)),
             )
         case _:
-            place_of_task = Attachment(network_id=draw(networks), ipv4=draw(addresses), prefix=24)
+            place_of_task = TaskAttachment(
+                network_id=draw(networks), ipv4=draw(addresses), prefix=24
+            )
             return Task(
                 id=id,
                 attachments=draw(st.sampled_from(((), (place_of_task,)))),

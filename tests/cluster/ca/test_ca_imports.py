@@ -12,7 +12,7 @@ import pytest
     "module",
     [
         "sampan.cli.main",
-        "sampan.cli.body",
+        "sampan.cli.container.create_request",
         "sampan.api.daemon",
         "sampan.cluster.contract",
         "sampan.cluster.peer.client",

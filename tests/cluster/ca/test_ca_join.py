@@ -18,13 +18,7 @@ from sampan.cluster.ca.join import CertificateClient, fetch_root, join
 from sampan.cluster.ca.secretbox import SecretBox
 from sampan.cluster.ca.secretbox import new_key as new_box_key
 from sampan.cluster.ca.server import CertificateServer, NotKnownYet, RootServer
-from sampan.cluster.ca.tokens import (
-    BadJoinToken,
-    WrongJoinToken,
-    digest_of,
-    join_token,
-    new_secret,
-)
+from sampan.cluster.ca.tokens import BadJoinToken, WrongJoinToken, digest_of, join_token, new_secret
 from sampan.cluster.peer.client import PeerClient
 from sampan.cluster.peer.contract import Identity, Impostor, NodeRole, NotMember, Unreachable
 from sampan.cluster.peer.server import PeerServer

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from sampan.cluster import placement
 from sampan.cluster import spec as s
 from sampan.cluster.contract import Draft, NoSuchObject, OutOfSequence
-from sampan.cluster.control import data, networks, nodes, normal, services
+from sampan.cluster.control import data, networks, nodes, normalize, services
+from sampan.cluster.control.explain import explain
 from sampan.cluster.control.references import HostNetwork, no_local_networks
 from sampan.cluster.control.validate import check_service
-from sampan.cluster.control.why import explain
 from sampan.cluster.errors import Exists, LocalNetwork, NotDone, Precondition, Refused
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.node.contract import InitRequest
@@ -149,14 +149,14 @@ def parts(two: tuple[ManagerParts, ManagerParts]) -> ManagerParts:
 )
 def test_what_is_refused(asked: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Refused) as caught:
-        check_service(normal.service(spec(**asked)))
+        check_service(normalize.service(spec(**asked)))
     assert str(caught.value).startswith("rpc error: code = InvalidArgument desc = ")
     assert sentence in str(caught.value)
 
 
 def test_dnsrr_may_publish_on_hosts() -> None:
     port = {"TargetPort": 80, "PublishedPort": 80, "PublishMode": "host"}
-    check_service(normal.service(spec(EndpointSpec={"Mode": "dnsrr", "Ports": [port]})))
+    check_service(normalize.service(spec(EndpointSpec={"Mode": "dnsrr", "Ports": [port]})))
 
 
 def test_an_empty_object_says_nothing() -> None:
@@ -169,9 +169,9 @@ def test_an_empty_object_says_nothing() -> None:
             "Runtime": "container",
         },
     )
-    assert normal.service(said) == normal.service(spec())
+    assert normalize.service(said) == normalize.service(spec())
     # An update of nothing at a time is another than the default one, though.
-    assert normal.service(spec(UpdateConfig={})).update_config == s.UpdateConfig()
+    assert normalize.service(spec(UpdateConfig={})).update_config == s.UpdateConfig()
 
 
 @given(st.text(max_size=20))

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from sampan.cluster import spec as s
 from sampan.cluster.control.events import events_of
-from sampan.cluster.control.why import TaskWhy, explain
+from sampan.cluster.control.explain import TaskWhy, explain
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import (
     ClusterNetwork,

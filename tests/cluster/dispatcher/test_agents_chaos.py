@@ -6,12 +6,7 @@ import random
 
 import pytest
 
-from sampan.cluster.records import (
-    Attachment,
-    ClusterNetwork,
-    Task,
-    TaskStatus,
-)
+from sampan.cluster.records import ClusterNetwork, Task, TaskAttachment, TaskStatus
 from sampan.cluster.spec import ContainerSpec, NetworkSpec, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.testing.agents import AgentWorld
@@ -27,7 +22,7 @@ NETWORK = ClusterNetwork(
 def task(number: int, rng: random.Random) -> Task:
     arguments = rng.choice([(), (), ("exit", "1"), ("sleep", str(rng.randrange(20)))])
     attached = (
-        Attachment(network_id="n", ipv4=f"10.1.{number // 250}.{number % 250 + 2}", prefix=16),
+        TaskAttachment(network_id="n", ipv4=f"10.1.{number // 250}.{number % 250 + 2}", prefix=16),
     )
     return Task(
         id=f"t{number}",

@@ -10,17 +10,22 @@ import pytest
 
 from sampan.cluster.contract import Draft
 from sampan.cluster.dispatcher import tables
-from sampan.cluster.dispatcher.index import Index
+from sampan.cluster.dispatcher.index import AssignmentIndex
 from sampan.cluster.dispatcher.logs import ServiceLogs
 from sampan.cluster.dispatcher.tables import NetworkTable
 from sampan.cluster.model import Change, State
 from sampan.cluster.protocol.logs import entries, frame
 from sampan.cluster.protocol.messages import ViewChange, merged_view
-from sampan.cluster.records import Attachment, ClusterNetwork, Service, Task, TaskStatus
+from sampan.cluster.records import ClusterNetwork, Service, Task, TaskAttachment, TaskStatus
 from sampan.cluster.spec import ContainerSpec, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.engine.contract import LogRequest
-from sampan.network.overlay.contract import DataPlaneView, Member, OverlayNetwork, ServiceEntry
+from sampan.network.overlay.contract import (
+    DataPlaneView,
+    OverlayMember,
+    OverlayNetwork,
+    ServiceEntry,
+)
 from sampan.runtime.contract import LogEntry
 from sampan.testing.agents import AgentWorld, FakeManager, FakeNode
 from sampan.testing.loops import ready_node
@@ -28,8 +33,8 @@ from sampan.testing.loops import ready_node
 S = TaskState
 
 
-def member(id: str, serving: bool = False) -> Member:
-    return Member(
+def member(id: str, serving: bool = False) -> OverlayMember:
+    return OverlayMember(
         task_id=id,
         task_name=id,
         service_id="s",
@@ -254,11 +259,11 @@ def attached(number: int, state: TaskState = S.RUNNING) -> Task:
         node_id="n",
         desired=S.RUNNING,
         status=TaskStatus(state=state),
-        attachments=(Attachment(network_id="net", ipv4=f"10.0.{number // 250}.9", prefix=16),),
+        attachments=(TaskAttachment(network_id="net", ipv4=f"10.0.{number // 250}.9", prefix=16),),
     )
 
 
-def members_in(index: Index) -> dict[str, dict[str, Member]]:
+def members_in(index: AssignmentIndex) -> dict[str, dict[str, OverlayMember]]:
     return {id: dict(table.members) for id, table in index.tables.items()}
 
 
@@ -269,7 +274,7 @@ def test_what_changes_while_the_index_is_built_is_in_it(seed: int) -> None:
     network = ClusterNetwork(id="net", vni=4097, subnet="10.0.0.0/16")
     records = [network, ready_node("n"), *(attached(number) for number in range(1000))]
     state.apply([Change(one.kind, one.id, None, one) for one in records], 1)
-    index = Index(state)
+    index = AssignmentIndex(state)
     turns = 0
     for turns, _ in enumerate(index.rebuild(), 1):
         number = rng.randrange(1200)
@@ -279,7 +284,7 @@ def test_what_changes_while_the_index_is_built_is_in_it(seed: int) -> None:
         state.apply([change], turns + 1)
         index.apply([change])
     assert turns >= 4  # others had their turn so often
-    anew = Index(state)
+    anew = AssignmentIndex(state)
     for _ in anew.rebuild():
         pass
     assert members_in(index) == members_in(anew)

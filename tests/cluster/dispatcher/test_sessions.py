@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from sampan.cluster.records import (
-    Attachment,
     Cluster,
     ClusterNetwork,
     Config,
@@ -18,6 +17,7 @@ from sampan.cluster.records import (
     Secret,
     Service,
     Task,
+    TaskAttachment,
     TaskStatus,
     VirtualAddress,
 )
@@ -54,7 +54,7 @@ def task(
     node: str = "w1",
     *args: str,
     desired: TaskState = S.RUNNING,
-    attachments: tuple[Attachment, ...] = (),
+    attachments: tuple[TaskAttachment, ...] = (),
     secrets: tuple[SecretReference, ...] = (),
     service: str = "svc",
     state: TaskState = S.ASSIGNED,
@@ -204,8 +204,8 @@ def network(id: str, name: str, vni: int = 4097, **spec: object) -> ClusterNetwo
     )
 
 
-def on(network_id: str, ipv4: str) -> tuple[Attachment, ...]:
-    return (Attachment(network_id=network_id, ipv4=ipv4, prefix=24),)
+def on(network_id: str, ipv4: str) -> tuple[TaskAttachment, ...]:
+    return (TaskAttachment(network_id=network_id, ipv4=ipv4, prefix=24),)
 
 
 async def test_the_data_plane_follows(world: AgentWorld) -> None:

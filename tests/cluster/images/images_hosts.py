@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from sampan.aio import SystemClock
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.images.images import ClusterImages
-from sampan.cluster.peer.contract import Allow, Handler, Identity, NodeRole, Reply, Request
+from sampan.cluster.peer.contract import Allow, Handler, Identity, NodeRole, PeerRequest, Reply
 from sampan.config import DaemonConfig, Paths
 from sampan.image import ImageService, open_images
 from sampan.image.reference import parse
@@ -33,7 +33,7 @@ from sampan.testing.store import MemoryStore
 BASE = layer_tar({"etc/": "", "etc/a": "1", "big": "x" * 3_000_000})
 TOP = layer_tar({"etc/b": "2", "etc/.wh.a": "", "more": "y" * 700_000})
 
-Spoil = Callable[[Request, Reply], Awaitable[Reply | None]]
+Spoil = Callable[[PeerRequest, Reply], Awaitable[Reply | None]]
 """May give another reply than the right one; None: that one."""
 
 
@@ -62,7 +62,7 @@ class Routed:
         self.host = host
 
     def route(self, method: str, path: str, handler: Handler, *, allow: Allow) -> None:
-        async def answer(request: Request) -> Reply:
+        async def answer(request: PeerRequest) -> Reply:
             self.host.asked.append((request.method, request.path, request.headers.get("range", "")))
             reply = await handler(request)
             if self.host.spoil is not None:
@@ -80,7 +80,7 @@ class Host:
         self.root = root
         address = f"10.0.0.{number}:2377"
         self.peer = hub.node(address, Identity(name, "worker", "c"), self._role)
-        self.source = Source(name, address, name)
+        self.source = PeerSource(name, address, name)
         self.asked: list[tuple[str, str, str]] = []
         self.spoil: Spoil | None = None
         self.service: ImageService
@@ -136,7 +136,7 @@ class Hosts:
         self.all.append(host)
         return host
 
-    def but(self, host: Host) -> list[Source]:
+    def but(self, host: Host) -> list[PeerSource]:
         return [other.source for other in self.all if other is not host]
 
     async def provide(self, host: Host, reference: str, said: list[str] | None = None) -> str:

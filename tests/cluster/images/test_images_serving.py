@@ -13,11 +13,11 @@ import pytest
 from images_hosts import BASE, TOP, Host, Hosts, Spoiled, archive
 
 from sampan.aio import SystemClock, Tasks, outcome
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.images.images import ClusterImages
 from sampan.cluster.images.registries import REMEMBERED_S, Registries
 from sampan.cluster.peer.client import PeerClient
-from sampan.cluster.peer.contract import Incoming, NodeRole, Reply, Request
+from sampan.cluster.peer.contract import Incoming, NodeRole, PeerRequest, Reply
 from sampan.cluster.peer.server import PeerServer
 from sampan.cluster.peer.tls import Tls, trusting
 from sampan.config import DaemonConfig, Paths
@@ -55,7 +55,7 @@ async def test_over_tls(tmp_path: Path) -> None:
             await one.images.load(archive("127.0.0.1:1/web:1", [BASE, TOP], {}))
             address = f"127.0.0.1:{server.port}"
             found = await here.provide(
-                "127.0.0.1:1/web:1", sources=lambda: [Source("one", address)]
+                "127.0.0.1:1/web:1", sources=lambda: [PeerSource("one", address)]
             )
             assert found == one.images.get("127.0.0.1:1/web:1").id
             path = f"/v2/127.0.0.1:1/web/blobs/{found}"
@@ -156,7 +156,7 @@ async def test_an_image_that_goes_while_it_is_sent(hosts: Hosts, host: Host, oth
                 gone.set()
                 await host.service.images.remove("web:1", in_use=lambda _: None)
 
-    async def spoil(request: Request, reply: Reply) -> Reply | None:
+    async def spoil(request: PeerRequest, reply: Reply) -> Reply | None:
         if digest_of(BASE) in request.path:
             return replace(reply, body=Spoiled(reply, then_remove))
         return None

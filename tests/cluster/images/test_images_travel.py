@@ -12,9 +12,9 @@ import pytest
 from images_hosts import BASE, TOP, Hosts, Spoiled
 
 from sampan.aio import SystemClock
-from sampan.cluster.images.errand import NobodyHasIt, OutOfReach
+from sampan.cluster.images.fetch import NobodyHasIt, OutOfReach
 from sampan.cluster.images.peers import PeerRepository, Peers
-from sampan.cluster.peer.contract import Reply, Request
+from sampan.cluster.peer.contract import PeerRequest, Reply
 from sampan.errors import NotFound
 from sampan.image.config import chain_id
 from sampan.image.contract import RegistryFailed
@@ -109,7 +109,7 @@ async def test_who_gives_up_does_not_stop_the_others(hosts: Hosts) -> None:
     pinned = await one.pinned("web:1")
     go, begun = asyncio.Event(), asyncio.Event()
 
-    async def hold(request: Request, reply: Reply) -> Reply | None:
+    async def hold(request: PeerRequest, reply: Reply) -> Reply | None:
         if digest_of(BASE) in request.path:
             begun.set()
             await go.wait()
@@ -159,7 +159,7 @@ async def test_another_node_goes_on_where_one_broke_off(hosts: Hosts) -> None:
     pinned = await one.pinned("web:1")
     await hosts.provide(two, pinned)
 
-    async def cut(request: Request, reply: Reply) -> Reply | None:
+    async def cut(request: PeerRequest, reply: Reply) -> Reply | None:
         if digest_of(BASE) not in request.path or "range" in request.headers:
             return None
         return broken_after(reply, 1_000_000)
@@ -184,7 +184,7 @@ async def test_who_falls_silent_is_given_up(hosts: Hosts) -> None:
             yield chunk
             await asyncio.Event().wait()
 
-    async def first(request: Request, reply: Reply) -> Reply | None:
+    async def first(request: PeerRequest, reply: Reply) -> Reply | None:
         if digest_of(BASE) not in request.path or "range" in request.headers:
             return None
         return replace(reply, body=Spoiled(reply, silent))
@@ -202,7 +202,7 @@ async def test_all_broke_off(hosts: Hosts) -> None:
     await one.build("web:1", [BASE])
     pinned = await one.pinned("web:1")
 
-    async def cut(request: Request, reply: Reply) -> Reply | None:
+    async def cut(request: PeerRequest, reply: Reply) -> Reply | None:
         if "/blobs/" not in request.path or isinstance(reply.body, bytes):
             return None
         return broken_after(reply, 500_000)
@@ -226,7 +226,7 @@ async def test_wrong_bytes_are_thrown_away_and_fetched_elsewhere(hosts: Hosts) -
         async for chunk in body:
             yield bytes(len(chunk) - 1) + b"!"
 
-    async def lie(request: Request, reply: Reply) -> Reply | None:
+    async def lie(request: PeerRequest, reply: Reply) -> Reply | None:
         layer = digest_of(BASE) in request.path or digest_of(TOP) in request.path
         return replace(reply, body=Spoiled(reply, turned)) if layer else None
 
@@ -247,7 +247,7 @@ async def test_a_manifest_of_another_digest_is_refused(hosts: Hosts) -> None:
     pinned = (await one.pinned("web:1")).replace("web", f"{NOWHERE}/web")
     evil = (await one.service.exchange.manifest(parse("evil:1"))) or pytest.fail("no manifest")
 
-    async def lie(request: Request, reply: Reply) -> Reply | None:
+    async def lie(request: PeerRequest, reply: Reply) -> Reply | None:
         return Reply(body=evil.body) if "/manifests/" in request.path else None
 
     one.spoil = lie
@@ -262,7 +262,7 @@ async def test_who_is_busy_is_asked_again(hosts: Hosts) -> None:
     pinned = await one.pinned("web:1")
     refusals = iter(range(2))
 
-    async def busy(request: Request, reply: Reply) -> Reply | None:
+    async def busy(request: PeerRequest, reply: Reply) -> Reply | None:
         if digest_of(BASE) in request.path and next(refusals, None) is not None:
             return Reply(status=429, body=b"busy")
         return None

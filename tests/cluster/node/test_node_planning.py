@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from sampan.cluster.model import Change, State
 from sampan.cluster.node.contract import InitRequest, JoinRequest
-from sampan.cluster.node.leaving import is_demoted, what_leaving_costs
-from sampan.cluster.node.planning import plan_init, plan_join
+from sampan.cluster.node.leave_check import is_demoted, what_leaving_costs
+from sampan.cluster.node.membership_plan import plan_init, plan_join
 from sampan.cluster.node.pools import check_pools
 from sampan.cluster.records import Node, Object
 from sampan.cluster.spec import CaConfig, NodeSpec, SwarmSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sampan.aio import Tasks
 from sampan.cluster.contract import Draft
-from sampan.cluster.node.standing import Standing
+from sampan.cluster.node.peer_roles import RoleLookup
 from sampan.cluster.records import Cluster, Node
 from sampan.cluster.spec import NodeSpec
 from sampan.testing.clock import FakeClock, settle
@@ -12,7 +12,7 @@ from sampan.testing.cluster_store import MemoryCluster
 
 
 async def test_a_worker_believes_what_it_last_heard() -> None:
-    standing = Standing(Tasks())
+    standing = RoleLookup(Tasks())
     assert standing.role_of("anybody") == "manager"  # nothing was heard yet: the certificate counts
     standing.managers = frozenset({"m"})
     assert standing.role_of("m") == "manager"
@@ -32,7 +32,7 @@ async def test_a_manager_looks_into_its_copy() -> None:
             draft.put(Node(id="former", role="manager", spec=NodeSpec(role="worker")))
 
         await store.update(found)
-        standing = Standing(tasks)
+        standing = RoleLookup(tasks)
         standing.store = store
         assert [standing.role_of(i) for i in ("m", "w", "next", "former")] == [
             "manager",
@@ -52,7 +52,7 @@ async def test_who_joined_through_another_manager_is_no_stranger() -> None:
         here, there = await hub.store(), await hub.store()
         await there.update(lambda draft: draft.put(Cluster(id="c")))
         await here.barrier()
-        standing = Standing(tasks)
+        standing = RoleLookup(tasks)
         standing.store = here
         here.member.delay_s = 1.0
         await there.update(lambda draft: draft.put(Node(id="new")))

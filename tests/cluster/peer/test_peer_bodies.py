@@ -7,13 +7,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from sampan.cluster.peer.contract import (
-    STRANGERS_BODY_LIMIT,
-    Allow,
-    Identity,
-    Reply,
-    Request,
-)
+from sampan.cluster.peer.contract import STRANGERS_BODY_LIMIT, Allow, Identity, PeerRequest, Reply
 from sampan.cluster.peer.routes import Routes
 from sampan.errors import InvalidArgument
 
@@ -33,14 +27,14 @@ async def ask(allow: Allow, size: int) -> Reply:
     routes = Routes(lambda node_id: "worker")
     identity = Identity("n1", "worker", "c")
 
-    async def echo(request: Request, body: Said) -> Said:
+    async def echo(request: PeerRequest, body: Said) -> Said:
         return Said(str(len(body.text)))
 
     routes.call("/echo", Said, echo, allow=allow)
     route, match = routes.find("POST", "/echo")
     assert route.handler is not None
     return await route.handler(
-        Request(
+        PeerRequest(
             method="POST",
             path="/echo",
             match=match,

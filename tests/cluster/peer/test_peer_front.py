@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sampan.cluster.peer.contract import Allow, Identity, Reply, Request
+from sampan.cluster.peer.contract import Allow, Identity, PeerRequest, Reply
 from sampan.cluster.peer.server import PeerServer
 from sampan.cluster.peer.tls import Credentials, Tls
 from sampan.cluster.peer.wire import ERROR_TYPE
@@ -25,11 +25,11 @@ class Note(msgspec.Struct):
     text: str = ""
 
 
-async def hello(request: Request) -> Reply:
+async def hello(request: PeerRequest) -> Reply:
     return Reply(body=b"hello")
 
 
-async def note(request: Request, asked: Note) -> Note:
+async def note(request: PeerRequest, asked: Note) -> Note:
     return asked
 
 

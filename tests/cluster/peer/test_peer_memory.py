@@ -13,7 +13,7 @@ from sampan.cluster.peer.contract import (
     Allow,
     Identity,
     NodeRole,
-    Request,
+    PeerRequest,
     Socket,
     SocketClosed,
     Unreachable,
@@ -101,7 +101,7 @@ async def test_a_crash_resets_what_is_open_and_a_successor_takes_the_address(net
     ended: list[str] = []
     begun = asyncio.Event()
 
-    async def long(request: Request, socket: Socket) -> None:
+    async def long(request: PeerRequest, socket: Socket) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()

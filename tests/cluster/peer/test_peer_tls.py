@@ -19,7 +19,7 @@ from sampan.cluster.ca.certificates import issue_etcd, issue_node, key_pem, new_
 from sampan.cluster.ca.secretbox import SecretBox
 from sampan.cluster.ca.secretbox import new_key as new_box_key
 from sampan.cluster.peer.client import PeerClient
-from sampan.cluster.peer.contract import Allow, Impostor, NodeRole, Request, Socket, Unreachable
+from sampan.cluster.peer.contract import Allow, Impostor, NodeRole, PeerRequest, Socket, Unreachable
 from sampan.cluster.peer.limits import Limits
 from sampan.cluster.peer.server import PeerServer
 from sampan.cluster.peer.tls import Credentials, Tls
@@ -368,7 +368,7 @@ async def test_stopping_ends_sockets(net: Net, issuer: Issuer) -> None:
     server = PeerServer(tls, net.roles.get)
     ended = asyncio.Event()
 
-    async def wait(request: Request, channel: Socket) -> None:
+    async def wait(request: PeerRequest, channel: Socket) -> None:
         try:
             await channel.receive()
         finally:

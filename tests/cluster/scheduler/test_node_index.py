@@ -12,7 +12,7 @@ from sampan.cluster.loop import Term
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import Node, NodeDescription, NodeStatus, Object, Task, TaskStatus
 from sampan.cluster.scheduler.filters import Test, standard
-from sampan.cluster.scheduler.nodes import NodeIndex, NodeInfo
+from sampan.cluster.scheduler.node_index import NodeIndex, NodeInfo
 from sampan.cluster.scheduler.scheduler import Scheduler
 from sampan.cluster.scheduler.strategies import STRATEGIES
 from sampan.cluster.scheduler.wanted import ANYWHERE, Wanted

@@ -12,7 +12,7 @@ from sampan.cluster.model import Change
 from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, NodeDescription, NodeStatus, Plugin, Task, TaskStatus
 from sampan.cluster.scheduler.filters import standard
-from sampan.cluster.scheduler.nodes import NodeIndex
+from sampan.cluster.scheduler.node_index import NodeIndex
 from sampan.cluster.scheduler.plan import Placed, Unplaced, plan
 from sampan.cluster.scheduler.strategies import STRATEGIES
 from sampan.cluster.scheduler.wanted import WantedTask

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sampan.cluster.model import Change
 from sampan.cluster.records import Node, NodeDescription, Plugin, Service
 from sampan.cluster.scheduler.filters import standard
-from sampan.cluster.scheduler.nodes import Hold, NodeIndex
+from sampan.cluster.scheduler.node_index import Hold, NodeIndex
 from sampan.cluster.scheduler.plan import Placed, plan
 from sampan.cluster.scheduler.strategies import LABEL, STRATEGIES, strategy_of
 from sampan.cluster.scheduler.wanted import ANYWHERE, Driver

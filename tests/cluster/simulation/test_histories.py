@@ -14,7 +14,7 @@ from sampan.cluster.contract import Batch
 from sampan.cluster.leader import STANDARD
 from sampan.cluster.loop import Term
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
-from sampan.cluster.scheduler.nodes import NodeIndex
+from sampan.cluster.scheduler.node_index import NodeIndex
 from sampan.cluster.scheduler.scheduler import Scheduler
 from sampan.cluster.scheduler.strategies import LABEL, STRATEGIES
 from sampan.cluster.spec import (

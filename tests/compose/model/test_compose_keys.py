@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from sampan.compose.file.load import Request, load
+from sampan.compose.file.load import LoadRequest, load
 from sampan.compose.file.schema_types import ListOf, MapOf, Obj, Shape, alternatives
 from sampan.compose.model.create_request import container_body, network_body, volume_body
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP, cluster_top
 from sampan.compose.model.sections import BUILD, CLUSTER
 from sampan.compose.model.service_keys import SERVICE
-from sampan.compose.model.table import Elsewhere, Ignored, Key, NoEffect, Refused, Section
+from sampan.compose.model.table import Elsewhere, Ignored, Key, NoEffect, RefusedKey, Section
 from sampan.compose.model.top_keys import TOP as TABLE
 from sampan.compose.stack.read import read_stack
 from sampan.compose.stack.spec import file_spec, service_spec
@@ -69,7 +69,7 @@ def elsewhere(path: str) -> set[str]:
 def test_what_is_not_honoured_gives_a_reason() -> None:
     for path, key in lines():
         for target in (key.engine, key.cluster):
-            if isinstance(target, NoEffect | Refused):
+            if isinstance(target, NoEffect | RefusedKey):
                 assert len(target.reason.split()) > 2, path
 
 
@@ -92,7 +92,7 @@ def page() -> str:
             one = "with its section" if host is CLUSTER else "yes"
             if isinstance(host, NoEffect):
                 one = f"a warning: {host.reason}"
-            elif isinstance(host, Refused):
+            elif isinstance(host, RefusedKey):
                 one = f"refused: {host.reason}"
             many = "yes"
             if isinstance(cluster, Ignored):
@@ -175,7 +175,7 @@ def unread(path: tuple[str, ...]) -> bool:
         key = next((k for k in section.keys if k.name == word), None) if section else None
         if key is None:
             return False
-        if isinstance(key.engine, NoEffect | Refused):
+        if isinstance(key.engine, NoEffect | RefusedKey):
             return True
         section = key.kind.section
     return False
@@ -414,7 +414,7 @@ def requests_of(project: Any) -> list[Any]:
 def on_one_host(folder: Path, text: str) -> Outcome:
     (folder / "compose.yaml").write_text(text)
     try:
-        loaded = load(Request(cwd=str(folder)), {"OUT": "out"}, TOP)
+        loaded = load(LoadRequest(cwd=str(folder)), {"OUT": "out"}, TOP)
         project = read(loaded, ())
         told = json.dumps(requests_of(project), sort_keys=True)
     except SampanError as error:
@@ -429,7 +429,7 @@ def on_one_host(folder: Path, text: str) -> Outcome:
 
 def on_a_cluster(folder: Path, text: str) -> Outcome:
     (folder / "compose.yaml").write_text(text)
-    request = Request(cwd=str(folder), project="stack")
+    request = LoadRequest(cwd=str(folder), project="stack")
     try:
         loaded = load(request, {"OUT": "out"}, cluster_top())
         stack = read_stack("app", loaded)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sampan.compose.errors import ComposeFileError, ManyProblems
-from sampan.compose.file.load import Request, load
+from sampan.compose.file.load import LoadRequest, load
 from sampan.compose.model.canonical import project_data
 from sampan.compose.model.create_request import container_body
 from sampan.compose.model.project import Project
@@ -65,7 +65,7 @@ def test_all_shape_errors_come_at_once(project: Reader) -> None:
 
 def test_valid_keys_without_effect_warn(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {a: {image: x, models: [m], x-mine: 1}}")
-    warnings = load(Request(cwd=str(tmp_path)), {}, TOP).warnings
+    warnings = load(LoadRequest(cwd=str(tmp_path)), {}, TOP).warnings
     assert len(warnings) == 1
     assert "services.a.models has no effect: no models are run" in warnings[0]
 
@@ -233,9 +233,9 @@ def test_precedence_of_variables(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {a: {image: '$A$B$C'}}")
     (tmp_path / ".env").write_text("A=dot\nB=dot\nC=dot\n")
     (tmp_path / "other.env").write_text("A=file\nB=file\n")
-    plain = load(Request(cwd=str(tmp_path)), {"A": "shell-"}, TOP)
+    plain = load(LoadRequest(cwd=str(tmp_path)), {"A": "shell-"}, TOP)
     assert (plain.variables["A"], plain.variables["B"]) == ("shell-", "dot")
-    named = load(Request(cwd=str(tmp_path), env_files=("other.env",)), {"A": "shell-"}, TOP)
+    named = load(LoadRequest(cwd=str(tmp_path), env_files=("other.env",)), {"A": "shell-"}, TOP)
     assert (named.variables["A"], named.variables["B"]) == ("shell-", "file")
     assert "C" not in named.variables
 
@@ -272,10 +272,10 @@ def test_an_empty_file_says_what_to_write(project: Reader) -> None:
 def test_an_override_file_of_comments_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {s: {image: x}}")
     (tmp_path / "extras.yaml").write_text("# put your own services here\n")
-    both = Request(files=("compose.yaml", "extras.yaml"), cwd=str(tmp_path))
+    both = LoadRequest(files=("compose.yaml", "extras.yaml"), cwd=str(tmp_path))
     assert set(read(load(both, {}, TOP)).services) == {"s"}
     with pytest.raises(ComposeFileError, match=r"extras.yaml.*empty compose file"):
-        load(Request(files=("extras.yaml",), cwd=str(tmp_path)), {}, TOP)
+        load(LoadRequest(files=("extras.yaml",), cwd=str(tmp_path)), {}, TOP)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_the_project_s_name_can_be_used_in_the_file(
     label = "${COMPOSE_PROJECT_NAME:-none}"
     text = f"{head}services: {{s: {{image: x, labels: {{l: '{label}'}}}}}}"
     (folder / "compose.yaml").write_text(text)
-    loaded = load(Request(cwd=str(folder), project=given), environ, TOP)
+    loaded = load(LoadRequest(cwd=str(folder), project=given), environ, TOP)
     assert loaded.name == name
     assert read(loaded).services["s"].labels == {"l": name}
     assert not loaded.warnings

@@ -10,7 +10,7 @@ import pytest
 
 from sampan.client import Client
 from sampan.compose.errors import ComposeFileError
-from sampan.compose.file.load import Request, load
+from sampan.compose.file.load import LoadRequest, load
 from sampan.compose.model.schema import cluster_top
 from sampan.compose.stack.deploy import Deployment, observe, pins, remove_stack
 from sampan.compose.stack.diff import differences
@@ -38,7 +38,7 @@ configs: {conf: {content: hello}}
 def stack_of(tmp_path: Path, text: str, **variables: str) -> Stack:
     path = tmp_path / "compose.yaml"
     path.write_text(text)
-    request = Request(files=(str(path),), project="stack", cwd=str(tmp_path))
+    request = LoadRequest(files=(str(path),), project="stack", cwd=str(tmp_path))
     return read_stack("app", load(request, {"KEY": "k", **variables}, cluster_top()))
 
 

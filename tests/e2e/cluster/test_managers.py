@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sampan.testing.lab import Lab, LabHost, swarm
-from sampan.testing.lab.services import (
-    containers,
-    create,
-    update_state,
-    wait_for,
-    wait_running,
-)
+from sampan.testing.lab.services import containers, create, update_state, wait_for, wait_running
 from sampan.testing.place import wait_until
 
 SLEEP = ("busybox", "sleep", "1000")

@@ -36,7 +36,7 @@ from sampan.network.dns import message
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
-    Member,
+    OverlayMember,
     OverlayNetwork,
     ServiceEntry,
 )
@@ -326,7 +326,7 @@ class Lab:
         **more: Any,
     ) -> None:
         """Add it, or change it."""
-        made = Member(
+        made = OverlayMember(
             **{
                 "task_id": name,
                 "task_name": name,

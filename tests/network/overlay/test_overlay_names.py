@@ -6,11 +6,13 @@ from typing import Any
 
 from sampan.network.contract import Zone
 from sampan.network.dns import message
-from sampan.network.dns.table import Endpoint, Table
-from sampan.network.names import zone_messages
+from sampan.network.dns.table import DnsEndpoint, DnsTable
+from sampan.network.dns_control import zone_messages
 
 
-def told(table: Table, network: str, old: Zone | None, new: Zone, last: int | None = None) -> None:
+def told(
+    table: DnsTable, network: str, old: Zone | None, new: Zone, last: int | None = None
+) -> None:
     """As it goes over the socket; only the first ``last`` packets."""
     packets: list[dict[str, Any]] = list(zone_messages(network, "app", old, new))
     for packet in packets[:last]:
@@ -24,10 +26,10 @@ def told(table: Table, network: str, old: Zone | None, new: Zone, last: int | No
         )
 
 
-def table() -> Table:
-    made = Table()
-    made.join("box", "net", Endpoint(("10.0.0.9",), ("box", "web"), "app"))
-    made.join("other", "elsewhere", Endpoint(("10.9.0.9",), ("other",), "elsewhere"))
+def table() -> DnsTable:
+    made = DnsTable()
+    made.join("box", "net", DnsEndpoint(("10.0.0.9",), ("box", "web"), "app"))
+    made.join("other", "elsewhere", DnsEndpoint(("10.9.0.9",), ("other",), "elsewhere"))
     return made
 
 
@@ -64,7 +66,7 @@ def test_all_of_it_may_be_told_again() -> None:
     names = table()
     told(names, "net", None, Zone({"old": ("10.0.1.1",)}))
     names.begin()
-    names.join("box", "net", Endpoint(("10.0.0.9",), ("box",), "app"))
+    names.join("box", "net", DnsEndpoint(("10.0.0.9",), ("box",), "app"))
     told(names, "net", None, Zone({"new": ("10.0.1.2",)}))
     assert names.lookup("box", "old") == ("10.0.1.1",)
     names.commit()

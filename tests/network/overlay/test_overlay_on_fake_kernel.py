@@ -20,7 +20,7 @@ from sampan.network.networks import HostNetworks
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
-    Member,
+    OverlayMember,
     OverlayNetwork,
     PublishedTarget,
     ServiceEntry,
@@ -37,8 +37,8 @@ PLAIN, INGRESS = "a" * 64, "b" * 64
 MINE, OTHERS, VIP = "10.0.1.3", "10.0.1.4", "10.0.1.2"
 
 
-def member(address: str, node: str, host: str) -> Member:
-    return Member(
+def member(address: str, node: str, host: str) -> OverlayMember:
+    return OverlayMember(
         task_id=address,
         task_name=f"web.{address}",
         service_id="web",

@@ -10,7 +10,7 @@ from sampan.network.overlay import rules
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
-    Member,
+    OverlayMember,
     OverlayNetwork,
     PublishedTarget,
     ServiceEntry,
@@ -20,7 +20,7 @@ from sampan.network.overlay.plan import Backends, Departed, Planner, departed
 HERE, THERE = ("here", "192.0.2.1"), ("there", "192.0.2.2")
 
 
-def member(number: int, node: tuple[str, str] = HERE, **more: object) -> Member:
+def member(number: int, node: tuple[str, str] = HERE, **more: object) -> OverlayMember:
     known: dict[str, object] = {
         "task_id": f"t{number}",
         "task_name": f"web.{number}",
@@ -30,10 +30,10 @@ def member(number: int, node: tuple[str, str] = HERE, **more: object) -> Member:
         "node_address": node[1],
         "serving": True,
     }
-    return Member(**(known | more))  # type: ignore[arg-type]
+    return OverlayMember(**(known | more))  # type: ignore[arg-type]
 
 
-def view(*members: Member, ingress: bool = False, **more: object) -> DataPlaneView:
+def view(*members: OverlayMember, ingress: bool = False, **more: object) -> DataPlaneView:
     ports = (PublishedTarget(protocol="tcp", published=80, target=8080),) if ingress else ()
     service = ServiceEntry(
         service_id="web", name="Web", aliases=("www",), vip="10.0.1.100", ports=ports

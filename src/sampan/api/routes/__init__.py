@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.http.router import Route
 
 
-def every() -> Iterator[Route[Call]]:
+def every() -> Iterator[Route[DockerRequest]]:
     """All routes. The order counts only where two patterns match the same path."""
     from sampan.api.routes import (
         archive,

@@ -8,9 +8,9 @@ import stat
 import msgspec
 from aiohttp import web
 
-from sampan.api.call import Call
-from sampan.api.moments import rfc3339_ns
+from sampan.api.docker_request import DockerRequest
 from sampan.api.routes.transfer import body_chunks
+from sampan.api.timestamps import rfc3339_ns
 from sampan.engine.contract import PathStat
 from sampan.http.router import Route
 
@@ -52,12 +52,12 @@ def stat_header(found: PathStat) -> dict[str, str]:
     return {"X-Docker-Container-Path-Stat": encoded}
 
 
-async def head(call: Call) -> web.Response:
+async def head(call: DockerRequest) -> web.Response:
     found = await call.services.engine.archive_stat(call.path["id"], call.needs("path"))
     return web.Response(headers={**call.headers, **stat_header(found)})
 
 
-async def get(call: Call) -> web.StreamResponse:
+async def get(call: DockerRequest) -> web.StreamResponse:
     path = call.needs("path")
     async with call.services.engine.archive_get(call.path["id"], path) as (found, chunks):
         response = await call.stream("application/x-tar", headers=stat_header(found))
@@ -66,7 +66,7 @@ async def get(call: Call) -> web.StreamResponse:
         return response
 
 
-async def put(call: Call) -> web.Response:
+async def put(call: DockerRequest) -> web.Response:
     await call.services.engine.archive_put(
         call.path["id"],
         call.needs("path"),
@@ -77,7 +77,7 @@ async def put(call: Call) -> web.Response:
     return call.empty(200)
 
 
-async def export(call: Call) -> web.StreamResponse:
+async def export(call: DockerRequest) -> web.StreamResponse:
     container = call.services.engine.get(call.path["id"])
     return await call.send_all(call.services.engine.export(container.id), "application/x-tar")
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from sampan.api import moments
-from sampan.api.call import Call, closing
+from sampan.api import timestamps
+from sampan.api.docker_request import DockerRequest, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, log_bytes, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
@@ -20,7 +20,7 @@ from sampan.store.events import Event
 from sampan.store.records import Container
 
 
-async def attach(call: Call) -> web.StreamResponse:
+async def attach(call: DockerRequest) -> web.StreamResponse:
     engine = call.services.engine
     container = engine.get(call.path["id"])
     spec = container.spec
@@ -62,12 +62,12 @@ async def attach(call: Call) -> web.StreamResponse:
     return Hijacked()
 
 
-def _publish(call: Call, container: Container, action: str) -> None:
+def _publish(call: DockerRequest, container: Container, action: str) -> None:
     attributes = {**container.spec.labels, "image": container.spec.image, "name": container.name}
     call.services.events.publish(Event("container", action, container.id, attributes))
 
 
-async def logs(call: Call) -> web.StreamResponse:
+async def logs(call: DockerRequest) -> web.StreamResponse:
     engine = call.services.engine
     container = engine.get(call.path["id"])
     stdout, stderr = call.flag("stdout"), call.flag("stderr")
@@ -77,8 +77,8 @@ async def logs(call: Call) -> web.StreamResponse:
     request = LogRequest(
         follow=call.flag("follow"),
         tail=tail(call.text("tail")),
-        since_ns=moments.parse_ns(call.text("since"), "since", now=now),
-        until_ns=moments.parse_ns(call.text("until"), "until", now=now),
+        since_ns=timestamps.parse_ns(call.text("since"), "since", now=now),
+        until_ns=timestamps.parse_ns(call.text("until"), "until", now=now),
         stdout=stdout,
         stderr=stderr,
     )

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from sampan.aio import in_thread, shielded
 from sampan.api import context, credentials
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
-from sampan.api.lines import LineStream, answer
+from sampan.api.json_stream import ProgressStream, answer
 from sampan.api.routes.transfer import body_chunks
 from sampan.api.types.common import PruneReport
 from sampan.api.types.hostconfig import Ulimit as WireUlimit
@@ -34,7 +34,7 @@ class _BuildResult(msgspec.Struct):
     id: str = msgspec.field(name="ID")
 
 
-def _json(call: Call, name: str, decoder: msgspec.json.Decoder[object]) -> object:
+def _json(call: DockerRequest, name: str, decoder: msgspec.json.Decoder[object]) -> object:
     """A query parameter that is JSON."""
     written = call.text(name)
     if not written:
@@ -45,13 +45,13 @@ def _json(call: Call, name: str, decoder: msgspec.json.Decoder[object]) -> objec
         raise InvalidArgument(f"invalid value for parameter {name}: {error}") from error
 
 
-def _extra_hosts(call: Call) -> tuple[str, ...]:
+def _extra_hosts(call: DockerRequest) -> tuple[str, ...]:
     """ "name:address", repeated or joined by commas; docker-py sends "name:address" too."""
     written = [part for one in call.query.getall("extrahosts", []) for part in one.split(",")]
     return tuple(part for part in written if part)
 
 
-def request_of(call: Call, directory: Path) -> BuildRequest:
+def request_of(call: DockerRequest, directory: Path) -> BuildRequest:
     """Every parameter of the query.
 
     Raises:
@@ -95,12 +95,12 @@ def request_of(call: Call, directory: Path) -> BuildRequest:
     )
 
 
-async def build(call: Call) -> web.StreamResponse:
+async def build(call: DockerRequest) -> web.StreamResponse:
     services = call.services
     directory = services.system.scratch / f"context-{secrets.token_hex(8)}"
     request = request_of(call, directory)
     quiet = call.flag("q")
-    lines = LineStream()
+    lines = ProgressStream()
 
     def emit(output: BuildOutput) -> None:
         if output.image_id:
@@ -125,7 +125,7 @@ async def build(call: Call) -> web.StreamResponse:
     return await answer(call, run(), lines)
 
 
-async def prune(call: Call) -> web.Response:
+async def prune(call: DockerRequest) -> web.Response:
     Filters.parse(call.text("filters"), ())
     keys, reclaimed = await call.services.builder.prune(all=call.flag("all"))
     return call.json(PruneReport(caches_deleted=keys or None, space_reclaimed=max(0, reclaimed)))

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UnsetType
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.types.common import IdResponse
 from sampan.api.types.containers import ContainerConfig
 from sampan.build.changes import changed
@@ -45,7 +45,7 @@ def overridden(config: ImageConfig, said: ContainerConfig) -> ImageConfig:
     )
 
 
-async def commit(call: Call) -> web.Response:
+async def commit(call: DockerRequest) -> web.Response:
     services = call.services
     container = services.engine.get(call.needs("container"))
     said = await call.body(_CONFIG, default=ContainerConfig()) or ContainerConfig()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from sampan.api import moments
-from sampan.api.call import Call
+from sampan.api import timestamps
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import create, hostconfig
 from sampan.api.translate.container import NetworkIds, inspect
@@ -36,7 +36,7 @@ def network_ids(engine: Engine) -> NetworkIds:
     return find
 
 
-def _image_ids(call: Call) -> Callable[[str], str]:
+def _image_ids(call: DockerRequest) -> Callable[[str], str]:
     known: dict[str, str] = {}
 
     def find(ref: str) -> str:
@@ -50,7 +50,7 @@ def _image_ids(call: Call) -> Callable[[str], str]:
     return find
 
 
-def _ancestors(call: Call) -> Callable[[str], frozenset[str]]:
+def _ancestors(call: DockerRequest) -> Callable[[str], frozenset[str]]:
     def find(ref: str) -> frozenset[str]:
         try:
             image = call.services.images.get(ref)
@@ -65,7 +65,7 @@ def _ancestors(call: Call) -> Callable[[str], frozenset[str]]:
     return find
 
 
-async def create_container(call: Call) -> web.Response:
+async def create_container(call: DockerRequest) -> web.Response:
     body = await call.body(wire.CREATE_DECODER)
     request = create.request(body, name=call.text("name"), platform=call.text("platform"))
     created = await call.services.engine.create(request)
@@ -73,7 +73,7 @@ async def create_container(call: Call) -> web.Response:
     return call.json(CreatedBody(id=created.id, warnings=warnings), status=201)
 
 
-async def list_containers(call: Call) -> web.Response:
+async def list_containers(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
     limit = call.number("limit") or 0
@@ -105,7 +105,7 @@ async def list_containers(call: Call) -> web.Response:
     return call.json(rows)
 
 
-async def _with_size(call: Call, row: wire.Summary) -> wire.Summary:
+async def _with_size(call: DockerRequest, row: wire.Summary) -> wire.Summary:
     import copy
 
     written, whole = await call.services.engine.size(row.id)
@@ -114,7 +114,7 @@ async def _with_size(call: Call, row: wire.Summary) -> wire.Summary:
     return sized
 
 
-async def inspect_container(call: Call) -> web.Response:
+async def inspect_container(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     container = engine.get(call.path["id"])
     host = call.services.system.host_side(container)
@@ -124,13 +124,13 @@ async def inspect_container(call: Call) -> web.Response:
     return call.json(body)
 
 
-async def rename_container(call: Call) -> web.Response:
+async def rename_container(call: DockerRequest) -> web.Response:
     name = create.check_name(call.needs("name"))
     await call.services.engine.rename(call.path["id"], name)
     return call.empty()
 
 
-async def update_container(call: Call) -> web.Response:
+async def update_container(call: DockerRequest) -> web.Response:
     body = await call.body(UPDATE_DECODER)
     restart = None
     if body.restart_policy is not None and body.restart_policy.name:
@@ -141,17 +141,17 @@ async def update_container(call: Call) -> web.Response:
     return call.json(wire.UpdateResponse(warnings=[*warnings, *hostconfig.discarded(body)]))
 
 
-async def remove_container(call: Call) -> web.Response:
+async def remove_container(call: DockerRequest) -> web.Response:
     await call.services.engine.remove(
         call.path["id"], force=call.flag("force"), volumes=call.flag("v"), link=call.flag("link")
     )
     return call.empty()
 
 
-async def prune_containers(call: Call) -> web.Response:
+async def prune_containers(call: DockerRequest) -> web.Response:
     filters = Filters.parse(call.text("filters"), ("label", "label!", "until"))
     until = [
-        moments.parse_ns(value, "until", now=call.services.clock.now()) / 1e9
+        timestamps.parse_ns(value, "until", now=call.services.clock.now()) / 1e9
         for value in filters.get("until", ())
     ]
 
@@ -167,7 +167,7 @@ async def prune_containers(call: Call) -> web.Response:
     return call.json(PruneReport(containers_deleted=deleted or None, space_reclaimed=reclaimed))
 
 
-async def top(call: Call) -> web.Response:
+async def top(call: DockerRequest) -> web.Response:
     titles, processes = await call.services.engine.top(call.path["id"], call.text("ps_args", "-ef"))
     return call.json(
         wire.TopBody(titles=list(titles), processes=[list(p.values) for p in processes])

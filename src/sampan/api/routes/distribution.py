@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from sampan.api import credentials
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.types.images import DescriptorBody, DistributionBody, PlatformBody
 from sampan.http.router import Route
 from sampan.image.reference import parse
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     reference = parse(call.path["name"])
     login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
     found = await call.services.describe(reference, login)

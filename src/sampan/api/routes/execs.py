@@ -7,7 +7,7 @@ from contextlib import suppress
 from aiohttp import web
 from msgspec import UNSET
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, frame, parse_detach_keys
 from sampan.api.hijack import Hijacked, Pumping, pump, take_over
@@ -20,7 +20,7 @@ from sampan.http.router import Route
 from sampan.runtime.contract import AttachStream
 
 
-async def create(call: Call) -> web.Response:
+async def create(call: DockerRequest) -> web.Response:
     body = await call.body(wire.EXEC_CREATE_DECODER)
     args = (body.cmd,) if isinstance(body.cmd, str) else tuple(body.cmd or ())
     if not args:
@@ -45,7 +45,7 @@ async def create(call: Call) -> web.Response:
     return call.json(IdResponse(id=exec_id), status=201)
 
 
-async def start(call: Call) -> web.StreamResponse:
+async def start(call: DockerRequest) -> web.StreamResponse:
     engine, exec_id = call.services.engine, call.path["id"]
     body = await call.body(wire.EXEC_START_DECODER, default=wire.ExecStartBody())
     state = engine.exec_inspect(exec_id)
@@ -102,7 +102,7 @@ async def _drain(stream: AttachStream) -> None:
         await stream.close()
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     state = call.services.engine.exec_inspect(call.path["id"])
     return call.json(
         wire.ExecInspect(
@@ -126,7 +126,7 @@ async def inspect(call: Call) -> web.Response:
     )
 
 
-async def resize(call: Call) -> web.Response:
+async def resize(call: DockerRequest) -> web.Response:
     rows, columns = window(call)
     await call.services.engine.exec_resize(call.path["id"], rows, columns)
     return call.empty(200)

@@ -7,8 +7,8 @@ from collections import Counter
 
 from aiohttp import web
 
-from sampan.api import moments
-from sampan.api.call import Call
+from sampan.api import timestamps
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import image as translate
 from sampan.api.types import images as wire
@@ -30,7 +30,7 @@ def matches_reference(pattern: str, name: str) -> bool:
     return any(fnmatch.fnmatchcase(candidate, pattern) for candidate in (name, repository, bare))
 
 
-async def list_images(call: Call) -> web.Response:
+async def list_images(call: DockerRequest) -> web.Response:
     images = call.services.images
     filters = Filters.parse(call.text("filters"), FILTERS)
     if call.text("filter"):  # of old clients
@@ -38,7 +38,7 @@ async def list_images(call: Call) -> web.Response:
     before = [images.get(ref).created_at for ref in filters.get("before", ())]
     since = [images.get(ref).created_at for ref in filters.get("since", ())]
     now = call.services.clock.now()
-    before += [moments.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
+    before += [timestamps.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
     everything = call.flag("all")
     wants_counts = call.version >= (1, 51) or call.flag("shared-size")
     users = Counter(c.image_id for c in call.services.engine.all())
@@ -75,7 +75,7 @@ async def list_images(call: Call) -> web.Response:
     return call.json(rows)
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     images = call.services.images
     image = images.get(call.path["name"])
     return call.json(
@@ -90,7 +90,7 @@ async def inspect(call: Call) -> web.Response:
     )
 
 
-async def history(call: Call) -> web.Response:
+async def history(call: DockerRequest) -> web.Response:
     images = call.services.images
     image = images.get(call.path["name"])
     return call.json(
@@ -103,7 +103,7 @@ async def history(call: Call) -> web.Response:
     )
 
 
-async def tag(call: Call) -> web.Response:
+async def tag(call: DockerRequest) -> web.Response:
     images = call.services.images
     image = images.get(call.path["name"])
     name, tag_name = call.needs("repo"), call.text("tag")
@@ -113,7 +113,7 @@ async def tag(call: Call) -> web.Response:
     return call.empty(201)
 
 
-def _deleted(call: Call, image: Image, removed: Removed) -> list[ImageDeleted]:
+def _deleted(call: DockerRequest, image: Image, removed: Removed) -> list[ImageDeleted]:
     events = call.services.events
     for name in removed.untagged:
         events.publish(Event("image", "untag", image.id, {"name": name}))
@@ -123,7 +123,7 @@ def _deleted(call: Call, image: Image, removed: Removed) -> list[ImageDeleted]:
     return rows + [ImageDeleted(deleted=image_id) for image_id in removed.deleted]
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: DockerRequest) -> web.Response:
     image = call.services.images.get(call.path["name"])
     removed = await call.services.images.remove(
         call.path["name"],
@@ -134,14 +134,14 @@ async def remove(call: Call) -> web.Response:
     return call.json(_deleted(call, image, removed))
 
 
-async def prune(call: Call) -> web.Response:
+async def prune(call: DockerRequest) -> web.Response:
     """Images without a name; with the filter ``dangling=false`` all that no container uses."""
     services = call.services
     images = services.images
     filters = Filters.parse(call.text("filters"), ("dangling", "label", "label!", "until"))
     only_dangling = filters.flag("dangling", True)
     now = services.clock.now()
-    until = [moments.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
+    until = [timestamps.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
     before = images.disk_usage()
     rows: list[ImageDeleted] = []
     candidates = sorted(images.all(), key=lambda image: image.created_at, reverse=True)
@@ -171,7 +171,7 @@ def _is_here(images: Images, image: Image) -> bool:
     return True
 
 
-def _kept(call: Call, image: Image, only_dangling: bool) -> bool:
+def _kept(call: DockerRequest, image: Image, only_dangling: bool) -> bool:
     images = call.services.images
     if not only_dangling:
         return False

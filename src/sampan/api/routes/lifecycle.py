@@ -8,7 +8,7 @@ from typing import get_args
 from aiohttp import web
 
 from sampan.aio import Tasks
-from sampan.api.call import Call, encode
+from sampan.api.docker_request import DockerRequest, encode
 from sampan.api.errors import sentence_of
 from sampan.api.types.containers import WaitBody, WaitError
 from sampan.engine.contract import WaitCondition
@@ -16,47 +16,47 @@ from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.http.router import Route
 
 
-async def start(call: Call) -> web.Response:
+async def start(call: DockerRequest) -> web.Response:
     await call.services.engine.start(call.path["id"])
     return call.empty()
 
 
-async def stop(call: Call) -> web.Response:
+async def stop(call: DockerRequest) -> web.Response:
     await call.services.engine.stop(
         call.path["id"], timeout_s=call.number("t"), signal=call.text("signal")
     )
     return call.empty()
 
 
-async def restart(call: Call) -> web.Response:
+async def restart(call: DockerRequest) -> web.Response:
     await call.services.engine.restart(
         call.path["id"], timeout_s=call.number("t"), signal=call.text("signal")
     )
     return call.empty()
 
 
-async def kill(call: Call) -> web.Response:
+async def kill(call: DockerRequest) -> web.Response:
     await call.services.engine.kill(call.path["id"], call.text("signal") or "SIGKILL")
     return call.empty()
 
 
-async def pause(call: Call) -> web.Response:
+async def pause(call: DockerRequest) -> web.Response:
     await call.services.engine.pause(call.path["id"])
     return call.empty()
 
 
-async def unpause(call: Call) -> web.Response:
+async def unpause(call: DockerRequest) -> web.Response:
     await call.services.engine.unpause(call.path["id"])
     return call.empty()
 
 
-async def resize(call: Call) -> web.Response:
+async def resize(call: DockerRequest) -> web.Response:
     rows, columns = window(call)
     await call.services.engine.resize(call.path["id"], rows, columns)
     return call.empty(200)
 
 
-def window(call: Call) -> tuple[int, int]:
+def window(call: DockerRequest) -> tuple[int, int]:
     """``h`` and ``w``: rows and columns."""
     rows, columns = call.number("h", 0) or 0, call.number("w", 0) or 0
     if rows < 0 or columns < 0 or rows > 65535 or columns > 65535:
@@ -64,7 +64,7 @@ def window(call: Call) -> tuple[int, int]:
     return rows, columns
 
 
-async def wait(call: Call) -> web.StreamResponse:
+async def wait(call: DockerRequest) -> web.StreamResponse:
     """The head goes out as soon as the waiter is in place, because ``docker run`` waits for it
     before it starts the container."""
     engine, written = call.services.engine, call.text("condition", "not-running")
@@ -85,7 +85,7 @@ async def wait(call: Call) -> web.StreamResponse:
         await tasks.close()
 
 
-async def _exit_code(call: Call, container_id: str, condition: WaitCondition) -> WaitBody:
+async def _exit_code(call: DockerRequest, container_id: str, condition: WaitCondition) -> WaitBody:
     try:
         status = await call.services.engine.wait(container_id, condition)
     except NotFound:

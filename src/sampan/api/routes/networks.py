@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from msgspec import UNSET
 
-from sampan.api import cluster, moments
-from sampan.api.call import Call
+from sampan.api import cluster, timestamps
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import cluster_network, create, network
 from sampan.api.types import networks as wire
@@ -28,7 +28,7 @@ from sampan.store.records import Network
 FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 
 
-def _body(call: Call, found: Network, *, with_containers: bool) -> wire.NetworkBody:
+def _body(call: DockerRequest, found: Network, *, with_containers: bool) -> wire.NetworkBody:
     body = network.network_out(found)
     if with_containers:
         engine = call.services.engine
@@ -49,7 +49,7 @@ class _Known:
     record: ClusterNetwork | None
 
 
-def _known(call: Call) -> Iterator[_Known]:
+def _known(call: DockerRequest) -> Iterator[_Known]:
     """Every network once. The host's part of a cluster's network is shown as the cluster says."""
     state = cluster.copy_at_hand(call)
     records = dict(state.networks) if state is not None else {}
@@ -67,7 +67,7 @@ def _merged(body: wire.NetworkBody, record: ClusterNetwork) -> wire.NetworkBody:
     return whole
 
 
-async def list_networks(call: Call) -> web.Response:
+async def list_networks(call: DockerRequest) -> web.Response:
     filters = Filters.parse(call.text("filters"), FILTERS)
     for kind in filters.get("type", ()):
         if kind not in ("custom", "builtin"):
@@ -90,7 +90,7 @@ def _predefined(one: Network | None) -> bool:
     return one is not None and (one.predefined or one.name in PREDEFINED)
 
 
-def _dangling(call: Call, one: _Known) -> bool:
+def _dangling(call: DockerRequest, one: _Known) -> bool:
     if one.record is not None:
         state = cluster.copy_at_hand(call)
         return state is not None and not (
@@ -105,7 +105,7 @@ def _dangling(call: Call, one: _Known) -> bool:
     )
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     ref, scope = call.path["id"], call.text("scope")
     state, record = await _looked_up(call, ref)
     local = _of_host(call, record.id if record is not None else ref)
@@ -132,7 +132,7 @@ async def inspect(call: Call) -> web.Response:
     return call.json(body)
 
 
-async def _looked_up(call: Call, ref: str) -> tuple[State | None, ClusterNetwork | None]:
+async def _looked_up(call: DockerRequest, ref: str) -> tuple[State | None, ClusterNetwork | None]:
     """The cluster, and its network of that name. The host's own networks must not wait for a
     quorum; a name that nobody here knows may be one that another manager was just given."""
     state = cluster.copy_at_hand(call)
@@ -152,19 +152,19 @@ def _of_cluster(state: State, ref: str) -> ClusterNetwork | None:
         return None
 
 
-def _of_host(call: Call, ref: str) -> Network | None:
+def _of_host(call: DockerRequest, ref: str) -> Network | None:
     try:
         return call.services.engine.network(ref)
     except NotFound:
         return None
 
 
-def _spans_hosts(call: Call, driver: str, scope: str | None) -> bool:
+def _spans_hosts(call: DockerRequest, driver: str, scope: str | None) -> bool:
     """Whether the cluster makes such a network: it was said so, or its driver makes no others."""
     return "swarm" in (scope, call.services.system.network_scope(driver))
 
 
-async def create_network(call: Call) -> web.Response:
+async def create_network(call: DockerRequest) -> web.Response:
     body = await call.body(wire.CREATE_DECODER)
     if _spans_hosts(call, body.driver or DEFAULT_DRIVER, body.scope):
         parts = cluster.to_write(call)
@@ -179,7 +179,7 @@ async def create_network(call: Call) -> web.Response:
     return call.json(wire.CreatedNetwork(id=made.id), status=201)
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: DockerRequest) -> web.Response:
     ref = call.path["id"]
     _, record = await _looked_up(call, ref)
     local = _of_host(call, ref)
@@ -193,7 +193,7 @@ async def remove(call: Call) -> web.Response:
     return call.empty()
 
 
-async def connect(call: Call) -> web.Response:
+async def connect(call: DockerRequest) -> web.Response:
     body = await call.body(wire.CONNECT_DECODER)
     if not body.container:
         raise InvalidArgument("the field Container is empty: name the container to connect")
@@ -203,7 +203,7 @@ async def connect(call: Call) -> web.Response:
     return call.empty(200)
 
 
-async def disconnect(call: Call) -> web.Response:
+async def disconnect(call: DockerRequest) -> web.Response:
     body = await call.body(wire.DISCONNECT_DECODER)
     if not body.container:
         raise InvalidArgument("the field Container is empty: name the container to disconnect")
@@ -213,11 +213,11 @@ async def disconnect(call: Call) -> web.Response:
     return call.empty(200)
 
 
-async def prune(call: Call) -> web.Response:
+async def prune(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), ("label", "label!", "until"))
     now = call.services.clock.now()
-    until = [moments.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
+    until = [timestamps.parse_ns(v, "until", now=now) / 1e9 for v in filters.get("until", ())]
     used = {name for container in engine.all() for name in container.networks}
     deleted: list[str] = []
     for one in list(engine.networks()):
@@ -238,7 +238,7 @@ async def prune(call: Call) -> web.Response:
     return call.json(PruneReport(networks_deleted=deleted or None))
 
 
-async def _prune_cluster(call: Call, filters: Filters, until: list[float]) -> list[str]:
+async def _prune_cluster(call: DockerRequest, filters: Filters, until: list[float]) -> list[str]:
     state = cluster.copy_at_hand(call)
     deleted = []
     for record in list(state.networks.values()) if state is not None else ():

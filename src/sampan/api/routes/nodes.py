@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from sampan.api import cluster, decode
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import cluster as out
 from sampan.cluster.control import nodes as control
@@ -17,7 +17,7 @@ from sampan.http.router import Route
 FILTERS = ("id", "label", "name", "node.label", "membership", "role")
 
 
-async def list_nodes(call: Call) -> web.Response:
+async def list_nodes(call: DockerRequest) -> web.Response:
     state = (await cluster.to_read(call)).store.state
     filters = Filters.parse(call.text("filters"), FILTERS)
     for role in filters.get("role", ()):
@@ -41,20 +41,20 @@ async def list_nodes(call: Call) -> web.Response:
     return call.json(found)
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     parts = await cluster.to_read(call)
     state = parts.store.state
     return call.json(out.node(find_node(state, call.path["id"], parts.node_id), state))
 
 
-async def update(call: Call) -> web.Response:
+async def update(call: DockerRequest) -> web.Response:
     parts = cluster.to_write(call)
     spec = await decode.body(call, NodeSpec, needs=("Role", "Availability"))
     await control.update(parts, call.path["id"], cluster.version(call, "node"), spec)
     return call.empty(200)
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: DockerRequest) -> web.Response:
     parts = cluster.to_write(call)
     await control.remove(parts, call.path["id"], force=call.flag("force"))
     return call.empty(200)

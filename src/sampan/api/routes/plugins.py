@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.errors import NotFound, Unsupported
 from sampan.http.router import Route
 
@@ -28,28 +28,28 @@ class NoSuchManagedPlugin(NotFound):
         self.name = name
 
 
-async def every(call: Call) -> web.Response:
+async def every(call: DockerRequest) -> web.Response:
     return call.json([])
 
 
-async def install(call: Call) -> web.Response:
+async def install(call: DockerRequest) -> web.Response:
     """Also its first step, the question which rights the plugin wants."""
     raise _refusal(call, f"plugin {call.text('name') or call.needs('remote')} cannot be installed")
 
 
-async def create(call: Call) -> web.Response:
+async def create(call: DockerRequest) -> web.Response:
     raise _refusal(call, f"plugin {call.needs('name')} cannot be created")
 
 
-async def upgrade(call: Call) -> web.Response:
+async def upgrade(call: DockerRequest) -> web.Response:
     raise _refusal(call, f"plugin {call.path['name']} cannot be upgraded")
 
 
-async def named(call: Call) -> web.Response:
+async def named(call: DockerRequest) -> web.Response:
     raise NoSuchManagedPlugin(call.path["name"])
 
 
-def _refusal(call: Call, what: str) -> NoManagedPlugins:
+def _refusal(call: DockerRequest, what: str) -> NoManagedPlugins:
     return NoManagedPlugins(what, str(call.services.system.plugin_sockets))
 
 

@@ -8,13 +8,13 @@ import binascii
 from aiohttp import web
 
 from sampan.api import cluster, decode
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import services as control
+from sampan.cluster.control.explain import explain
 from sampan.cluster.control.validate import mode_name
-from sampan.cluster.control.why import explain
 from sampan.cluster.find import find
 from sampan.cluster.records import Service
 from sampan.cluster.spec import ServiceSpec
@@ -25,7 +25,7 @@ FILTERS = ("id", "label", "mode", "name", "runtime")
 _MODES = ("replicated", "global", "replicated-job", "global-job")
 
 
-async def list_services(call: Call) -> web.Response:
+async def list_services(call: DockerRequest) -> web.Response:
     state = (await cluster.to_read(call)).store.state
     filters = Filters.parse(call.text("filters"), FILTERS)
     for mode in filters.get("mode", ()):
@@ -44,7 +44,7 @@ async def list_services(call: Call) -> web.Response:
     return call.json(found)
 
 
-async def create(call: Call) -> web.Response:
+async def create(call: DockerRequest) -> web.Response:
     parts = cluster.to_write(call)
     spec = await decode.body(call, ServiceSpec)
     made = await control.create(
@@ -57,13 +57,13 @@ async def create(call: Call) -> web.Response:
     return call.json(wire.CreatedService(id=made.id), status=201)
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     state = (await cluster.to_read(call)).store.state
     found = find(state, Service, call.path["id"])
     return call.json(out.service(found, defaults=call.flag("insertDefaults")))
 
 
-async def update(call: Call) -> web.Response:
+async def update(call: DockerRequest) -> web.Response:
     parts = cluster.to_write(call)
     ref, version = call.path["id"], cluster.version(call, "service")
     now, local = call.services.clock.now(), cluster.local_networks(call)
@@ -80,7 +80,7 @@ async def update(call: Call) -> web.Response:
     return call.json(wire.Warnings())
 
 
-def _auth(call: Call) -> str:
+def _auth(call: DockerRequest) -> str:
     """``X-Registry-Auth`` as the nodes will send it on; empty where it says nothing.
 
     Raises:
@@ -95,12 +95,12 @@ def _auth(call: Call) -> str:
     return "" if decoded.strip() in (b"", b"{}", b"null") else written
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: DockerRequest) -> web.Response:
     await control.remove(cluster.to_write(call), call.path["id"])
     return call.empty(200)
 
 
-async def why(call: Call) -> web.Response:
+async def why(call: DockerRequest) -> web.Response:
     """Not of Docker's: what each task of a service waits for."""
     state = (await cluster.to_read(call)).store.state
     service = find(state, Service, call.path["id"])

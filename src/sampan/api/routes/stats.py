@@ -7,7 +7,7 @@ from typing import cast
 
 from aiohttp import web
 
-from sampan.api.call import Call, closing, encode
+from sampan.api.docker_request import DockerRequest, closing, encode
 from sampan.api.translate.stats import stats as stats_out
 from sampan.api.types.containers import FilesystemChange
 from sampan.engine.contract import NoSuchContainer, Sample
@@ -16,7 +16,7 @@ from sampan.http.router import Route
 _KINDS = {"modified": 0, "added": 1, "deleted": 2}
 
 
-async def stats(call: Call) -> web.StreamResponse:
+async def stats(call: DockerRequest) -> web.StreamResponse:
     """One sample a second. Without ``stream``, the second one (processor shares need two); with
     ``one-shot``, the first."""
     engine = call.services.engine
@@ -38,7 +38,7 @@ async def stats(call: Call) -> web.StreamResponse:
     return response if response is not None else call.json(stats_out(cast(Sample, before), None))
 
 
-async def changes(call: Call) -> web.Response:
+async def changes(call: DockerRequest) -> web.Response:
     container = call.services.engine.get(call.path["id"])
     found = await call.services.engine.changes(container.id)
     body = [FilesystemChange(path=change.path, kind=_KINDS[change.kind]) for change in found]

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from aiohttp import web
 
 from sampan.api import cluster, decode
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
@@ -35,7 +35,7 @@ class _Kind(Generic[R, S]):
     update_one: Callable[[ManagerParts, str, int, S], Awaitable[None]]
     remove_one: Callable[[ManagerParts, str], Awaitable[None]]
 
-    async def list_all(self, call: Call) -> web.Response:
+    async def list_all(self, call: DockerRequest) -> web.Response:
         state = (await cluster.to_read(call)).store.state
         filters = Filters.parse(call.text("filters"), FILTERS)
         found = [
@@ -48,27 +48,27 @@ class _Kind(Generic[R, S]):
         ]
         return call.json(found)
 
-    async def create(self, call: Call) -> web.Response:
+    async def create(self, call: DockerRequest) -> web.Response:
         parts = cluster.to_write(call)
         id = await self.create_one(parts, await decode.body(call, self.spec))
         return call.json(wire.CreatedObject(id=id), status=201)
 
-    async def inspect(self, call: Call) -> web.Response:
+    async def inspect(self, call: DockerRequest) -> web.Response:
         state = (await cluster.to_read(call)).store.state
         return call.json(self.shown(find(state, self.record, call.path["id"])))
 
-    async def update(self, call: Call) -> web.Response:
+    async def update(self, call: DockerRequest) -> web.Response:
         parts = cluster.to_write(call)
         spec = await decode.body(call, self.spec)
         version = cluster.version(call, self.record.kind)
         await self.update_one(parts, call.path["id"], version, spec)
         return call.empty(200)
 
-    async def remove(self, call: Call) -> web.Response:
+    async def remove(self, call: DockerRequest) -> web.Response:
         await self.remove_one(cluster.to_write(call), call.path["id"])
         return call.empty()
 
-    def routes(self) -> tuple[Route[Call], ...]:
+    def routes(self) -> tuple[Route[DockerRequest], ...]:
         root = f"/{self.record.kind}s"
         return (
             Route("GET", root, self.list_all),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from sampan.api import cluster, decode
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.translate import cluster as out
 from sampan.api.types import cluster as wire
 from sampan.cluster.control import cluster as control
@@ -15,7 +15,7 @@ from sampan.errors import InvalidArgument, Unsupported
 from sampan.http.router import Route
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     # Imported here: a daemon without a cluster has no use for it.
     from sampan.cluster.ca.tokens import join_token
 
@@ -32,7 +32,7 @@ async def inspect(call: Call) -> web.Response:
     )
 
 
-async def init(call: Call) -> web.Response:
+async def init(call: DockerRequest) -> web.Response:
     from msgspec.structs import replace
 
     member = cluster.membership(call)
@@ -45,7 +45,7 @@ async def init(call: Call) -> web.Response:
     return call.json(await member.init(replace(request, spec=spec)))
 
 
-async def join(call: Call) -> web.Response:
+async def join(call: DockerRequest) -> web.Response:
     member = cluster.membership(call)
     request = await decode.body(call, JoinRequest)
     _check_availability(request.availability)
@@ -60,12 +60,12 @@ def _check_availability(written: str) -> None:
         raise InvalidArgument(f'invalid Availability: "{written}"')
 
 
-async def leave(call: Call) -> web.Response:
+async def leave(call: DockerRequest) -> web.Response:
     await cluster.membership(call).leave(force=call.flag("force"))
     return call.empty(200)
 
 
-async def update(call: Call) -> web.Response:
+async def update(call: DockerRequest) -> web.Response:
     parts = cluster.to_write(call)
     spec = await decode.body(call, SwarmSpec)
     await control.update(
@@ -79,13 +79,13 @@ async def update(call: Call) -> web.Response:
     return call.empty(200)
 
 
-async def unlock_key(call: Call) -> web.Response:
+async def unlock_key(call: DockerRequest) -> web.Response:
     member = cluster.membership(call)
     _ = member.manager  # raises what this host is instead
     return call.json(wire.UnlockKey(unlock_key=await member.unlock_key()))
 
 
-async def unlock(call: Call) -> web.Response:
+async def unlock(call: DockerRequest) -> web.Response:
     member = cluster.membership(call)
     state = member.info().state
     if state == "inactive":

@@ -12,9 +12,9 @@ from itertools import takewhile
 from aiohttp import web
 
 from sampan import __version__
-from sampan.api import credentials, facts, moments, versions
-from sampan.api.call import Call, encode
+from sampan.api import credentials, facts, timestamps, versions
 from sampan.api.disk import disk_usage
+from sampan.api.docker_request import DockerRequest, encode
 from sampan.api.filters import Filters
 from sampan.api.routes.containers import network_ids
 from sampan.api.routes.volumes import body_of
@@ -37,16 +37,16 @@ _PING = {
 }
 
 
-async def ping(call: Call) -> web.Response:
+async def ping(call: DockerRequest) -> web.Response:
     return web.Response(body=b"OK", headers={**call.headers, **_PING, "Swarm": _swarm(call)})
 
 
-async def ping_head(call: Call) -> web.Response:
+async def ping_head(call: DockerRequest) -> web.Response:
     headers = {**call.headers, **_PING, "Swarm": _swarm(call), "Content-Length": "0"}
     return web.Response(headers=headers)
 
 
-def _swarm(call: Call) -> str:
+def _swarm(call: DockerRequest) -> str:
     """``active/manager``: clients hide commands by it."""
     if call.services.cluster is None:
         return "inactive"
@@ -56,7 +56,7 @@ def _swarm(call: Call) -> str:
     return "active/manager" if info.control_available else "active/worker"
 
 
-async def version(call: Call) -> web.Response:
+async def version(call: DockerRequest) -> web.Response:
     details = {
         "ApiVersion": versions.text(versions.NEWEST),
         "MinAPIVersion": versions.text(versions.OLDEST),
@@ -86,16 +86,16 @@ async def version(call: Call) -> web.Response:
     )
 
 
-async def info(call: Call) -> web.Response:
+async def info(call: DockerRequest) -> web.Response:
     return call.json(await call.services.system.info())
 
 
-async def events(call: Call) -> web.StreamResponse:
+async def events(call: DockerRequest) -> web.StreamResponse:
     """JSON lines, until ``until`` or until the client hangs up."""
     clock = call.services.clock
     now = clock.now()
-    since = moments.parse_ns(call.text("since"), "since", now=now)
-    until = moments.parse_ns(call.text("until"), "until", now=now)
+    since = timestamps.parse_ns(call.text("since"), "since", now=now)
+    until = timestamps.parse_ns(call.text("until"), "until", now=now)
     if since and until and since > until:
         raise InvalidArgument("until cannot be before since")
     filters = Filters.parse(call.text("filters"), FILTERS)
@@ -118,7 +118,7 @@ async def events(call: Call) -> web.StreamResponse:
         return response
 
 
-async def df(call: Call) -> web.Response:
+async def df(call: DockerRequest) -> web.Response:
     services = call.services
     images, engine = services.images, services.engine
     kinds = set(call.query.getall("type", [])) or {"container", "image", "volume", "build-cache"}
@@ -160,8 +160,8 @@ async def df(call: Call) -> web.Response:
                 in_use=entry.image_id in users,
                 shared=False,
                 size=0,
-                created_at=moments.rfc3339(entry.created_at),
-                last_used_at=moments.rfc3339(entry.last_used_at),
+                created_at=timestamps.rfc3339(entry.created_at),
+                last_used_at=timestamps.rfc3339(entry.last_used_at),
                 usage_count=1,
             )
             for entry in services.builder.cache()
@@ -171,7 +171,7 @@ async def df(call: Call) -> web.Response:
     return call.json(body)
 
 
-def _image_usage(call: Call, image: Image, users: Counter[str]) -> ImageSummary:
+def _image_usage(call: DockerRequest, image: Image, users: Counter[str]) -> ImageSummary:
     """An image with what it shares with others: layers that other images have, too."""
     images = call.services.images
     row = image_out.summary(
@@ -194,7 +194,7 @@ def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
     return sum(1 for _ in same)
 
 
-async def auth(call: Call) -> web.Response:
+async def auth(call: DockerRequest) -> web.Response:
     body = await call.body(AUTH_DECODER)
     await call.services.images.login(body.serveraddress or "docker.io", credentials.from_body(body))
     return call.json(AuthAnswer(status="Login Succeeded"))

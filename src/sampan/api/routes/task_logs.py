@@ -7,8 +7,8 @@ from urllib.parse import quote_plus
 
 from aiohttp import web
 
-from sampan.api import cluster, moments
-from sampan.api.call import Call, closing
+from sampan.api import cluster, timestamps
+from sampan.api.docker_request import DockerRequest, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, frame, nano_stamp
 from sampan.api.routes.attach import tail
@@ -23,7 +23,7 @@ from sampan.http.router import Route
 _PREFIX = "com.docker.swarm."
 
 
-async def service_logs(call: Call) -> web.StreamResponse:
+async def service_logs(call: DockerRequest) -> web.StreamResponse:
     parts = await cluster.to_read(call)
     state = parts.store.state
     service = find(state, Service, call.path["id"])
@@ -33,7 +33,7 @@ async def service_logs(call: Call) -> web.StreamResponse:
     return await _answer(call, parts, tasks, service_id=service.id, tty=tty)
 
 
-async def task_logs(call: Call) -> web.StreamResponse:
+async def task_logs(call: DockerRequest) -> web.StreamResponse:
     parts = await cluster.to_read(call)
     task = find_task(parts.store.state, call.path["id"])
     container = task.spec.container_spec
@@ -42,7 +42,7 @@ async def task_logs(call: Call) -> web.StreamResponse:
 
 
 async def _answer(
-    call: Call, parts: ManagerParts, tasks: Sequence[Task], *, service_id: str, tty: bool
+    call: DockerRequest, parts: ManagerParts, tasks: Sequence[Task], *, service_id: str, tty: bool
 ) -> web.StreamResponse:
     stdout, stderr = call.flag("stdout"), call.flag("stderr")
     if not (stdout or stderr):
@@ -53,8 +53,8 @@ async def _answer(
     request = LogRequest(
         follow=call.flag("follow"),
         tail=tail(call.text("tail")),
-        since_ns=moments.parse_ns(call.text("since"), "since", now=now),
-        until_ns=moments.parse_ns(call.text("until"), "until", now=now),
+        since_ns=timestamps.parse_ns(call.text("since"), "since", now=now),
+        until_ns=timestamps.parse_ns(call.text("until"), "until", now=now),
         stdout=stdout,
         stderr=stderr,
     )

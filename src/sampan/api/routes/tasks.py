@@ -8,7 +8,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from sampan.api import cluster
-from sampan.api.call import Call
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.translate import cluster as out
 from sampan.cluster.control.services import up_to_date
@@ -27,7 +27,7 @@ FILTERS = ("_up-to-date", "desired-state", "id", "label", "name", "node", "runti
 O = TypeVar("O", bound=Object)  # noqa: E741
 
 
-async def list_tasks(call: Call) -> web.Response:
+async def list_tasks(call: DockerRequest) -> web.Response:
     parts = await cluster.to_read(call)
     state = parts.store.state
     filters = Filters.parse(call.text("filters"), FILTERS)
@@ -95,7 +95,7 @@ def _ids(refs: Iterable[str], look: Callable[[str], O]) -> list[str]:
     return found
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     state = (await cluster.to_read(call)).store.state
     return call.json(out.TaskPages(state).body(find_task(state, call.path["id"])))
 

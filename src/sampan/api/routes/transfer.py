@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from sampan.api import credentials
-from sampan.api.call import Call
-from sampan.api.lines import LineStream, answer
+from sampan.api.docker_request import DockerRequest
+from sampan.api.json_stream import ProgressStream, answer
 from sampan.api.types.images import Line
 from sampan.build.changes import config_of
 from sampan.errors import InvalidArgument, Unsupported
@@ -17,12 +17,12 @@ from sampan.image.reference import parse
 from sampan.store.events import Event
 
 
-def body_chunks(call: Call) -> AsyncIterator[bytes]:
+def body_chunks(call: DockerRequest) -> AsyncIterator[bytes]:
     """The request's body as it comes; reading it slowly slows the client down."""
     return call.chunks()
 
 
-async def create(call: Call) -> web.StreamResponse:
+async def create(call: DockerRequest) -> web.StreamResponse:
     """``docker pull`` (``fromImage``) and ``docker import`` (``fromSrc``)."""
     if call.text("fromImage"):
         return await _pull(call)
@@ -31,7 +31,7 @@ async def create(call: Call) -> web.StreamResponse:
     raise InvalidArgument("one of the query parameters fromImage and fromSrc is required")
 
 
-async def _pull(call: Call) -> web.StreamResponse:
+async def _pull(call: DockerRequest) -> web.StreamResponse:
     images = call.services.images
     name, tag = call.text("fromImage"), call.text("tag")
     if tag:
@@ -39,7 +39,7 @@ async def _pull(call: Call) -> web.StreamResponse:
     reference = parse(name)
     login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
     platform = call.text("platform")
-    lines = LineStream()
+    lines = ProgressStream()
 
     async def pull() -> None:
         await images.pull(
@@ -51,7 +51,7 @@ async def _pull(call: Call) -> web.StreamResponse:
     return await answer(call, pull(), lines)
 
 
-async def _import(call: Call) -> web.StreamResponse:
+async def _import(call: DockerRequest) -> web.StreamResponse:
     images = call.services.images
     source = call.text("fromSrc")
     if source != "-":
@@ -63,7 +63,7 @@ async def _import(call: Call) -> web.StreamResponse:
     ref = parse(f"{name}:{tag}" if tag else name).canonical if name else ""
     changes = call.query.getall("changes", [])
     config = config_of(changes, now=call.services.clock.now()) if changes else None
-    lines = LineStream()
+    lines = ProgressStream()
 
     async def run() -> None:
         image = await images.import_rootfs(
@@ -79,10 +79,10 @@ async def _import(call: Call) -> web.StreamResponse:
     return await answer(call, run(), lines)
 
 
-async def load(call: Call) -> web.StreamResponse:
+async def load(call: DockerRequest) -> web.StreamResponse:
     images = call.services.images
     quiet = call.flag("quiet", True)
-    lines = LineStream()
+    lines = ProgressStream()
 
     async def run() -> None:
         if quiet:
@@ -98,18 +98,18 @@ async def load(call: Call) -> web.StreamResponse:
     return await answer(call, run(), lines)
 
 
-async def save_many(call: Call) -> web.StreamResponse:
+async def save_many(call: DockerRequest) -> web.StreamResponse:
     names = [name for written in call.query.getall("names", []) for name in written.split(",")]
     if not names:
         raise InvalidArgument("the query parameter names is required")
     return await _save(call, names)
 
 
-async def save_one(call: Call) -> web.StreamResponse:
+async def save_one(call: DockerRequest) -> web.StreamResponse:
     return await _save(call, [call.path["name"]])
 
 
-async def _save(call: Call, names: list[str]) -> web.StreamResponse:
+async def _save(call: DockerRequest, names: list[str]) -> web.StreamResponse:
     images = call.services.images
     for name in names:
         image = images.get(name)
@@ -117,12 +117,12 @@ async def _save(call: Call, names: list[str]) -> web.StreamResponse:
     return await call.send_all(images.save(names), "application/x-tar")
 
 
-async def push(call: Call) -> web.StreamResponse:
+async def push(call: DockerRequest) -> web.StreamResponse:
     images = call.services.images
     name, tag = call.path["name"], call.text("tag")
     reference = parse(f"{name}:{tag}" if tag else name)
     login = credentials.from_header(call.request.headers.get("X-Registry-Auth", ""))
-    lines = LineStream()
+    lines = ProgressStream()
 
     async def run() -> None:
         await images.push(reference.canonical, credentials=login, report=lines.progress)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sampan.api.call import Call
 from sampan.api.disk import disk_usage
+from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
-from sampan.api.moments import rfc3339
+from sampan.api.timestamps import rfc3339
 from sampan.api.translate.mounts import volume_name
 from sampan.api.types import volumes as wire
 from sampan.api.types.common import PruneReport
@@ -31,7 +31,7 @@ def body_of(volume: Volume, scope: str, usage: wire.UsageData | None = None) -> 
     )
 
 
-async def list_volumes(call: Call) -> web.Response:
+async def list_volumes(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
     found = [
@@ -48,7 +48,7 @@ async def list_volumes(call: Call) -> web.Response:
     return call.json(wire.VolumeList(volumes=found))
 
 
-async def create(call: Call) -> web.Response:
+async def create(call: DockerRequest) -> web.Response:
     body = await call.body(wire.CREATE_DECODER, default=wire.CreateBody())
     name = volume_name(body.name) if body.name else ""
     volume = await call.services.engine.volume_create(
@@ -57,7 +57,7 @@ async def create(call: Call) -> web.Response:
     return call.json(body_of(volume, call.services.engine.volume_scope(volume)), status=201)
 
 
-async def inspect(call: Call) -> web.Response:
+async def inspect(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     volume = engine.volume(call.path["name"])
     body = body_of(volume, engine.volume_scope(volume))
@@ -66,12 +66,12 @@ async def inspect(call: Call) -> web.Response:
     return call.json(body)
 
 
-async def remove(call: Call) -> web.Response:
+async def remove(call: DockerRequest) -> web.Response:
     await call.services.engine.volume_remove(call.path["name"], force=call.flag("force"))
     return call.empty()
 
 
-async def prune(call: Call) -> web.Response:
+async def prune(call: DockerRequest) -> web.Response:
     """Anonymous volumes that nobody uses; all of them before 1.42 or with the filter ``all``."""
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), ("all", "label", "label!"))

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from msgspec import UNSET, UnsetType
 
-from sampan.api.moments import rfc3339
+from sampan.api.timestamps import rfc3339
 from sampan.api.translate import specs
 from sampan.api.types import cluster as wire
 from sampan.cluster.control.services import Counts
@@ -17,7 +17,6 @@ from sampan.cluster.find import node_name
 from sampan.cluster.model import State
 from sampan.cluster.node.contract import MembershipInfo
 from sampan.cluster.records import (
-    Attachment,
     Cluster,
     ClusterNetwork,
     Config,
@@ -27,6 +26,7 @@ from sampan.cluster.records import (
     Secret,
     Service,
     Task,
+    TaskAttachment,
 )
 from sampan.cluster.spec import VNI_OPTION
 from sampan.network.contract import DEFAULT_IPAM
@@ -261,7 +261,7 @@ class TaskPages:
                     network=found, addresses=[f"{place.ipv4}/{place.prefix}"] if place.ipv4 else []
                 )
 
-    def _network(self, place: Attachment) -> wire.NetworkObject | None:
+    def _network(self, place: TaskAttachment) -> wire.NetworkObject | None:
         if place.network_id not in self._networks:
             found = self._state.networks.get(place.network_id)
             if found is None:

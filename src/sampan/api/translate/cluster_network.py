@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
-from sampan.api.moments import rfc3339
+from sampan.api.timestamps import rfc3339
 from sampan.api.types import networks as wire
 from sampan.cluster.control.networks import tasks_on
 from sampan.cluster.find import node_name

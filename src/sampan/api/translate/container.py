@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import UNSET
 
-from sampan.api.moments import ZERO, rfc3339
+from sampan.api.timestamps import ZERO, rfc3339
 from sampan.api.translate import hostconfig
 from sampan.api.translate.create import healthcheck_out
 from sampan.api.translate.network import endpoint_out

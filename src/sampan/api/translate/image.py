@@ -7,7 +7,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from sampan.api.moments import ZERO, rfc3339
+from sampan.api.timestamps import ZERO, rfc3339
 from sampan.api.types import images as wire
 from sampan.api.types.containers import GraphDriver
 from sampan.image.contract import ImageConfig

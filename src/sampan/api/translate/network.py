@@ -7,7 +7,7 @@ import re
 
 from msgspec import UNSET
 
-from sampan.api.moments import rfc3339
+from sampan.api.timestamps import rfc3339
 from sampan.api.types import networks as wire
 from sampan.api.types.common import Endpoint, EndpointIpam
 from sampan.errors import InvalidArgument

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from sampan.api.moments import ZERO, rfc3339
+from sampan.api.timestamps import ZERO, rfc3339
 from sampan.api.types import stats as wire
 from sampan.engine.contract import Sample
 from sampan.kernel.usage import BlockIO

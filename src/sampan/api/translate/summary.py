@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sampan.api.filters import Filters
-from sampan.api.moments import ago
+from sampan.api.timestamps import ago
 from sampan.api.translate.container import NetworkIds, mount_out, state_name
 from sampan.api.translate.hostconfig import port_key
 from sampan.api.translate.network import endpoint_out

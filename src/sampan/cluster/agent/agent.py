@@ -26,14 +26,14 @@ from typing import TypeVar
 import msgspec
 
 from sampan.aio import Clock, Tasks
-from sampan.cluster.agent.attachments import Attachments, Link
+from sampan.cluster.agent.attachments import ClusterAttachments, ManagerLink
 from sampan.cluster.agent.contract import Executor
+from sampan.cluster.agent.dataplane import DataPlane
 from sampan.cluster.agent.files import AgentFiles
 from sampan.cluster.agent.logs import LogRoute
-from sampan.cluster.agent.plane import DataPlane
+from sampan.cluster.agent.manager_session import ManagerSessions, Removed
 from sampan.cluster.agent.reports import Reports
-from sampan.cluster.agent.session import Removed, Sessions
-from sampan.cluster.agent.worker import Worker
+from sampan.cluster.agent.worker import TaskWorker
 from sampan.cluster.peer.contract import Client, Server
 from sampan.cluster.protocol.messages import (
     Assignments,
@@ -44,7 +44,7 @@ from sampan.cluster.protocol.messages import (
     Session,
     ViewChange,
 )
-from sampan.cluster.records import Attachment, NodeDescription
+from sampan.cluster.records import NodeDescription, TaskAttachment
 from sampan.errors import SampanError, Unavailable
 from sampan.network.overlay.contract import DataPlaneView, Overlay
 
@@ -82,7 +82,7 @@ class Agent:
         on_roots: Callable[[str], Awaitable[None]] = _nothing,
         on_removed: Callable[[str], Awaitable[None]] = _nothing,
         rng: random.Random | None = None,
-        attachments: Attachments | None = None,
+        attachments: ClusterAttachments | None = None,
         joining: bool = False,
     ) -> None:
         self._joining = joining
@@ -94,10 +94,10 @@ class Agent:
         self._roots = ""
         self._client = client
         self._reports = reports = Reports(clock)
-        self._attachments = attachments or Attachments(clock)
-        self._worker = Worker(node_id, executor, files, reports, clock, self._attachments)
+        self._attachments = attachments or ClusterAttachments(clock)
+        self._worker = TaskWorker(node_id, executor, files, reports, clock, self._attachments)
         self._plane = DataPlane(node_id, overlay, clock)
-        self._sessions = Sessions(
+        self._sessions = ManagerSessions(
             client,
             self._worker,
             reports,
@@ -132,7 +132,7 @@ class Agent:
         """Take up what runs here, and look for a manager in the background."""
         self._description = await self._describe()
         await self._worker.begin()
-        link = Link(ask=self._ask, report=self._reports.put, ensure=self._ensure)
+        link = ManagerLink(ask=self._ask, report=self._reports.put, ensure=self._ensure)
         self._attachments.join(link, await self._executor.attached())
         self._following = self._tasks.spawn(self._plane.run(), name="agent data plane")
         self._tasks.spawn(self._redescribe(), name="agent description")
@@ -259,7 +259,7 @@ class Agent:
                 refused = error
         raise refused
 
-    async def _ensure(self, places: tuple[Attachment, ...]) -> None:
+    async def _ensure(self, places: tuple[TaskAttachment, ...]) -> None:
         await self._executor.ensure(places, self._worker.supplies)
 
     # -- the description

@@ -36,9 +36,9 @@ from sampan.cluster.protocol.messages import (
     FindNetwork,
     FoundNetwork,
 )
-from sampan.cluster.records import Attachment, TaskStatus, new_id
+from sampan.cluster.records import TaskAttachment, TaskStatus, new_id
 from sampan.cluster.states import TaskState
-from sampan.engine.clustered import Joining
+from sampan.engine.cluster_networks import Joining
 from sampan.errors import NotFound, SampanError, Unavailable
 from sampan.network.contract import NoSuchNetwork
 from sampan.store.records import EndpointSettings, Network
@@ -55,24 +55,24 @@ MEND_AFTER_S = 2.0
 MEND_AGAIN_S = 30.0
 
 
-class Ask(Protocol):
+class AskManager(Protocol):
     """Any manager's answer. Raises: SampanError, Unavailable where none answers."""
 
     def __call__(self, path: str, request: msgspec.Struct, reply: type[R]) -> Awaitable[R]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class ManagerLink:
     """The agent, as this needs it."""
 
-    ask: Ask
+    ask: AskManager
     report: Callable[[str, TaskStatus], None]
-    ensure: Callable[[tuple[Attachment, ...]], Awaitable[None]]
+    ensure: Callable[[tuple[TaskAttachment, ...]], Awaitable[None]]
     """Make the networks of these places present on this host."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
-class Held:
+class HeldAttachment:
     """A place, from the moment that it is asked for."""
 
     joining: Joining
@@ -92,13 +92,13 @@ class Held:
         return self.joining.container_id, self.joining.endpoint.network_id
 
 
-class Attachments:
+class ClusterAttachments:
     """One for the life of the daemon; agents come and go (``join``, ``part``)."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._link: Link | None = None
-        self._held: dict[tuple[str, str], Held] = {}
+        self._link: ManagerLink | None = None
+        self._held: dict[tuple[str, str], HeldAttachment] = {}
         """By container and network."""
         self._tasks: dict[str, Assignment] = {}
         """As the managers have assigned them here."""
@@ -118,7 +118,7 @@ class Attachments:
         return network_of(found.network)
 
     async def attach(self, joining: Joining) -> EndpointSettings:
-        held = Held(joining=joining, task_id=new_id())
+        held = HeldAttachment(joining=joining, task_id=new_id())
         if (older := self._held.get(held.key)) is not None:
             self._forget(older)
         self._held[held.key] = held
@@ -134,7 +134,7 @@ class Attachments:
             raise
         return replace(joining.endpoint, ipv4_wanted=held.address)
 
-    async def _attach(self, held: Held) -> None:
+    async def _attach(self, held: HeldAttachment) -> None:
         given = await self._demand(held, held.joining.endpoint.ipv4_wanted)
         # Its network's tunnels are told before the task, on the session.
         await held.arrived.wait()
@@ -150,7 +150,7 @@ class Attachments:
         held.address, held.attached = given, True
         self._say(held.task_id, TaskState.RUNNING)
 
-    async def _demand(self, held: Held, address: str) -> str:
+    async def _demand(self, held: HeldAttachment, address: str) -> str:
         """Ask for the task; returns its address."""
         joining = held.joining
         request = Attach(
@@ -189,7 +189,7 @@ class Attachments:
     async def ready(self) -> None:
         await self._ready.wait()
 
-    def _forget(self, held: Held) -> None:
+    def _forget(self, held: HeldAttachment) -> None:
         if self._held.get(held.key) is held:
             del self._held[held.key]
         if held.mending is not None:
@@ -199,12 +199,12 @@ class Attachments:
 
     # -- the agent's side
 
-    def join(self, link: Link, running: Iterable[Presence]) -> None:
+    def join(self, link: ManagerLink, running: Iterable[Presence]) -> None:
         """An agent starts. ``running``: the containers that are on the cluster's networks."""
         self._link = link
         for one in running:
             joining = Joining(container_id=one.container_id, endpoint=one.endpoint, names=one.names)
-            held = Held(joining=joining, address=one.endpoint.ipv4, attached=True)
+            held = HeldAttachment(joining=joining, address=one.endpoint.ipv4, attached=True)
             self._held.setdefault(held.key, held)
 
     async def part(self) -> None:
@@ -240,7 +240,7 @@ class Attachments:
             self._compare()
 
     def _compare(self) -> None:
-        served: set[Held] = set()
+        served: set[HeldAttachment] = set()
         for task in self._tasks.values():
             held = self._holder(task)
             if task.observed.ended:
@@ -257,7 +257,7 @@ class Attachments:
             if lost.attached and lost not in served and lost.mending is None:
                 lost.mending = self._running.spawn(self._mend(lost), name="attachment")
 
-    def _holder(self, task: Assignment) -> Held | None:
+    def _holder(self, task: Assignment) -> HeldAttachment | None:
         for held in self._held.values():
             if held.task_id == task.id:
                 return held
@@ -268,7 +268,7 @@ class Attachments:
                 return found
         return None
 
-    async def _mend(self, held: Held) -> None:
+    async def _mend(self, held: HeldAttachment) -> None:
         """A container that runs where the managers know nothing of it: it gets its own address
         back, unless somebody has it by now."""
         pause = MEND_AFTER_S

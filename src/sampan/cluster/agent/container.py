@@ -12,7 +12,7 @@ from typing import Literal, cast
 from sampan.cluster import spec as wanted
 from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import NodeDescription
-from sampan.cluster.templates import Names, expand
+from sampan.cluster.templates import PlaceholderValues, expand
 from sampan.engine.contract import CreateRequest
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network.contract import PREDEFINED
@@ -39,9 +39,9 @@ class PayloadFile:
     target: str
 
 
-def names_of(task: Assignment, description: NodeDescription) -> Names:
+def names_of(task: Assignment, description: NodeDescription) -> PlaceholderValues:
     """What the task's placeholders stand for."""
-    return Names(
+    return PlaceholderValues(
         service_id=task.service_id,
         service_name=task.service_name,
         service_labels=task.service_labels,
@@ -63,7 +63,7 @@ def container_of(task: Assignment) -> wanted.ContainerSpec:
 
 
 def request_of(
-    task: Assignment, image_id: str, names: Names, files: Iterable[PayloadFile]
+    task: Assignment, image_id: str, names: PlaceholderValues, files: Iterable[PayloadFile]
 ) -> CreateRequest:
     """The container of ``task``.
 
@@ -149,7 +149,7 @@ def networks_of(task: Assignment) -> tuple[str, dict[str, EndpointSettings]]:
             # No aliases: they are the service's, and answered for by its view of the cluster.
             ipv4_wanted=attachment.ipv4.partition("/")[0],
             driver_opts=attachment.driver_opts,
-            cluster="given",
+            cluster="allocated",
         )
         for attachment in task.attachments
     }
@@ -261,7 +261,7 @@ def _security(privileges: wanted.Privileges | None) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _mount(mount: wanted.Mount, names: Names) -> Mount:
+def _mount(mount: wanted.Mount, names: PlaceholderValues) -> Mount:
     source = expand(mount.source, names)
     match mount.type:
         case "bind":

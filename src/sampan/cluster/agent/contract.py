@@ -17,9 +17,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.protocol.messages import Assignment, Payload
-from sampan.cluster.records import Attachment, ClusterNetwork, NodeDescription
+from sampan.cluster.records import ClusterNetwork, NodeDescription, TaskAttachment
 from sampan.cluster.spec import PortConfig
 from sampan.engine.contract import LogRequest
 from sampan.errors import NotFound
@@ -40,7 +40,7 @@ class Supplies:
     networks: dict[str, ClusterNetwork] = field(default_factory=dict)
     secrets: dict[str, Payload] = field(default_factory=dict)
     configs: dict[str, Payload] = field(default_factory=dict)
-    sources: tuple[Source, ...] = ()
+    sources: tuple[PeerSource, ...] = ()
     """Nodes that may have an image."""
 
 
@@ -62,7 +62,7 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TaskPlace:
     """A task's container."""
 
     container_id: str
@@ -75,7 +75,7 @@ class Place:
 class Executor(Protocol):
     async def describe(self) -> NodeDescription: ...
 
-    async def found(self) -> Mapping[str, Place]:
+    async def found(self) -> Mapping[str, TaskPlace]:
         """Every task's container that is on this host, by task id."""
         ...
 
@@ -87,7 +87,7 @@ class Executor(Protocol):
         """
         ...
 
-    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> Place:
+    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> TaskPlace:
         """The task's container with its networks, volumes, secrets and configs. On failure
         nothing is left.
 
@@ -96,7 +96,7 @@ class Executor(Protocol):
         """
         ...
 
-    async def start(self, task: Assignment) -> Place:
+    async def start(self, task: Assignment) -> TaskPlace:
         """Run it. Nothing happens if it runs or has run already.
 
         Raises:
@@ -128,7 +128,7 @@ class Executor(Protocol):
         """Containers that a person has put on networks of the cluster, where they run now."""
         ...
 
-    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+    async def ensure(self, places: tuple[TaskAttachment, ...], supplies: Supplies) -> None:
         """Make the networks of these places present on this host.
 
         Raises:

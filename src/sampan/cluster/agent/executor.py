@@ -17,17 +17,17 @@ from sampan.cluster.agent.container import (
     protocol_of,
     request_of,
 )
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Place, Presence, Supplies
+from sampan.cluster.agent.contract import Exit, NoSuchTask, Presence, Supplies, TaskPlace
 from sampan.cluster.agent.describe import describe
 from sampan.cluster.agent.listening import all_listening
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.agent.payloads import PayloadFiles
 from sampan.cluster.images.contract import TaskImages
 from sampan.cluster.protocol.messages import Assignment
-from sampan.cluster.records import Attachment, NodeDescription
+from sampan.cluster.records import NodeDescription, TaskAttachment
 from sampan.cluster.spec import PortConfig
 from sampan.config import DaemonConfig
-from sampan.engine.clustered import asks
+from sampan.engine.cluster_networks import asks
 from sampan.engine.contract import AlreadyStarted, AlreadyStopped, Engine, LogRequest
 from sampan.errors import NotFound, SampanError
 from sampan.runtime.contract import LogEntry
@@ -79,7 +79,7 @@ class EngineExecutor:
         )
         return self._description
 
-    async def found(self) -> Mapping[str, Place]:
+    async def found(self) -> Mapping[str, TaskPlace]:
         self._ids = {}
         places = {}
         for container in self._engine.all():
@@ -102,7 +102,7 @@ class EngineExecutor:
             progress=say,
         )
 
-    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> Place:
+    async def create(self, task: Assignment, image_id: str, supplies: Supplies) -> TaskPlace:
         async with self._locks.hold(task.id), self._room:
             if (known := self._find(task.id)) is not None:
                 return _place(known)
@@ -118,7 +118,7 @@ class EngineExecutor:
             await self._durable()
             return _place(self._engine.get(created.id))
 
-    async def start(self, task: Assignment) -> Place:
+    async def start(self, task: Assignment) -> TaskPlace:
         async with self._locks.hold(task.id), self._room:
             container = self._get(task.id)
             if container.run is None or container.run.phase is Phase.CREATED:
@@ -197,7 +197,7 @@ class EngineExecutor:
             if asks(endpoint) and endpoint.ipv4
         ]
 
-    async def ensure(self, places: tuple[Attachment, ...], supplies: Supplies) -> None:
+    async def ensure(self, places: tuple[TaskAttachment, ...], supplies: Supplies) -> None:
         await self._networks.ensure(places, supplies)
 
     async def evict(self) -> None:
@@ -284,10 +284,10 @@ def _task_of(container: Container) -> str | None:
     return task_id if task_id and container.name.endswith(f".{task_id}") else None
 
 
-def _place(container: Container) -> Place:
+def _place(container: Container) -> TaskPlace:
     run = container.run
     if run is None or run.phase in (Phase.CREATED, Phase.STARTING):
-        return Place(container_id=container.id, phase="created")
+        return TaskPlace(container_id=container.id, phase="created")
     published = tuple(
         PortConfig(
             protocol=protocol_of(port.protocol),
@@ -297,7 +297,7 @@ def _place(container: Container) -> Place:
         )
         for port in container.ports
     )
-    return Place(
+    return TaskPlace(
         container_id=container.id,
         phase="running" if run.phase is Phase.RUNNING else "ended",
         pid=run.pid if run.phase is Phase.RUNNING else 0,

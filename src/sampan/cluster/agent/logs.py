@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sampan.aio import Clock
 from sampan.cluster.agent.contract import Executor, NoSuchTask
-from sampan.cluster.peer.contract import Allow, Reply, Request, Server
+from sampan.cluster.peer.contract import Allow, PeerRequest, Reply, Server
 from sampan.cluster.protocol.logs import LOGS_PATH, frame, request_of
 from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import TaskStatus
@@ -17,7 +17,7 @@ from sampan.runtime.contract import LogEntry
 _LOOK_AGAIN_S = 0.1
 
 
-class Book(Protocol):
+class TaskLookup(Protocol):
     """Which tasks are here."""
 
     def task(self, task_id: str) -> Assignment | None: ...
@@ -26,13 +26,13 @@ class Book(Protocol):
 
 
 class LogRoute:
-    def __init__(self, executor: Executor, book: Book, clock: Clock) -> None:
+    def __init__(self, executor: Executor, book: TaskLookup, clock: Clock) -> None:
         self._executor, self._book, self._clock = executor, book, clock
 
     def mount(self, server: Server) -> None:
         server.route("GET", LOGS_PATH, self.answer, allow=Allow.MANAGERS)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: PeerRequest) -> Reply:
         """Handler of ``LOGS_PATH``.
 
         Raises:

@@ -6,9 +6,9 @@ import logging
 
 from sampan.aio import KeyedLocks
 from sampan.cluster.agent.contract import Supplies
-from sampan.cluster.records import Attachment, ClusterNetwork
+from sampan.cluster.records import ClusterNetwork, TaskAttachment
 from sampan.cluster.spec import VNI_OPTION
-from sampan.engine.clustered import asks
+from sampan.engine.cluster_networks import asks
 from sampan.engine.contract import Engine
 from sampan.errors import Conflict, NotFound, SampanError, Unavailable
 from sampan.network.contract import CLUSTER_DRIVER
@@ -22,7 +22,7 @@ class NodeNetworks:
         self._engine = engine
         self._locks = KeyedLocks()
 
-    async def ensure(self, attachments: tuple[Attachment, ...], supplies: Supplies) -> None:
+    async def ensure(self, attachments: tuple[TaskAttachment, ...], supplies: Supplies) -> None:
         """Every network that the attachments name exists here.
 
         Raises:

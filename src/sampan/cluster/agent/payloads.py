@@ -19,7 +19,7 @@ from sampan.cluster.agent.container import PayloadFile, container_of
 from sampan.cluster.agent.contract import Supplies
 from sampan.cluster.protocol.messages import Assignment, Payload
 from sampan.cluster.spec import FileTarget
-from sampan.cluster.templates import Names, TemplateError, expand
+from sampan.cluster.templates import PlaceholderValues, TemplateError, expand
 from sampan.errors import InvalidArgument
 from sampan.kernel import mount
 
@@ -36,7 +36,9 @@ class PayloadFiles:
         self._lock = threading.RLock()
         """The last task takes the tmpfs away; none may come in between."""
 
-    def write(self, task: Assignment, supplies: Supplies, names: Names) -> list[PayloadFile]:
+    def write(
+        self, task: Assignment, supplies: Supplies, names: PlaceholderValues
+    ) -> list[PayloadFile]:
         """Write the task's files anew. On failure nothing is left.
 
         Raises:
@@ -53,7 +55,7 @@ class PayloadFiles:
         task: Assignment,
         wanted: list[tuple[Payload, FileTarget, str]],
         supplies: Supplies,
-        names: Names,
+        names: PlaceholderValues,
     ) -> list[PayloadFile]:
         self._ready()
         directory = self._root / task.id
@@ -123,7 +125,9 @@ def _wanted(task: Assignment, supplies: Supplies) -> list[tuple[Payload, FileTar
     return found
 
 
-def _rendered(payload: Payload, task: Assignment, supplies: Supplies, names: Names) -> bytes:
+def _rendered(
+    payload: Payload, task: Assignment, supplies: Supplies, names: PlaceholderValues
+) -> bytes:
     if payload.templating is None or not payload.templating.name:
         return payload.data
     spec = container_of(task)

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sampan.aio import Clock, Tasks, first_of, outcome
-from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
+from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import TaskStatus
@@ -263,7 +263,7 @@ class Runner:
         self,
         state: TaskState,
         message: str,
-        place: Place | None = None,
+        place: TaskPlace | None = None,
         *,
         err: str = "",
         exit_code: int | None = None,
@@ -283,7 +283,7 @@ class Runner:
 
 
 def status_on_return(
-    task: Assignment, saved: TaskStatus | None, place: Place | None, now: float
+    task: Assignment, saved: TaskStatus | None, place: TaskPlace | None, now: float
 ) -> TaskStatus:
     """Where a task is taken up by an agent that finds it: from what the disk and the manager knew
     of it, and from its container. Pure."""

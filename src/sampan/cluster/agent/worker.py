@@ -8,12 +8,12 @@ import logging
 import msgspec
 
 from sampan.aio import Clock, Tasks
-from sampan.cluster.agent.attachments import Attachments
+from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.contract import Executor, Supplies
 from sampan.cluster.agent.files import AgentFiles, Memory
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.runner import Runner, status_on_return
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.protocol.messages import Assignment, Assignments, NodeAddress
 from sampan.cluster.records import TaskStatus
 from sampan.cluster.states import TaskState
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SAVE_PAUSE_S = 0.2
 
 
-class Worker:
+class TaskWorker:
     """``begin`` takes up what the last daemon left; ``apply`` follows a manager."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Worker:
         files: AgentFiles,
         reports: Reports,
         clock: Clock,
-        attachments: Attachments,
+        attachments: ClusterAttachments,
     ) -> None:
         self._node_id = node_id
         self._attachments = attachments
@@ -105,7 +105,7 @@ class Worker:
     def remember_nodes(self, nodes: tuple[NodeAddress, ...]) -> None:
         """Who else there is in the cluster."""
         self.supplies.sources = tuple(
-            Source(n.node_id, n.address, n.name) for n in nodes if n.node_id != self._node_id
+            PeerSource(n.node_id, n.address, n.name) for n in nodes if n.node_id != self._node_id
         )
 
     # -- a manager speaks

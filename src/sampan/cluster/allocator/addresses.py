@@ -39,7 +39,7 @@ class Pool:
     last: int
     prefix: int
     used: set[int] = field(default_factory=set)
-    hand: int = 0
+    cursor: int = 0
     """The address given last; 0: none yet."""
 
     @classmethod
@@ -73,11 +73,11 @@ class Pool:
             in_use: of what is not in ``used``.
         """
         size = self.last - self.first + 1
-        start = self.hand + 1 if self.first <= self.hand < self.last else self.first
+        start = self.cursor + 1 if self.first <= self.cursor < self.last else self.first
         for step in range(size):
             number = self.first + (start - self.first + step) % size
             if number not in self.used and not in_use(number):
                 self.used.add(number)
-                self.hand = number
+                self.cursor = number
                 return address_of(number)
         return None

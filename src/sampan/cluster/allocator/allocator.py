@@ -20,18 +20,18 @@ from sampan.aio import breathe
 from sampan.cluster.allocator.addresses import within
 from sampan.cluster.allocator.ledger import Ledger, holds_addresses
 from sampan.cluster.allocator.ports import PortTaken, allocate_ports, by_mesh
-from sampan.cluster.allocator.subnets import Chosen, choose_subnet, choose_vni, parsed
+from sampan.cluster.allocator.subnets import ChosenSubnet, choose_subnet, choose_vni, parsed
 from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.records import (
-    Attachment,
     ClusterNetwork,
     Endpoint,
     Node,
     Object,
     Service,
     Task,
+    TaskAttachment,
     TaskStatus,
     VirtualAddress,
 )
@@ -194,9 +194,9 @@ class _Pass:
             self.loop._subnet_hand,
         )
         vni = choose_vni(network, others, self.loop._vni_hand)
-        if not isinstance(chosen, Chosen) or not isinstance(vni, int):
-            refused = chosen if not isinstance(chosen, Chosen) else vni
-            why = "" if isinstance(refused, int | Chosen) else refused.why
+        if not isinstance(chosen, ChosenSubnet) or not isinstance(vni, int):
+            refused = chosen if not isinstance(chosen, ChosenSubnet) else vni
+            why = "" if isinstance(refused, int | ChosenSubnet) else refused.why
             if network.error != why:
                 self.draft.put(replace(network, error=why))
             self.waiting.add(_key(network))
@@ -337,7 +337,7 @@ class _Pass:
             status = TaskStatus(state=TaskState.REJECTED, timestamp=now, err=str(why))
             self.draft.put(replace(task, status=status))
             return
-        place = Attachment(
+        place = TaskAttachment(
             network_id=network.id,
             ipv4=address,
             prefix=int(network.subnet.partition("/")[2]),
@@ -363,19 +363,19 @@ class _Pass:
         assert service.endpoint is not None
         return replace(service.endpoint.spec, ports=service.endpoint.ports)
 
-    def _places(self, task: Task, endpoint: EndpointSpec) -> tuple[Attachment, ...]:
+    def _places(self, task: Task, endpoint: EndpointSpec) -> tuple[TaskAttachment, ...]:
         """Raises: Waits."""
         wanted = networks_of(task.spec)
         ingress = self.ingress()
         if ingress is not None and any(by_mesh(port) for port in endpoint.ports):
             wanted.insert(0, NetworkAttachmentConfig(target=ingress.id))
-        found: dict[str, Attachment] = {}
+        found: dict[str, TaskAttachment] = {}
         # nothing is taken before it is known that everything is there
         networks = [(config, self.ready(config.target)) for config in wanted]
         for config, network in networks:
             if network.id in found:
                 continue
-            found[network.id] = Attachment(
+            found[network.id] = TaskAttachment(
                 network_id=network.id,
                 ipv4=self.address(network),
                 prefix=int(network.subnet.partition("/")[2]),

@@ -140,14 +140,14 @@ class Ledger:
             network.spec.ingress and number in self._node_addresses
         )
 
-    def hand(self, network_id: str, pool: Pool) -> int:
+    def cursor(self, network_id: str, pool: Pool) -> int:
         """The address after which the search begins; 0: at the beginning."""
         if network_id not in self._hands and network_id in self._youngest:
             # younger ones may have come and gone under the leader before: keep well away from them
             self._hands[network_id] = pool.ahead(self._youngest[network_id][1])
         return self._hands.get(network_id, 0)
 
-    def move_hand(self, network_id: str, number: int) -> None:
+    def move_cursor(self, network_id: str, number: int) -> None:
         self._hands[network_id] = number
 
 
@@ -169,7 +169,7 @@ class Draw:
         if address is None:
             self._empty.add(network.id)
         else:
-            self._ledger.move_hand(network.id, pool.hand)
+            self._ledger.move_cursor(network.id, pool.cursor)
         return address
 
     def take(self, network: ClusterNetwork, address: str) -> bool:
@@ -188,7 +188,7 @@ class Draw:
             pool.hold([network.gateway])
             for config in configs:
                 pool.hold(config.auxiliary_addresses.values())
-            pool.hand = self._ledger.hand(network.id, pool)
+            pool.cursor = self._ledger.cursor(network.id, pool)
             self._pools[network.id] = pool
         return pool
 

@@ -100,7 +100,7 @@ def allocate_ports(
     wanted: EndpointSpec,
     had: Sequence[PortConfig],
     used: Mapping[PortKey, str],
-    hand: int = 0,
+    cursor: int = 0,
 ) -> tuple[tuple[PortConfig, ...], int]:
     """Every mesh port with its published number: what was asked, else what it had before, else
     the next free one after ``hand``.
@@ -135,10 +135,10 @@ def allocate_ports(
                 0,
             )
             if not number:
-                number = hand = _next_free(protocol, used, mine, hand)
+                number = cursor = _next_free(protocol, used, mine, cursor)
             mine.add((protocol, number))
         ports.append(msgspec.structs.replace(port, published_port=number))
-    return tuple(ports), hand
+    return tuple(ports), cursor
 
 
 def _same_but_number(one: PortConfig, other: PortConfig) -> bool:
@@ -150,9 +150,9 @@ def _same_but_number(one: PortConfig, other: PortConfig) -> bool:
     )
 
 
-def _next_free(protocol: str, used: Mapping[PortKey, str], mine: set[PortKey], hand: int) -> int:
+def _next_free(protocol: str, used: Mapping[PortKey, str], mine: set[PortKey], cursor: int) -> int:
     size = LAST_PORT - FIRST_PORT + 1
-    start = hand + 1 if FIRST_PORT <= hand < LAST_PORT else FIRST_PORT
+    start = cursor + 1 if FIRST_PORT <= cursor < LAST_PORT else FIRST_PORT
     for step in range(size):
         number = FIRST_PORT + (start - FIRST_PORT + step) % size
         if (protocol, number) not in used and (protocol, number) not in mine:

@@ -22,14 +22,14 @@ Net = ipaddress.IPv4Network
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SubnetRefused:
     """It cannot be allocated; ``why`` is for the user."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenSubnet:
     subnet: str
     gateway: str
     range: str = ""
@@ -50,7 +50,7 @@ def choose_subnet(
     cluster: Cluster,
     routes: Collection[Net],
     after: int = 0,
-) -> Chosen | Refused:
+) -> ChosenSubnet | SubnetRefused:
     """The user's subnet if it is free, else one of the cluster's pool.
 
     Args:
@@ -68,12 +68,12 @@ def choose_subnet(
             continue
         for net, name in taken:
             if net.overlaps(asked):
-                return Refused(
+                return SubnetRefused(
                     f"Pool overlaps with other one on this address space: {asked} meets {net} of "
                     f"network {name}"
                 )
         gateway = config.gateway or str(asked.network_address + 1)
-        return Chosen(str(asked), gateway, config.range)
+        return ChosenSubnet(str(asked), gateway, config.range)
     first_try: Net | None = None
     for subnet in _candidates(cluster):
         if any(net.overlaps(subnet) for net, _ in taken):
@@ -86,14 +86,14 @@ def choose_subnet(
             first_try = subnet
     if first_try is not None:
         return _chosen(first_try)
-    return Refused(
+    return SubnetRefused(
         "no free subnet is left in the cluster's address pool "
         f"({', '.join(cluster.default_addr_pool)}): remove networks, or name a subnet (--subnet)"
     )
 
 
-def _chosen(subnet: Net) -> Chosen:
-    return Chosen(str(subnet), str(subnet.network_address + 1))
+def _chosen(subnet: Net) -> ChosenSubnet:
+    return ChosenSubnet(str(subnet), str(subnet.network_address + 1))
 
 
 def _candidates(cluster: Cluster) -> Iterator[Net]:
@@ -105,19 +105,19 @@ def _candidates(cluster: Cluster) -> Iterator[Net]:
 
 def choose_vni(
     network: ClusterNetwork, others: Iterable[ClusterNetwork], after: int = 0
-) -> int | Refused:
+) -> int | SubnetRefused:
     """The user's identifier if it is free, else the next after the last one given."""
     used = {other.vni: other.name for other in others if other.vni and other.id != network.id}
     asked = network.spec.options.get(VNI_OPTION, "").split(",")[0].strip()
     if asked:
         if not asked.isdigit() or not 0 < int(asked) <= LAST_VNI:
-            return Refused(f"invalid vxlan id {asked}: 1 to {LAST_VNI} is possible")
+            return SubnetRefused(f"invalid vxlan id {asked}: 1 to {LAST_VNI} is possible")
         if int(asked) in used:
-            return Refused(f"vxlan id {asked} is in use by network {used[int(asked)]}")
+            return SubnetRefused(f"vxlan id {asked} is in use by network {used[int(asked)]}")
         return int(asked)
     start = max([after, FIRST_VNI - 1, *used])
     for step in range(1, LAST_VNI - FIRST_VNI + 2):
         vni = FIRST_VNI + (start - FIRST_VNI + step) % (LAST_VNI - FIRST_VNI + 1)
         if vni not in used:
             return vni
-    return Refused("no vxlan id is left: remove networks")
+    return SubnetRefused("no vxlan id is left: remove networks")

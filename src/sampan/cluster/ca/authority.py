@@ -20,12 +20,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from sampan.cluster.ca.certificates import (
-    Root,
-    cross_sign,
-    issuer_of,
-    new_root,
-)
+from sampan.cluster.ca.certificates import Root, cross_sign, issuer_of, new_root
 from sampan.cluster.ca.contract import LIFETIME_S
 from sampan.cluster.ca.tokens import new_secret
 from sampan.cluster.manager_parts import Sealing

@@ -20,14 +20,7 @@ from sampan.cluster.ca.contract import (
     RenewRequest,
 )
 from sampan.cluster.ca.tokens import oldest, pinned_root, role_by_token
-from sampan.cluster.peer.contract import (
-    Allow,
-    Identity,
-    NodeRole,
-    Reply,
-    Request,
-    Server,
-)
+from sampan.cluster.peer.contract import Allow, Identity, NodeRole, PeerRequest, Reply, Server
 from sampan.cluster.records import new_id
 from sampan.errors import Forbidden, Unavailable
 
@@ -55,7 +48,7 @@ class CertificateServer:
         server.call(RENEW_PATH, RenewRequest, self._renew, allow=Allow.NODES)
         server.call(KEY_PATH, KeyRequest, self._key, allow=Allow.MANAGERS)
 
-    async def root(self, request: Request) -> Reply:
+    async def root(self, request: PeerRequest) -> Reply:
         """The root that tokens name, PEM. No secret: its digest decides whether it is believed."""
         return Reply(body=pinned_root(self._authority.cluster).encode())
 
@@ -125,13 +118,13 @@ class CertificateServer:
             etcd_certificate=etcd,
         )
 
-    async def _issue(self, request: Request, body: IssueRequest) -> Issued:
+    async def _issue(self, request: PeerRequest, body: IssueRequest) -> Issued:
         return await self.issue(body, request.remote)
 
-    async def _renew(self, request: Request, body: RenewRequest) -> Issued:
+    async def _renew(self, request: PeerRequest, body: RenewRequest) -> Issued:
         return self.renew(request.caller, body)
 
-    async def _key(self, request: Request, body: KeyRequest) -> KeyReply:
+    async def _key(self, request: PeerRequest, body: KeyRequest) -> KeyReply:
         log.info("manager %s takes the cluster's key", request.caller.node_id)
         return KeyReply(self._authority.box.key)
 
@@ -147,5 +140,5 @@ class RootServer:
     def register(self, server: Server) -> None:
         server.route("GET", ROOT_PATH, self._root, allow=Allow.ANYONE)
 
-    async def _root(self, request: Request) -> Reply:
+    async def _root(self, request: PeerRequest) -> Reply:
         return Reply(body=self._pem.encode())

@@ -7,13 +7,7 @@ from collections.abc import Iterable
 
 from sampan.cluster import templates
 from sampan.cluster.errors import NotDone, Refused
-from sampan.cluster.spec import (
-    ConfigReference,
-    ContainerSpec,
-    HealthConfig,
-    Mount,
-    SecretReference,
-)
+from sampan.cluster.spec import ConfigReference, ContainerSpec, HealthConfig, Mount, SecretReference
 from sampan.errors import InvalidArgument
 from sampan.image.reference import parse
 

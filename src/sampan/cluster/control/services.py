@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from sampan.cluster.contract import Draft
-from sampan.cluster.control import normal
+from sampan.cluster.control import normalize
 from sampan.cluster.control.ports import check_ports
 from sampan.cluster.control.references import LocalNetworks, no_local_networks, resolve
 from sampan.cluster.control.validate import check_service, mode_name
@@ -50,7 +50,7 @@ async def create(
     id = new_id()
     if not spec.name:
         spec = structs.replace(spec, name=_random_name(id))
-    spec = normal.service(spec)
+    spec = normalize.service(spec)
     check_service(spec)
     sealed = _sealed(parts, auth, id)
 
@@ -83,7 +83,7 @@ async def update(
     Raises:
         NoSuchObject, OutOfSequence, and as ``create``.
     """
-    spec = normal.service(spec)
+    spec = normalize.service(spec)
     check_service(spec)
 
     def draft(draft: Draft) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from sampan.aio import Clock, within
 from sampan.cluster.contract import REFERENCES, ClusterStore, Draft, Feed, NoSuchObject
 from sampan.cluster.find import find
-from sampan.cluster.peer.contract import Allow, Request, Server
+from sampan.cluster.peer.contract import Allow, PeerRequest, Server
 from sampan.cluster.protocol.messages import (
     ATTACH_PATH,
     FIND_PATH,
@@ -28,7 +28,7 @@ from sampan.cluster.protocol.messages import (
 from sampan.cluster.records import ID_LENGTH, ClusterNetwork, Task, TaskStatus
 from sampan.cluster.spec import NetworkAttachmentConfig, NetworkAttachmentSpec, TaskSpec
 from sampan.cluster.states import TaskState
-from sampan.engine.clustered import NotAttachable
+from sampan.engine.cluster_networks import NotAttachable
 from sampan.errors import Conflict, Exhausted, Forbidden, InvalidArgument, Unavailable
 from sampan.network.contract import BadAddress
 
@@ -46,7 +46,7 @@ class AttachmentServer:
         server.call(FIND_PATH, FindNetwork, self._find, allow=Allow.NODES)
         server.call(ATTACH_PATH, Attach, self._attach, allow=Allow.NODES)
 
-    async def _find(self, request: Request, body: FindNetwork) -> FoundNetwork:
+    async def _find(self, request: PeerRequest, body: FindNetwork) -> FoundNetwork:
         return FoundNetwork(network=await self._network(body.ref))
 
     async def _network(self, ref: str) -> ClusterNetwork:
@@ -62,7 +62,7 @@ class AttachmentServer:
             raise NotAttachable(network.name)
         return network
 
-    async def _attach(self, request: Request, body: Attach) -> Attached:
+    async def _attach(self, request: PeerRequest, body: Attach) -> Attached:
         node_id = request.caller.node_id
         if len(body.task_id) != ID_LENGTH:
             raise InvalidArgument(f"{body.task_id!r} is no id of a task")

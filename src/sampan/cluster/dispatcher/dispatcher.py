@@ -26,15 +26,15 @@ import msgspec
 
 from sampan.aio import Clock, Tasks, breathe
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
+from sampan.cluster.dispatcher.agent_session import AgentSession
 from sampan.cluster.dispatcher.attachments import AttachmentServer
-from sampan.cluster.dispatcher.index import Index, Touched
-from sampan.cluster.dispatcher.nodes import NodeBook
+from sampan.cluster.dispatcher.index import AssignmentIndex, Touched
+from sampan.cluster.dispatcher.node_sessions import NodeSessions
 from sampan.cluster.dispatcher.outbox import Outbox
-from sampan.cluster.dispatcher.session import AgentSession
 from sampan.cluster.dispatcher.statuses import StatusWriter
+from sampan.cluster.heartbeat import HEARTBEAT_FAILURE, grace_s, heartbeat_s
 from sampan.cluster.manager_parts import Sealing
-from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
-from sampan.cluster.peer.contract import Allow, Request, Server, Socket, SocketClosed
+from sampan.cluster.peer.contract import Allow, PeerRequest, Server, Socket, SocketClosed
 from sampan.cluster.protocol.messages import (
     SESSION_PATH,
     Hello,
@@ -59,7 +59,7 @@ _THROUGH = object()
 
 
 @dataclass(slots=True)
-class Ghost:
+class DisconnectedNode:
     """A node whose session is over without a word: it has until ``deadline`` to come back."""
 
     node_id: str
@@ -79,15 +79,15 @@ class Dispatcher:
         self._store, self._sealing, self._clock, self._node_id = store, sealing, clock, node_id
         self._sessions: dict[str, AgentSession] = {}
         """By node id."""
-        self._ghosts: dict[str, Ghost] = {}
+        self._ghosts: dict[str, DisconnectedNode] = {}
         """By node id."""
-        self._nodes = NodeBook(store, clock, node_id)
+        self._nodes = NodeSessions(store, clock, node_id)
         self._statuses = StatusWriter(store, clock)
         self._quorate = True
         self._managers: tuple[NodeAddress, ...] = ()
         self._ready = b""
         """The message that tells which nodes are ready."""
-        self._index: Index | None = None
+        self._index: AssignmentIndex | None = None
         self._feed: Feed | None = None
         self._tasks = Tasks()
         if server is not None:
@@ -110,7 +110,7 @@ class Dispatcher:
 
     def start(self) -> None:
         self._feed = self._store.feed(*KINDS)
-        index = Index(self._store.state)
+        index = AssignmentIndex(self._store.state)
         slices = index.rebuild()
         if next(slices, _THROUGH) is _THROUGH:
             self._index = index  # of a large cluster it is there a few seconds later
@@ -118,7 +118,7 @@ class Dispatcher:
         grace = grace_s(self._period())
         for node in self._store.state.nodes.values():
             if node.status.manager == self._node_id and node.status.state != "down":
-                self._ghosts[node.id] = Ghost(
+                self._ghosts[node.id] = DisconnectedNode(
                     node.id, node.status.session, self._clock.monotonic() + grace
                 )
         self._tasks.spawn(self._follow(index, slices), name="dispatcher feed")
@@ -143,7 +143,7 @@ class Dispatcher:
 
     # -- an agent comes
 
-    async def serve(self, request: Request, socket: Socket) -> None:
+    async def serve(self, request: PeerRequest, socket: Socket) -> None:
         """Handler of ``SESSION_PATH``. The caller's certificate says which node it is."""
         node_id = request.caller.node_id
         hello = await self._hello(socket)
@@ -201,7 +201,7 @@ class Dispatcher:
         if session.superseded or self._index is None:
             return
         deadline = session.heard + grace_s(session.period_s)
-        self._ghosts[session.node_id] = Ghost(session.node_id, session.id, deadline)
+        self._ghosts[session.node_id] = DisconnectedNode(session.node_id, session.id, deadline)
         if (goodbye := session.goodbye) is None:
             return
         if goodbye.leaving:
@@ -243,7 +243,7 @@ class Dispatcher:
         for session in list(self._sessions.values()):
             if session.heard + grace_s(session.period_s) <= now:
                 del self._sessions[session.node_id]
-                self._ghosts[session.node_id] = Ghost(session.node_id, session.id, now)
+                self._ghosts[session.node_id] = DisconnectedNode(session.node_id, session.id, now)
                 session.superseded = True  # its end says nothing that the ghost does not
                 session.end(HEARTBEAT_FAILURE)
         if not self._quorate:
@@ -270,7 +270,7 @@ class Dispatcher:
                 for ghost in self._ghosts.values():
                     ghost.deadline = max(ghost.deadline, deadline)
 
-    async def _down(self, ghost: Ghost, message: str) -> None:
+    async def _down(self, ghost: DisconnectedNode, message: str) -> None:
         try:
             await self._nodes.ended(ghost.node_id, ghost.session_id, "down", message)
         except Unavailable as error:
@@ -283,7 +283,7 @@ class Dispatcher:
 
     # -- the cluster changes
 
-    async def _follow(self, index: Index, slices: Iterator[None]) -> None:
+    async def _follow(self, index: AssignmentIndex, slices: Iterator[None]) -> None:
         again = False
         while (feed := self._feed) is not None:
             try:

@@ -14,10 +14,10 @@ from sampan.cluster.loop import sliced
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
 from sampan.cluster.states import TaskState
-from sampan.cluster.templates import Names, TemplateError, expand
+from sampan.cluster.templates import PlaceholderValues, TemplateError, expand
 from sampan.network.overlay.contract import (
     IngressNode,
-    Member,
+    OverlayMember,
     OverlayNetwork,
     PublishedTarget,
     ServiceEntry,
@@ -26,7 +26,7 @@ from sampan.network.overlay.contract import (
 MTU_OPTION = "com.docker.network.driver.mtu"
 
 
-class Index:
+class AssignmentIndex:
     """``tasks`` and ``networks`` are what has changed since ``taken``."""
 
     def __init__(self, state: State) -> None:
@@ -232,7 +232,7 @@ def entries_of(service: Service, state: State) -> dict[str, ServiceEntry]:
     return found
 
 
-def members_of(task: Task, state: State) -> dict[str, Member]:
+def members_of(task: Task, state: State) -> dict[str, OverlayMember]:
     """The task on each of its networks, from its assignment to its end."""
     if not task.attachments or not TaskState.ASSIGNED <= task.status.state <= TaskState.RUNNING:
         return {}
@@ -247,7 +247,7 @@ def members_of(task: Task, state: State) -> dict[str, Member]:
     hostname = _hostname(task, node)
     by_hand = task.spec.network_attachment_spec is not None
     return {
-        attachment.network_id: Member(
+        attachment.network_id: OverlayMember(
             task_id=task.id,
             # What stands for a container is called as the container is.
             task_name=attachment.aliases[0] if by_hand and attachment.aliases else _name(task),
@@ -275,7 +275,7 @@ def _hostname(task: Task, node: Node) -> str:
     try:
         return expand(
             spec.hostname,
-            Names(
+            PlaceholderValues(
                 service_id=task.service_id,
                 service_name=task.service_name,
                 service_labels=task.service_labels,

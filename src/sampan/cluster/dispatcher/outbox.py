@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from sampan.cluster.contract import ClusterStore
-from sampan.cluster.dispatcher.index import Index
+from sampan.cluster.dispatcher.index import AssignmentIndex
 from sampan.cluster.manager_parts import Sealing
 from sampan.cluster.model import State
 from sampan.cluster.protocol.messages import Assignment, Assignments, Payload, ViewChange, encode
-from sampan.cluster.records import Attachment, ClusterNetwork, Task
+from sampan.cluster.records import ClusterNetwork, Task, TaskAttachment
 from sampan.cluster.states import TaskState
 from sampan.errors import SampanError
 
@@ -27,14 +27,16 @@ T = TypeVar("T")
 
 
 class Outbox:
-    def __init__(self, node_id: str, store: ClusterStore, index: Index, sealing: Sealing) -> None:
+    def __init__(
+        self, node_id: str, store: ClusterStore, index: AssignmentIndex, sealing: Sealing
+    ) -> None:
         self._node_id, self._store, self._index, self._sealing = node_id, store, index, sealing
         self._first = True
         self._dirty: set[str] = set()
         self._records_dirty = False
         self._view_dirty = True
         self._ingress_dirty = True
-        self._tasks: dict[str, tuple[TaskState, tuple[Attachment, ...]]] = {}
+        self._tasks: dict[str, tuple[TaskState, tuple[TaskAttachment, ...]]] = {}
         """What was sent of each task and may change."""
         self._networks: dict[str, int] = {}
         """Network id -> version of the record that was sent."""

@@ -12,7 +12,7 @@ from collections import deque
 import msgspec
 
 from sampan.cluster.protocol.messages import NetworkDelta, encode
-from sampan.network.overlay.contract import Member, OverlayNetwork, ServiceEntry
+from sampan.network.overlay.contract import OverlayMember, OverlayNetwork, ServiceEntry
 
 LOG_LIMIT = 2048
 """Changes kept; who is further behind gets the whole network."""
@@ -23,7 +23,7 @@ class NetworkTable:
         self.id = id
         self.header: OverlayNetwork | None = None
         """The network without members and services; None: it is not (or not yet) allocated."""
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, OverlayMember] = {}
         self.services: dict[str, ServiceEntry] = {}
         self.seq = 0
         self._since_header = 0
@@ -40,7 +40,7 @@ class NetworkTable:
         self._since_header = self.seq
         return True
 
-    def set_member(self, task_id: str, member: Member | None) -> bool:
+    def set_member(self, task_id: str, member: OverlayMember | None) -> bool:
         if self.members.get(task_id) == member:
             return False
         if member is None:

@@ -70,7 +70,7 @@ class EtcdClient:
             raise Unreachable("the client of etcd was closed")
 
     async def call(
-        self, path: str, request: wire.Wire, reply: type[T], *, deadline_s: float = CALL_S
+        self, path: str, request: wire.EtcdMessage, reply: type[T], *, deadline_s: float = CALL_S
     ) -> T:
         """One request, one reply.
 
@@ -95,7 +95,7 @@ class EtcdClient:
         return _decode(body, reply)
 
     async def _stream(
-        self, path: str, request: wire.Wire, reply: type[T], *, silence_s: float | None
+        self, path: str, request: wire.EtcdMessage, reply: type[T], *, silence_s: float | None
     ) -> AsyncGenerator[T, None]:
         """Lines of a streamed reply. ``silence_s``: the longest pause between two of them."""
         # has a leader: the stream ends when the member loses its quorum, instead of going quiet
@@ -233,7 +233,7 @@ class EtcdClient:
         """Only this cluster's leader can do it."""
         await self.call("/v3/maintenance/transfer-leadership", wire.MoveLeader(member), wire.Reply)
 
-    async def members(self) -> list[wire.Member]:
+    async def members(self) -> list[wire.EtcdMember]:
         """As this member knows them; needs no quorum."""
         reply = await self.call("/v3/cluster/member/list", wire.Nothing(), wire.MembersReply)
         return reply.members

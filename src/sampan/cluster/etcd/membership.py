@@ -166,5 +166,5 @@ class Members:
             log.info("leadership of the store was not handed on: %s", error)
 
 
-def _votes(member: wire.Member) -> bool:
+def _votes(member: wire.EtcdMember) -> bool:
     return bool(member.name) and not member.isLearner

@@ -12,14 +12,14 @@ import msgspec
 T = TypeVar("T")
 
 
-class Wire(msgspec.Struct, frozen=True, omit_defaults=True):
+class EtcdMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base: zero values are left out, as the gateway does it too."""
 
 
 # ---------------------------------------------------------------- requests
 
 
-class Range(Wire, frozen=True, omit_defaults=True):
+class Range(EtcdMessage, frozen=True, omit_defaults=True):
     key: bytes
     range_end: bytes = b""
     limit: int = 0
@@ -27,13 +27,13 @@ class Range(Wire, frozen=True, omit_defaults=True):
     serializable: bool = False
 
 
-class Put(Wire, frozen=True, omit_defaults=True):
+class Put(EtcdMessage, frozen=True, omit_defaults=True):
     key: bytes
     value: bytes = b""
     lease: int = 0
 
 
-class DeleteRange(Wire, frozen=True, omit_defaults=True):
+class DeleteRange(EtcdMessage, frozen=True, omit_defaults=True):
     key: bytes
     range_end: bytes = b""
 
@@ -50,64 +50,64 @@ class Compare(msgspec.Struct, frozen=True):
     result: str = "EQUAL"
 
 
-class Op(Wire, frozen=True, omit_defaults=True):
+class Op(EtcdMessage, frozen=True, omit_defaults=True):
     request_put: Put | None = None
     request_delete_range: DeleteRange | None = None
     request_range: Range | None = None
 
 
-class Txn(Wire, frozen=True, omit_defaults=True):
+class Txn(EtcdMessage, frozen=True, omit_defaults=True):
     compare: list[Compare] = []
     success: list[Op] = []
     failure: list[Op] = []
 
 
-class WatchCreate(Wire, frozen=True, omit_defaults=True):
+class WatchCreate(EtcdMessage, frozen=True, omit_defaults=True):
     key: bytes
     range_end: bytes = b""
     start_revision: int = 0
 
 
-class WatchRequest(Wire, frozen=True, omit_defaults=True):
+class WatchRequest(EtcdMessage, frozen=True, omit_defaults=True):
     create_request: WatchCreate
 
 
-class LeaseGrant(Wire, frozen=True, omit_defaults=True):
+class LeaseGrant(EtcdMessage, frozen=True, omit_defaults=True):
     TTL: int
 
 
-class LeaseId(Wire, frozen=True, omit_defaults=True):
+class LeaseId(EtcdMessage, frozen=True, omit_defaults=True):
     ID: int
 
 
-class Compaction(Wire, frozen=True, omit_defaults=True):
+class Compaction(EtcdMessage, frozen=True, omit_defaults=True):
     revision: int
     physical: bool = False
 
 
-class MemberAdd(Wire, frozen=True, omit_defaults=True):
+class MemberAdd(EtcdMessage, frozen=True, omit_defaults=True):
     peerURLs: list[str]
     isLearner: bool = False
 
 
-class MoveLeader(Wire, frozen=True, omit_defaults=True):
+class MoveLeader(EtcdMessage, frozen=True, omit_defaults=True):
     targetID: int
 
 
-class Nothing(Wire, frozen=True, omit_defaults=True):
+class Nothing(EtcdMessage, frozen=True, omit_defaults=True):
     pass
 
 
 # ---------------------------------------------------------------- replies
 
 
-class Header(Wire, frozen=True):
+class Header(EtcdMessage, frozen=True):
     member_id: int = 0
     revision: int = 0
     raft_term: int = 0
 
 
-class KeyValue(Wire, frozen=True):
+class KeyValue(EtcdMessage, frozen=True):
     key: bytes
     value: bytes = b""
     create_revision: int = 0
@@ -115,32 +115,32 @@ class KeyValue(Wire, frozen=True):
     lease: int = 0
 
 
-class RangeReply(Wire, frozen=True):
+class RangeReply(EtcdMessage, frozen=True):
     header: Header = Header()
     kvs: list[KeyValue] = []
     more: bool = False
 
 
-class Answer(Wire, frozen=True):
+class Answer(EtcdMessage, frozen=True):
     response_range: RangeReply | None = None
 
 
-class TxnReply(Wire, frozen=True):
+class TxnReply(EtcdMessage, frozen=True):
     header: Header = Header()
     succeeded: bool = False
     responses: list[Answer] = []
 
 
-class Reply(Wire, frozen=True):
+class Reply(EtcdMessage, frozen=True):
     header: Header = Header()
 
 
-class WatchEvent(Wire, frozen=True):
+class WatchEvent(EtcdMessage, frozen=True):
     kv: KeyValue
     type: str = "PUT"
 
 
-class WatchReply(Wire, frozen=True):
+class WatchReply(EtcdMessage, frozen=True):
     header: Header = Header()
     created: bool = False
     canceled: bool = False
@@ -149,12 +149,12 @@ class WatchReply(Wire, frozen=True):
     events: list[WatchEvent] = []
 
 
-class LeaseReply(Wire, frozen=True):
+class LeaseReply(EtcdMessage, frozen=True):
     ID: int = 0
     TTL: int = 0
 
 
-class StatusReply(Wire, frozen=True):
+class StatusReply(EtcdMessage, frozen=True):
     header: Header = Header()
     version: str = ""
     dbSize: int = 0
@@ -168,7 +168,7 @@ class StatusReply(Wire, frozen=True):
     isLearner: bool = False
 
 
-class Member(Wire, frozen=True):
+class EtcdMember(EtcdMessage, frozen=True):
     ID: int
     name: str = ""
     """Empty until it has started for the first time."""
@@ -177,19 +177,19 @@ class Member(Wire, frozen=True):
     isLearner: bool = False
 
 
-class MembersReply(Wire, frozen=True):
+class MembersReply(EtcdMessage, frozen=True):
     header: Header = Header()
-    member: Member | None = None
+    member: EtcdMember | None = None
     """The one that was added."""
-    members: list[Member] = []
+    members: list[EtcdMember] = []
 
 
-class SnapshotReply(Wire, frozen=True):
+class SnapshotReply(EtcdMessage, frozen=True):
     remaining_bytes: int = 0
     blob: bytes = b""
 
 
-class Failure(Wire, frozen=True):
+class Failure(EtcdMessage, frozen=True):
     """A refused call."""
 
     message: str = ""
@@ -197,12 +197,12 @@ class Failure(Wire, frozen=True):
     code: int = 2
 
 
-class StreamFailure(Wire, frozen=True):
+class StreamFailure(EtcdMessage, frozen=True):
     message: str = ""
     grpc_code: int = 2
 
 
-class Streamed(Wire, Generic[T], frozen=True):
+class Streamed(EtcdMessage, Generic[T], frozen=True):
     """One line of a stream."""
 
     result: T | None = None

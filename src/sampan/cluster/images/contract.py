@@ -10,7 +10,7 @@ from sampan.cluster.peer.address import host_of
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PeerSource:
     """A node that may have the image."""
 
     node_id: str
@@ -30,7 +30,7 @@ class TaskImages(Protocol):
         reference: str,
         *,
         auth: str = "",
-        sources: Callable[[], Sequence[Source]] = tuple,
+        sources: Callable[[], Sequence[PeerSource]] = tuple,
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         """Make ``reference`` (``name[:tag][@digest]``) present on this node and return its image

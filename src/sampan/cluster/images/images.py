@@ -20,18 +20,18 @@ from dataclasses import replace
 
 from sampan.aio import Clock
 from sampan.cluster.images import logins
-from sampan.cluster.images.contract import Source
-from sampan.cluster.images.errand import Errand
+from sampan.cluster.images.contract import PeerSource
+from sampan.cluster.images.fetch import ImageFetch
 from sampan.cluster.images.peers import Found, PeerRepository, Peers
+from sampan.cluster.images.progress import ProgressReporter
 from sampan.cluster.images.registries import Registries
 from sampan.cluster.images.serving import ImageServer
-from sampan.cluster.images.telling import Telling
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import NotFound, SampanError
 from sampan.image.config import parse_config
 from sampan.image.contract import Credentials, Described, Platform, Reference, RegistryFailed
-from sampan.image.exchange import Exchange
 from sampan.image.manifest import LIMIT, Manifest, parse_manifest
+from sampan.image.peer_blobs import PeerBlobs
 from sampan.image.reference import parse
 from sampan.single_flight import SingleFlight
 
@@ -39,13 +39,13 @@ from sampan.single_flight import SingleFlight
 class ClusterImages:
     """``TaskImages`` and ``Describes``."""
 
-    def __init__(self, exchange: Exchange, clock: Clock) -> None:
+    def __init__(self, exchange: PeerBlobs, clock: Clock) -> None:
         self._exchange = exchange
         self._clock = clock
         self._server = ImageServer(exchange)
         self._registries = Registries(clock)
         self._peers: Peers | None = None
-        self._others: Callable[[], Sequence[Source]] = tuple
+        self._others: Callable[[], Sequence[PeerSource]] = tuple
         self._flights: SingleFlight[str, str] = SingleFlight("bring")
 
     # -- membership
@@ -54,7 +54,7 @@ class ClusterImages:
         """Serve this host's images to members on ``server``."""
         self._server.register(server)
 
-    def join(self, client: Client, others: Callable[[], Sequence[Source]]) -> None:
+    def join(self, client: Client, others: Callable[[], Sequence[PeerSource]]) -> None:
         """This host is a member. ``others``: the other nodes that are up."""
         self._peers = Peers(client, self._clock)
         self._others = others
@@ -72,7 +72,7 @@ class ClusterImages:
         reference: str,
         *,
         auth: str = "",
-        sources: Callable[[], Sequence[Source]] = tuple,
+        sources: Callable[[], Sequence[PeerSource]] = tuple,
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         """Make ``reference`` present and return its image id; see ``TaskImages``."""
@@ -84,14 +84,14 @@ class ClusterImages:
         login = logins.decode(auth)
 
         async def bring(say: Callable[[str], None]) -> str:
-            errand = Errand(
+            errand = ImageFetch(
                 wanted=wanted,
                 login=login,
                 exchange=self._exchange,
                 registries=self._registries,
                 peers=self._peers,
                 sources=sources,
-                telling=Telling(wanted, say, self._clock),
+                telling=ProgressReporter(wanted, say, self._clock),
             )
             return (await errand.run()).id
 

@@ -17,17 +17,10 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from sampan.aio import Clock, Tasks, deadline, first_of
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.images.serving import BUSY
 from sampan.cluster.peer.contract import Client, Incoming, Unreachable
-from sampan.errors import (
-    Forbidden,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    SampanError,
-    Unavailable,
-)
+from sampan.errors import Forbidden, Internal, InvalidArgument, NotFound, SampanError, Unavailable
 from sampan.image.contract import BadLayer, Reference
 from sampan.image.manifest import LIMIT, Descriptor, Manifest, parse_manifest
 from sampan.image.registry import Fetched
@@ -59,9 +52,9 @@ class Found:
     """What the other nodes said of one name."""
 
     fetched: Fetched | None = None
-    holders: list[Source] = field(default_factory=list)
-    lacking: list[Source] = field(default_factory=list)
-    silent: list[Source] = field(default_factory=list)
+    holders: list[PeerSource] = field(default_factory=list)
+    lacking: list[PeerSource] = field(default_factory=list)
+    silent: list[PeerSource] = field(default_factory=list)
 
     def sentence(self) -> str:
         """``not on host1, host2; host3 does not answer``; empty when nobody was asked."""
@@ -82,7 +75,7 @@ class Peers:
         self.clock = clock
         self._stall_s = stall_s
 
-    async def find(self, reference: Reference, sources: Sequence[Source]) -> Found:
+    async def find(self, reference: Reference, sources: Sequence[PeerSource]) -> Found:
         """Who has ``reference``: returns soon after the first one that does.
 
         Of a tag, nodes may have different images: those that agree with the first one count.
@@ -98,7 +91,7 @@ class Peers:
         found.silent.sort(key=order.__getitem__)
         return found
 
-    async def _wave(self, reference: Reference, wave: Sequence[Source], found: Found) -> None:
+    async def _wave(self, reference: Reference, wave: Sequence[PeerSource], found: Found) -> None:
         tasks, clock = Tasks(), self.clock
         asked = {
             tasks.spawn(self._has(reference, source), name=f"image? {source.node_id}"): source
@@ -122,7 +115,7 @@ class Peers:
         found.silent += [asked[task] for task in pending]
 
     @staticmethod
-    def _note(found: Found, source: Source, said: Fetched | SampanError) -> None:
+    def _note(found: Found, source: PeerSource, said: Fetched | SampanError) -> None:
         if isinstance(said, NotFound):
             found.lacking.append(source)
         elif isinstance(said, SampanError):
@@ -131,13 +124,13 @@ class Peers:
             found.fetched = said
             found.holders.append(source)
 
-    async def _has(self, reference: Reference, source: Source) -> Fetched | SampanError:
+    async def _has(self, reference: Reference, source: PeerSource) -> Fetched | SampanError:
         try:
             return await self.manifest(reference, source)
         except SampanError as error:
             return error
 
-    async def manifest(self, reference: Reference, source: Source) -> Fetched:
+    async def manifest(self, reference: Reference, source: PeerSource) -> Fetched:
         """What ``source`` says of ``reference``; of a digest, proven.
 
         Raises:
@@ -154,7 +147,7 @@ class Peers:
         self,
         reference: Reference,
         path: str,
-        source: Source,
+        source: PeerSource,
         headers: dict[str, str] | None = None,
         timeout_s: float = ASK_S,
     ) -> AbstractAsyncContextManager[Incoming]:
@@ -169,7 +162,7 @@ class Peers:
             timeout_s=timeout_s,
         )
 
-    async def small(self, reference: Reference, path: str, source: Source) -> tuple[bytes, str]:
+    async def small(self, reference: Reference, path: str, source: PeerSource) -> tuple[bytes, str]:
         """A manifest or a config as it came, and its media type."""
         async with self._get(reference, path, source) as incoming:
             try:
@@ -182,7 +175,7 @@ class Peers:
             return body, incoming.headers.get("content-type", "")
 
     async def layer(
-        self, reference: Reference, digest: str, at: int, source: Source
+        self, reference: Reference, digest: str, at: int, source: PeerSource
     ) -> AsyncGenerator[bytes, None]:
         """A layer from byte ``at`` on.
 
@@ -216,7 +209,7 @@ class Peers:
 class Busy(Unavailable):
     """It has it and sends to enough others already."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: PeerSource) -> None:
         super().__init__(f"{source.shown} is busy sending to others")
 
 
@@ -231,15 +224,15 @@ class PeerRepository:
         self,
         peers: Peers,
         reference: Reference,
-        holders: Sequence[Source],
-        again: Callable[[], Sequence[Source]],
+        holders: Sequence[PeerSource],
+        again: Callable[[], Sequence[PeerSource]],
     ) -> None:
         self._peers = peers
         self._reference = reference
         self._holders = list(holders)
         self._again = again
         self._bad: set[str] = set()
-        self._served: dict[str, set[Source]] = {}  # diff ID -> who sent a part of it
+        self._served: dict[str, set[PeerSource]] = {}  # diff ID -> who sent a part of it
 
     async def manifest(self, which: str) -> Fetched:
         """From any of them. Raises NotFound (nobody), BrokeOff."""
@@ -249,7 +242,7 @@ class PeerRepository:
     async def blob(self, digest: str, limit: int) -> bytes:
         """A config, verified. Raises NotFound, BrokeOff."""
 
-        async def get(source: Source) -> bytes:
+        async def get(source: PeerSource) -> bytes:
             body, _ = await self._peers.small(self._reference, f"blobs/{digest}", source)
             if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
                 raise BadLayer(f"{source.shown} sent something else than {digest}")
@@ -263,7 +256,7 @@ class PeerRepository:
         image_id = manifest.config.digest
         if tuple(layer.digest for layer in manifest.layers) != diff_ids:
 
-            async def get(source: Source) -> Manifest:
+            async def get(source: PeerSource) -> Manifest:
                 path = f"manifests/{image_id}"
                 body, _ = await self._peers.small(self._reference, path, source)
                 found = parse_manifest(body)
@@ -277,7 +270,7 @@ class PeerRepository:
             manifest = await self._any(get)
         return manifest.layers
 
-    async def _any(self, get: Callable[[Source], Awaitable[T]]) -> T:
+    async def _any(self, get: Callable[[PeerSource], Awaitable[T]]) -> T:
         missing: NotFound | None = None
         failure: SampanError | None = None
         for source in self._usable():
@@ -291,7 +284,7 @@ class PeerRepository:
             raise missing
         raise BrokeOff(f"no node that has {self._reference.familiar} could give it: {failure}")
 
-    def _usable(self) -> list[Source]:
+    def _usable(self) -> list[PeerSource]:
         return [source for source in self._holders if source.node_id not in self._bad]
 
     def distrust(self, diff_id: str) -> bool:

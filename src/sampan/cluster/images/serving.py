@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
-from sampan.cluster.peer.contract import Allow, Reply, Request, Server
+from sampan.cluster.peer.contract import Allow, PeerRequest, Reply, Server
 from sampan.errors import InvalidArgument, NotFound
 from sampan.image.contract import Reference
-from sampan.image.exchange import Exchange
+from sampan.image.peer_blobs import PeerBlobs
 from sampan.image.reference import is_digest
 
 MOST = 4
@@ -30,7 +30,7 @@ _RANGE = re.compile(r"bytes=(\d+)-")
 class ImageServer:
     """One a daemon; ``register`` with every peer server that it opens."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: PeerBlobs) -> None:
         self._exchange = exchange
         self._sending = 0
 
@@ -45,7 +45,7 @@ class ImageServer:
             )
             server.route(method, "/v2/{name:path}/blobs/{digest}", self._blob, allow=Allow.NODES)
 
-    async def _manifest(self, request: Request) -> Reply:
+    async def _manifest(self, request: PeerRequest) -> Reply:
         reference = _wanted(request.match["name"], request.match["which"])
         found = await self._exchange.manifest(reference)
         if found is None:
@@ -57,7 +57,7 @@ class ImageServer:
         }
         return Reply(headers=headers, body=b"" if request.method == "HEAD" else found.body)
 
-    async def _blob(self, request: Request) -> Reply:
+    async def _blob(self, request: PeerRequest) -> Reply:
         digest = request.match["digest"]
         blob = self._exchange.blob(digest)
         if blob is None:

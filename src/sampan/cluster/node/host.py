@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.aio import Clock
-from sampan.cluster.agent.attachments import Attachments
+from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.contract import Executor
 from sampan.cluster.images.images import ClusterImages
 from sampan.network.overlay.contract import Overlay
@@ -25,7 +25,7 @@ class Host:
     executor: Callable[[NodeFacts], Executor]
     """Makes what runs tasks here."""
     images: ClusterImages
-    attachments: Attachments
+    attachments: ClusterAttachments
     """What the engine asks for places on the cluster's networks."""
     events: EventBus
     """Where a manager tells of the cluster's objects."""

@@ -14,10 +14,10 @@ from sampan.aio import in_thread
 PARTS = (
     "sampan.cluster.ca.join",
     "sampan.cluster.ca.tokens",
-    "sampan.cluster.node.founding",
-    "sampan.cluster.node.leaving",
+    "sampan.cluster.node.bootstrap",
+    "sampan.cluster.node.leave_check",
     "sampan.cluster.node.member",
-    "sampan.cluster.node.planning",
+    "sampan.cluster.node.membership_plan",
     "sampan.cluster.node.promotion",
 )
 

@@ -33,9 +33,9 @@ from sampan.cluster.loop import Term
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.node.addresses import etcd_port
 from sampan.cluster.node.authority import StoreAuthority
-from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.members import PROMOTE_PATH, Members, Nothing, PromoteMember
 from sampan.cluster.node.roles import RoleKeeper, RootKeeper
+from sampan.cluster.node.state_dir import NodeDirectory, NodeRecord
 from sampan.cluster.peer.address import host_of, join_port
 from sampan.cluster.peer.contract import Client, Server
 from sampan.errors import Exhausted, SampanError, Unavailable
@@ -54,7 +54,7 @@ class Manager:
     def __init__(
         self,
         *,
-        home: Home,
+        home: NodeDirectory,
         record: NodeRecord,
         files: CertificateFiles,
         server: Server,

@@ -23,13 +23,13 @@ from sampan.cluster.ca.renewal import Renewer
 from sampan.cluster.ca.server import RootServer
 from sampan.cluster.contract import Draft
 from sampan.cluster.etcd.process import EtcdRemoved
-from sampan.cluster.images.contract import Source
+from sampan.cluster.images.contract import PeerSource
 from sampan.cluster.node.addresses import ANY, reached_from_here
-from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.manager import Manager
 from sampan.cluster.node.members import Nothing
-from sampan.cluster.node.standing import Standing
+from sampan.cluster.node.peer_roles import RoleLookup
+from sampan.cluster.node.state_dir import NodeDirectory, NodeRecord
 from sampan.cluster.peer.address import host_of, split_port
 from sampan.cluster.peer.client import PeerClient
 from sampan.cluster.peer.contract import NodeRole, NotMember
@@ -53,7 +53,7 @@ class Member:
     def __init__(
         self,
         host: Host,
-        home: Home,
+        home: NodeDirectory,
         record: NodeRecord,
         *,
         role_wanted: Callable[[NodeRole], None],
@@ -96,7 +96,7 @@ class Member:
         self.files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         credentials = await in_thread(self.files.load)
         self.tls = Tls(credentials)
-        self.standing = Standing(self._tasks)
+        self.standing = RoleLookup(self._tasks)
         self.server = PeerServer(self.tls, self.standing.role_of, clock=clock)
         self.client = PeerClient(
             self.tls, instead={record.advertise: reached_from_here(record.listen)}, clock=clock
@@ -207,14 +207,14 @@ class Member:
         """(node id, ADDRESS:PORT) of every manager, as last heard."""
         return self._managers
 
-    def _others(self) -> Sequence[Source]:
+    def _others(self) -> Sequence[PeerSource]:
         """Other nodes that are up, as far as this one knows: a worker knows the managers."""
         own = self.record.node_id
         store = self.standing.store
         if store is None:
-            return [Source(id, address) for id, address in self._managers if id != own]
+            return [PeerSource(id, address) for id, address in self._managers if id != own]
         return [
-            Source(node.id, node.address, node.description.hostname)
+            PeerSource(node.id, node.address, node.description.hostname)
             for node in store.state.nodes.values()
             if node.id != own and node.status.state == "ready" and node.address
         ]

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from sampan.cluster.contract import ClusterStore, Draft
 from sampan.cluster.etcd import membership
 from sampan.cluster.etcd.client import EtcdClient
-from sampan.cluster.peer.contract import Allow, Client, Request, Server
+from sampan.cluster.peer.contract import Allow, Client, PeerRequest, Server
 from sampan.cluster.records import ManagerPart, Node
 from sampan.errors import Forbidden, SampanError
 
@@ -103,7 +103,7 @@ class Members:
         server.call(FORGET_PATH, Nothing, self._forget, allow=Allow.NODES)
         server.call(YIELD_PATH, Nothing, self._yield, allow=Allow.MANAGERS)
 
-    async def _join(self, request: Request, body: JoinMember) -> JoinedMember:
+    async def _join(self, request: PeerRequest, body: JoinMember) -> JoinedMember:
         node_id = request.caller.node_id
         await self._may_be_manager(node_id)
         async with self._turn:
@@ -127,7 +127,7 @@ class Members:
         log.info("node %s joins the managers as member %s", node_id, member_id)
         return JoinedMember(member_id=member_id, initial=admission.initial)
 
-    async def _promote(self, request: Request, body: PromoteMember) -> Nothing:
+    async def _promote(self, request: PeerRequest, body: PromoteMember) -> Nothing:
         node_id = request.caller.node_id
         await self._may_be_manager(node_id)
         await self._members.promote(int(body.member_id, 16))
@@ -145,7 +145,7 @@ class Members:
         log.info("node %s is a manager", node_id)
         return Nothing()
 
-    async def _leave(self, request: Request, body: Nothing) -> Nothing:
+    async def _leave(self, request: PeerRequest, body: Nothing) -> Nothing:
         await self.dismiss(request.caller.node_id)
         return Nothing()
 
@@ -186,11 +186,11 @@ class Members:
         except SampanError as error:
             log.info("node %s leads the store and does not yield: %s", node.id, error)
 
-    async def _yield(self, request: Request, body: Nothing) -> Nothing:
+    async def _yield(self, request: PeerRequest, body: Nothing) -> Nothing:
         await self._members.step_aside()
         return Nothing()
 
-    async def _forget(self, request: Request, body: Nothing) -> Nothing:
+    async def _forget(self, request: PeerRequest, body: Nothing) -> Nothing:
         node_id = request.caller.node_id
         await self.dismiss(node_id)
 

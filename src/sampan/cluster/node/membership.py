@@ -35,12 +35,12 @@ from sampan.cluster.node.contract import (
     NotManager,
     WorkerOnly,
 )
-from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.host import Host
 from sampan.cluster.node.imports import load_parts
+from sampan.cluster.node.join_rollback import take_back, undo_join
 from sampan.cluster.node.members import LEAVE_PATH
-from sampan.cluster.node.telling import tell
-from sampan.cluster.node.undoing import take_back, undo_join
+from sampan.cluster.node.state_dir import NodeDirectory, NodeRecord
+from sampan.cluster.node.status import describe_membership
 from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.cluster.peer.contract import NodeRole
 from sampan.cluster.records import Cluster, Node
@@ -73,7 +73,7 @@ async def open_membership(host: Host) -> AsyncIterator[HostMembership]:
 class HostMembership:
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._home = Home(host.directory)
+        self._home = NodeDirectory(host.directory)
         self._member: Member | None = None
         self._record: NodeRecord | None = None
         self._error = ""
@@ -165,7 +165,7 @@ class HostMembership:
         return self._member
 
     def info(self) -> MembershipInfo:
-        return tell(self._record, self._member, self._state, self._error)
+        return describe_membership(self._record, self._member, self._state, self._error)
 
     @property
     def view(self) -> DataPlaneView:
@@ -191,14 +191,14 @@ class HostMembership:
             raise AlreadyMember
         async with self._changing:
             await load_parts()
-            from sampan.cluster.node.planning import plan_init
+            from sampan.cluster.node.membership_plan import plan_init
 
             record, cluster, node = await in_thread(plan_init, request, self._host.of_containers)
             return await self._found(record, cluster, node)
 
     async def _found(self, record: NodeRecord, cluster: Cluster, node: Node) -> str:
         from sampan.cluster.ca.files import CertificateFiles
-        from sampan.cluster.node.founding import found_cluster
+        from sampan.cluster.node.bootstrap import bootstrap_cluster
 
         files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
         self._state, self._error = "pending", ""
@@ -207,7 +207,7 @@ class HostMembership:
             undo.callback(self._reset)
             await in_thread(self._home.write, record)
             founded = await in_thread(
-                found_cluster,
+                bootstrap_cluster,
                 self._home,
                 files,
                 cluster,
@@ -245,7 +245,7 @@ class HostMembership:
 
     async def _alone(self) -> str:
         """``--force-new-cluster``: this manager goes on without the others."""
-        from sampan.cluster.node.planning import only_manager
+        from sampan.cluster.node.membership_plan import only_manager
 
         async with self._changing:
             record = self._record
@@ -293,7 +293,7 @@ class HostMembership:
     async def _join(self, request: JoinRequest, remote: str) -> None:
         from sampan.cluster.ca.files import CertificateFiles
         from sampan.cluster.ca.join import join as get_certificate
-        from sampan.cluster.node.planning import plan_join
+        from sampan.cluster.node.membership_plan import plan_join
         from sampan.cluster.peer.sockets import listener
 
         host, port = split_port(remote)
@@ -472,7 +472,7 @@ class HostMembership:
         if record is None:
             raise NotInSwarm
         if record.role == "manager" and not force:
-            from sampan.cluster.node.leaving import check_leaving
+            from sampan.cluster.node.leave_check import check_leaving
 
             check_leaving(record, self._member)
         async with self._changing:

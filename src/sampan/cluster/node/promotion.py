@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from sampan.aio import in_thread
 from sampan.cluster.ca.secretbox import save_key
 from sampan.cluster.node import addresses
-from sampan.cluster.node.home import Home, NodeRecord
 from sampan.cluster.node.member import Member
 from sampan.cluster.node.members import JOIN_PATH, JoinedMember, JoinMember
+from sampan.cluster.node.state_dir import NodeDirectory, NodeRecord
 from sampan.cluster.peer.address import host_of
 from sampan.errors import SampanError, Unavailable
 
@@ -17,7 +17,7 @@ JOIN_S = 30.0
 """Another manager may be joining at the same time, and the store takes one after the other."""
 
 
-async def ask_to_manage(member: Member, record: NodeRecord, home: Home) -> NodeRecord:
+async def ask_to_manage(member: Member, record: NodeRecord, home: NodeDirectory) -> NodeRecord:
     """Certificates of a manager, the cluster's key, a place among the store's members. Returns the
     record to start with, of what ``record`` (the membership as it is by now) says.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from sampan.cluster.orchestrator.plan import Plan, live
+from sampan.cluster.orchestrator.plan import ServicePlan, live
 from sampan.cluster.orchestrator.restart import (
     delay_s,
     ended_by_itself,
@@ -17,12 +17,12 @@ from sampan.cluster.orchestrator.restart import (
     should_restart,
 )
 from sampan.cluster.orchestrator.services import BIRTHS_AT_ONCE, eligible
-from sampan.cluster.orchestrator.slots import Place, blocked, free_slots, group, release
+from sampan.cluster.orchestrator.slots import Slot, blocked, free_slots, group, release
 from sampan.cluster.records import Task
 from sampan.cluster.states import TaskState
 
 
-def plan_replicated_job(plan: Plan, tasks: list[Task]) -> None:
+def plan_replicated_job(plan: ServicePlan, tasks: list[Task]) -> None:
     mode = plan.service.spec.mode.replicated_job
     at_once = 1 if mode is None or mode.max_concurrent is None else mode.max_concurrent
     total = at_once if mode is None or mode.total_completions is None else mode.total_completions
@@ -47,12 +47,12 @@ def plan_replicated_job(plan: Plan, tasks: list[Task]) -> None:
         release(plan, place)
 
 
-def plan_global_job(plan: Plan, tasks: list[Task]) -> None:
+def plan_global_job(plan: ServicePlan, tasks: list[Task]) -> None:
     places = group(_of_iteration(plan, tasks), by_node=True)
     for place in places.values():
         _settle(plan, place)
     for node in plan.nodes.values():
-        place = places.get(node.id) or Place(slot=0, node_id=node.id, tasks=[])
+        place = places.get(node.id) or Slot(slot=0, node_id=node.id, tasks=[])
         if _completed(place):
             continue
         if not eligible(node, plan):
@@ -66,7 +66,7 @@ def plan_global_job(plan: Plan, tasks: list[Task]) -> None:
             plan.bear("the job has not run on this node", node_id=node.id)
 
 
-def _of_iteration(plan: Plan, tasks: list[Task]) -> list[Task]:
+def _of_iteration(plan: ServicePlan, tasks: list[Task]) -> list[Task]:
     """The current iteration's; the others are sent away."""
     status = plan.service.job_status
     iteration = status.iteration if status is not None else 0
@@ -79,7 +79,7 @@ def _of_iteration(plan: Plan, tasks: list[Task]) -> list[Task]:
     return current
 
 
-def _settle(plan: Plan, place: Place) -> None:
+def _settle(plan: ServicePlan, place: Slot) -> None:
     """As of services, but a completed task keeps being wanted: that is how it is told apart."""
     for task in place.tasks:
         if not task.desired <= TaskState.RUNNING or task.status.state == TaskState.COMPLETE:
@@ -90,11 +90,11 @@ def _settle(plan: Plan, place: Place) -> None:
             place.replace(plan.stop(task, why))
 
 
-def _completed(place: Place) -> bool:
+def _completed(place: Slot) -> bool:
     return any(task.status.state == TaskState.COMPLETE for task in place.tasks)
 
 
-def _again(plan: Plan, place: Place) -> bool:
+def _again(plan: ServicePlan, place: Slot) -> bool:
     """Bear a successor of the last task, which has not completed; False: the policy forbids it."""
     last = place.last_dead()
     if last is None or live(last):

@@ -13,9 +13,9 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from sampan.cluster.contract import PRESENCE_TTL_S, Draft
+from sampan.cluster.heartbeat import HEARTBEAT_FAILURE, grace_s, heartbeat_s
 from sampan.cluster.loop import Loop, Term
 from sampan.cluster.model import Change, State
-from sampan.cluster.pace import HEARTBEAT_FAILURE, grace_s, heartbeat_s
 from sampan.cluster.records import Node
 
 SHORTEST_S = 1.0

@@ -18,7 +18,7 @@ from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.orchestrator.jobs import plan_global_job, plan_replicated_job
-from sampan.cluster.orchestrator.plan import Observed, Plan, Planner
+from sampan.cluster.orchestrator.plan import Observed, Planner, ServicePlan
 from sampan.cluster.orchestrator.services import plan_global, plan_replicated
 from sampan.cluster.records import Node, Service, Task
 from sampan.cluster.spec import ServiceMode
@@ -90,7 +90,7 @@ class Orchestrator(Loop):
         await self.each(keys, self._one)
 
     async def _one(self, service_id: str) -> float | None:
-        def write(draft: Draft) -> Plan | None:
+        def write(draft: Draft) -> ServicePlan | None:
             service = draft.get(Service, service_id)
             tasks = list(draft.state.tasks_of(service_id).values())
             plan = self._plan(draft, service, tasks)
@@ -112,17 +112,17 @@ class Orchestrator(Loop):
             log.debug("%s", step)
         return None if plan.wake_at is None else max(0.0, plan.wake_at - self.term.clock.now())
 
-    def _plan(self, draft: Draft, service: Service | None, tasks: list[Task]) -> Plan | None:
+    def _plan(self, draft: Draft, service: Service | None, tasks: list[Task]) -> ServicePlan | None:
         now = self.term.clock.now()
         if service is None:
             if not tasks:
                 return None
-            plan = Plan(Service(id=tasks[0].service_id), None, {}, now, self.observed)
+            plan = ServicePlan(Service(id=tasks[0].service_id), None, {}, now, self.observed)
             for task in tasks:
                 plan.remove(task, "its service has been removed")
             return plan
         state = draft.state
-        plan = Plan(service, state.cluster, state.nodes, now, self.observed)
+        plan = ServicePlan(service, state.cluster, state.nodes, now, self.observed)
         planner_of(service.spec.mode)(plan, tasks)
         return plan
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from sampan.cluster.orchestrator.births import is_outdated, new_task
+from sampan.cluster.orchestrator.task_factory import is_outdated, new_task
 from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Cluster, Node, Service, Task, TaskStatus
 from sampan.cluster.states import TaskState
@@ -23,7 +23,7 @@ DEFAULT_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedChange:
     """For the log, and for tests."""
 
     verb: str
@@ -88,7 +88,7 @@ def down(node: Node | None) -> bool:
 
 
 @dataclass(slots=True)
-class Plan:
+class ServicePlan:
     """Under construction; the planners call the verbs."""
 
     service: Service
@@ -98,7 +98,7 @@ class Plan:
     observed: Observed
     births: list[Task] = field(default_factory=list)
     changes: dict[str, Task] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[PlannedChange] = field(default_factory=list)
     new_service: Service | None = None
     wake_at: float | None = None
     """Look again then, if nothing happens before."""
@@ -148,7 +148,7 @@ class Plan:
 
     def change(self, task: Task, verb: str, why: str) -> Task:
         self.changes[task.id] = task
-        self.steps.append(Step(verb, task.id, why))
+        self.steps.append(PlannedChange(verb, task.id, why))
         return task
 
     def stop(self, task: Task, why: str, *, desired: TaskState = TaskState.SHUTDOWN) -> Task:
@@ -200,8 +200,8 @@ class Plan:
         if delay_s > 0:
             self.wake(task.start_after)
         self.births.append(task)
-        self.steps.append(Step("create", task.id, why))
+        self.steps.append(PlannedChange("create", task.id, why))
         return task
 
 
-Planner = Callable[[Plan, list[Task]], None]
+Planner = Callable[[ServicePlan, list[Task]], None]

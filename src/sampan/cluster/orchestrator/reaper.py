@@ -32,25 +32,25 @@ LOOKED_AT = 2000
 
 
 @dataclass(slots=True)
-class Harvest:
+class ExpiredTasks:
     delete: list[Task] = field(default_factory=list)
     orphan: list[tuple[Task, str]] = field(default_factory=list)
     wake_at: float | None = None
 
 
-def harvest(
+def expired_tasks(
     service: Service | None,
     tasks: Iterable[Task],
     nodes: Mapping[str, Node],
     limit: int,
     now: float,
-) -> Harvest:
+) -> ExpiredTasks:
     """What is to be done with the tasks of one service (None: it is gone, or they have none). Pure.
 
     Args:
         limit: tasks kept for each place, the one that lives included; negative: all.
     """
-    found = Harvest()
+    found = ExpiredTasks()
     places: dict[object, list[Task]] = {}
     for task in tasks:
         if not over(task) and (why := _lost(task, nodes, now, found)):
@@ -90,7 +90,7 @@ def _is_try(task: Task, service: Service, since: float) -> bool:
     )
 
 
-def _lost(task: Task, nodes: Mapping[str, Node], now: float, found: Harvest) -> str:
+def _lost(task: Task, nodes: Mapping[str, Node], now: float, found: ExpiredTasks) -> str:
     if not task.node_id or task.status.state < TaskState.ASSIGNED:
         return ""
     node = nodes.get(task.node_id)
@@ -104,7 +104,7 @@ def _lost(task: Task, nodes: Mapping[str, Node], now: float, found: Harvest) -> 
     return ""
 
 
-class Reaper(Loop):
+class TaskReaper(Loop):
     name: ClassVar[str] = "reaper"
     kinds: ClassVar[tuple[str, ...]] = ("service", "task", "node", "cluster")
     settle_s: ClassVar[float] = SETTLE_S
@@ -172,7 +172,9 @@ class Reaper(Loop):
         written = 0
         for key in keys:
             service = state.services.get(key)
-            found = harvest(service, self._tasks_of(state, key), state.nodes, _limit(state), now)
+            found = expired_tasks(
+                service, self._tasks_of(state, key), state.nodes, _limit(state), now
+            )
             for task in found.delete:
                 draft.delete(task)
             for task, why in found.orphan:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from sampan.cluster.orchestrator.plan import Plan
+from sampan.cluster.orchestrator.plan import ServicePlan
 from sampan.cluster.orchestrator.restart import BY_ITSELF
-from sampan.cluster.orchestrator.slots import Place, blocked, is_done
+from sampan.cluster.orchestrator.slots import Slot, blocked, is_done
 from sampan.cluster.records import Task, UpdateStatus
 from sampan.cluster.spec import UpdateConfig
 from sampan.cluster.states import TaskState
@@ -26,10 +26,10 @@ DEFAULT = UpdateConfig(parallelism=1)
 
 
 @dataclass(slots=True)
-class Progress:
+class RolloutProgress:
     """Of a rollout under way."""
 
-    outdated: list[Place] = field(default_factory=list)
+    outdated: list[Slot] = field(default_factory=list)
     """Not tried yet."""
     tried: list[Task] = field(default_factory=list)
     under_way: int = 0
@@ -38,7 +38,7 @@ class Progress:
     """When the last of the tried will have been watched for long enough."""
 
 
-def roll(plan: Plan, places: Sequence[Place]) -> None:
+def advance_rollout(plan: ServicePlan, places: Sequence[Slot]) -> None:
     """Start, go on with, stop or complete the rollout; replace as many tasks as may be now."""
     for place in places:
         retire(plan, place)
@@ -49,7 +49,7 @@ def roll(plan: Plan, places: Sequence[Place]) -> None:
     rolling = back or (status is not None and status.state == "updating")
     config = plan.service.spec.rollback_config if back else plan.service.spec.update_config
     config = config or DEFAULT
-    seen = look(plan, places, config)
+    seen = progress_of(plan, places, config)
     if not rolling:
         if not seen.outdated:
             return
@@ -80,7 +80,7 @@ def roll(plan: Plan, places: Sequence[Place]) -> None:
         replace_tasks(plan, place, start_first=config.order == "start-first")
 
 
-def retire(plan: Plan, place: Place) -> None:
+def retire(plan: ServicePlan, place: Slot) -> None:
     """Where a new task runs, the old ones beside it have done their duty (start-first)."""
     alive = place.live
     if len(alive) > 1 and any(
@@ -91,7 +91,7 @@ def retire(plan: Plan, place: Place) -> None:
                 place.replace(plan.stop(task, "its successor runs"))
 
 
-def replace_tasks(plan: Plan, place: Place, *, start_first: bool) -> None:
+def replace_tasks(plan: ServicePlan, place: Slot, *, start_first: bool) -> None:
     """One place's turn."""
     if not start_first:
         for task in place.live:
@@ -106,10 +106,10 @@ def replace_tasks(plan: Plan, place: Place, *, start_first: bool) -> None:
     )
 
 
-def look(plan: Plan, places: Sequence[Place], config: UpdateConfig) -> Progress:
+def progress_of(plan: ServicePlan, places: Sequence[Slot], config: UpdateConfig) -> RolloutProgress:
     """Where the rollout stands."""
     delay, monitor = config.delay / 1e9, (config.monitor / 1e9) or DEFAULT_MONITOR_S
-    seen = Progress()
+    seen = RolloutProgress()
     for place in places:
         tries = [
             task
@@ -143,7 +143,7 @@ def look(plan: Plan, places: Sequence[Place], config: UpdateConfig) -> Progress:
     return seen
 
 
-def _is_outdated(plan: Plan, place: Place) -> bool:
+def _is_outdated(plan: ServicePlan, place: Slot) -> bool:
     """What it has, living or at rest, is of an older specification."""
     alive = place.live
     if alive:
@@ -152,20 +152,20 @@ def _is_outdated(plan: Plan, place: Place) -> bool:
     return last is not None and is_done(plan, place) and plan.outdated(last)
 
 
-def _too_soon(plan: Plan, task: Task, ended: float, monitor_s: float) -> bool:
+def _too_soon(plan: ServicePlan, task: Task, ended: float, monitor_s: float) -> bool:
     """It ended before it was trusted; one that never ran did."""
     since = plan.observed.running_since(task, plan.now)
     return since is None or ended - since <= monitor_s
 
 
-def _too_many(seen: Progress, config: UpdateConfig) -> bool:
+def _too_many(seen: RolloutProgress, config: UpdateConfig) -> bool:
     if not seen.failed or config.failure_action == "continue":
         return False
     total = len(seen.outdated) + len(seen.tried)
     return len(seen.failed) / total > config.max_failure_ratio
 
 
-def _give_up(plan: Plan, failed: Task, config: UpdateConfig, *, back: bool) -> None:
+def _give_up(plan: ServicePlan, failed: Task, config: UpdateConfig, *, back: bool) -> None:
     """Too many failures: stop here, or go back; a rollback is never rolled back."""
     service = plan.service
     status = service.update_status

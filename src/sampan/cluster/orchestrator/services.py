@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
-from sampan.cluster.orchestrator.plan import Plan, down
-from sampan.cluster.orchestrator.rollout import roll
-from sampan.cluster.orchestrator.slots import (
-    Place,
-    free_slots,
-    group,
-    refill,
-    release,
-    settle,
-)
+from sampan.cluster.orchestrator.plan import ServicePlan, down
+from sampan.cluster.orchestrator.rollout import advance_rollout
+from sampan.cluster.orchestrator.slots import Slot, free_slots, group, refill, release, settle
 from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, Task
 
@@ -22,7 +15,7 @@ BIRTHS_AT_ONCE = 2000
 """Of one service in one pass: whoever wants very many must not make all others wait."""
 
 
-def plan_replicated(plan: Plan, tasks: list[Task]) -> None:
+def plan_replicated(plan: ServicePlan, tasks: list[Task]) -> None:
     mode = plan.service.spec.mode.replicated
     wanted = 1 if mode is None or mode.replicas is None else mode.replicas
     places = [place for _, place in sorted(group(tasks, by_node=False).items(), key=_slot)]
@@ -39,25 +32,25 @@ def plan_replicated(plan: Plan, tasks: list[Task]) -> None:
     if missing > BIRTHS_AT_ONCE:
         plan.wake(plan.now)
     for slot in islice(numbers, min(missing, BIRTHS_AT_ONCE)):
-        place = Place(slot=slot, node_id="", tasks=[])
+        place = Slot(slot=slot, node_id="", tasks=[])
         refill(plan, place)
         kept.append(place)
-    roll(plan, kept)
+    advance_rollout(plan, kept)
     for place in kept:
         release(plan, place)
 
 
-def _slot(item: tuple[object, Place]) -> int:
+def _slot(item: tuple[object, Slot]) -> int:
     return item[1].slot
 
 
-def choose_surplus(places: list[Place], wanted: int) -> tuple[list[Place], list[Place]]:
+def choose_surplus(places: list[Slot], wanted: int) -> tuple[list[Slot], list[Slot]]:
     """Which places stay and which go: running ones stay rather than others, and of these first one
     on every node, then a second, so that what stays is spread."""
     if len(places) <= wanted:
         return places, []
     on_node: Counter[str] = Counter()
-    ranked: list[tuple[bool, int, int, Place]] = []
+    ranked: list[tuple[bool, int, int, Slot]] = []
     for place in sorted(places, key=lambda p: (not p.running, p.slot)):
         alive = place.live
         node_id = alive[0].node_id if alive else ""
@@ -72,7 +65,7 @@ def choose_surplus(places: list[Place], wanted: int) -> tuple[list[Place], list[
     )
 
 
-def eligible(node: Node, plan: Plan) -> bool:
+def eligible(node: Node, plan: ServicePlan) -> bool:
     """Whether a global service has a place on ``node``."""
     return (
         not down(node)
@@ -81,13 +74,13 @@ def eligible(node: Node, plan: Plan) -> bool:
     )
 
 
-def plan_global(plan: Plan, tasks: list[Task]) -> None:
+def plan_global(plan: ServicePlan, tasks: list[Task]) -> None:
     places = group(tasks, by_node=True)
     for place in places.values():
         settle(plan, place)
-    rolling: list[Place] = []
+    rolling: list[Slot] = []
     for node in plan.nodes.values():
-        place = places.pop(node.id, Place(slot=0, node_id=node.id, tasks=[]))
+        place = places.pop(node.id, Slot(slot=0, node_id=node.id, tasks=[]))
         if not eligible(node, plan):
             _vacate(plan, place)
         elif node.spec.availability != "pause":
@@ -97,11 +90,11 @@ def plan_global(plan: Plan, tasks: list[Task]) -> None:
             release(plan, place)
     for place in places.values():
         _vacate(plan, place)
-    roll(plan, rolling)
+    advance_rollout(plan, rolling)
     for place in rolling:
         release(plan, place)
 
 
-def _vacate(plan: Plan, place: Place) -> None:
+def _vacate(plan: ServicePlan, place: Slot) -> None:
     for task in place.live:
         place.replace(plan.stop(task, "the service has no place on this node"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sampan.cluster.orchestrator.plan import Plan, live, over
+from sampan.cluster.orchestrator.plan import ServicePlan, live, over
 from sampan.cluster.orchestrator.restart import (
     delay_s,
     ended_by_itself,
@@ -25,7 +25,7 @@ from sampan.cluster.states import TaskState
 
 
 @dataclass(slots=True)
-class Place:
+class Slot:
     """``tasks``: all of the place but those to be removed."""
 
     slot: int
@@ -54,7 +54,7 @@ class Place:
         )
 
 
-def settle(plan: Plan, place: Place) -> None:
+def settle(plan: ServicePlan, place: Slot) -> None:
     """What goes without asking: tasks leave nodes that are lost, dead ones are wanted no more."""
     for task in place.tasks:
         if not task.desired <= TaskState.RUNNING:
@@ -65,7 +65,7 @@ def settle(plan: Plan, place: Place) -> None:
             place.replace(plan.stop(task, why))
 
 
-def refill(plan: Plan, place: Place) -> None:
+def refill(plan: ServicePlan, place: Slot) -> None:
     """Bear what the place lacks: a first task, a successor for one that was taken from a lost
     node, a restart."""
     alive = place.live
@@ -108,7 +108,7 @@ def refill(plan: Plan, place: Place) -> None:
         place.tasks.append(task)
 
 
-def release(plan: Plan, place: Place) -> None:
+def release(plan: ServicePlan, place: Slot) -> None:
     """Start what was held ready, once its time has come and whom it replaces has ended."""
     for task in place.live:
         if task.desired != TaskState.READY or task.version == 0:
@@ -119,11 +119,11 @@ def release(plan: Plan, place: Place) -> None:
             place.replace(plan.start(task, "its turn has come"))
 
 
-def blocked(plan: Plan, place: Place) -> bool:
+def blocked(plan: ServicePlan, place: Slot) -> bool:
     return any(plan.in_the_way(task) for task in place.tasks)
 
 
-def is_done(plan: Plan, place: Place) -> bool:
+def is_done(plan: ServicePlan, place: Slot) -> bool:
     """The restart policy lets it rest."""
     if place.live:
         return False
@@ -131,16 +131,16 @@ def is_done(plan: Plan, place: Place) -> bool:
     return last is not None and ended_by_itself(last) and not should_restart(last, plan.now)
 
 
-def group(tasks: Iterable[Task], *, by_node: bool) -> dict[object, Place]:
+def group(tasks: Iterable[Task], *, by_node: bool) -> dict[object, Slot]:
     """Without the tasks to be removed."""
-    places: dict[object, Place] = {}
+    places: dict[object, Slot] = {}
     for task in tasks:
         if task.desired >= TaskState.REMOVE:
             continue
         key: object = task.node_id if by_node else task.slot
         place = places.get(key)
         if place is None:
-            place = Place(
+            place = Slot(
                 slot=0 if by_node else task.slot,
                 node_id=task.node_id if by_node else "",
                 tasks=[],

@@ -16,14 +16,7 @@ client; anything else becomes ``Internal`` there and a traceback in the log here
 from __future__ import annotations
 
 import enum
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
@@ -94,7 +87,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class PeerRequest:
     """One request as a handler sees it."""
 
     method: str
@@ -199,9 +192,9 @@ class Socket(Protocol):
         ...
 
 
-Handler = Callable[[Request], Awaitable[Reply]]
-CallHandler = Callable[[Request, B], Awaitable[msgspec.Struct]]
-SocketHandler = Callable[[Request, Socket], Awaitable[None]]
+Handler = Callable[[PeerRequest], Awaitable[Reply]]
+CallHandler = Callable[[PeerRequest, B], Awaitable[msgspec.Struct]]
+SocketHandler = Callable[[PeerRequest, Socket], Awaitable[None]]
 
 
 class Server(Protocol):

@@ -17,8 +17,8 @@ from sampan.cluster.peer.contract import (
     Identity,
     NodeRole,
     NotMember,
+    PeerRequest,
     Reply,
-    Request,
     SocketHandler,
 )
 from sampan.errors import Forbidden, NotFound
@@ -30,7 +30,7 @@ RoleOf = Callable[[str], NodeRole | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class PeerRoute:
     method: str
     pattern: str
     allow: Allow
@@ -43,19 +43,19 @@ class Routes:
 
     def __init__(self, role_of: RoleOf) -> None:
         self._role_of = role_of
-        self._routes: list[Route] = []
-        self._router: Router[Route] | None = None
+        self._routes: list[PeerRoute] = []
+        self._router: Router[PeerRoute] | None = None
 
     def route(self, method: str, path: str, handler: Handler, *, allow: Allow) -> None:
         """Answer ``method path``; see the contract."""
-        self._add(Route(method, path, allow, handler))
+        self._add(PeerRoute(method, path, allow, handler))
 
     def call(self, path: str, request: type[B], handler: CallHandler[B], *, allow: Allow) -> None:
         """Answer ``POST path`` with the struct that ``handler`` makes of a ``request``."""
 
         limit = STRANGERS_BODY_LIMIT if allow is Allow.ANYONE else BODY_LIMIT
 
-        async def answer(asked: Request) -> Reply:
+        async def answer(asked: PeerRequest) -> Reply:
             result = await handler(asked, await asked.decode(request, limit))
             return Reply(body=msgspec.json.encode(result))
 
@@ -63,17 +63,17 @@ class Routes:
 
     def socket(self, path: str, handler: SocketHandler, *, allow: Allow) -> None:
         """Take sockets on ``path``."""
-        self._add(Route("GET", path, allow, None, handler))
+        self._add(PeerRoute("GET", path, allow, None, handler))
 
-    def _add(self, route: Route) -> None:
+    def _add(self, route: PeerRoute) -> None:
         self._routes.append(route)
         self._router = None
 
     @property
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> tuple[PeerRoute, ...]:
         return tuple(self._routes)
 
-    def find(self, method: str, raw_path: str) -> tuple[Route, Mapping[str, str]]:
+    def find(self, method: str, raw_path: str) -> tuple[PeerRoute, Mapping[str, str]]:
         """The route for a path as it came, still encoded.
 
         Raises:
@@ -86,7 +86,7 @@ class Routes:
         except NoSuchRoute as missing:
             raise no_such_call(missing) from None
 
-    def admit(self, route: Route, identity: Identity | None) -> Identity | None:
+    def admit(self, route: PeerRoute, identity: Identity | None) -> Identity | None:
         """Who the caller counts as: its certificate, cut down to what the cluster's state says.
 
         A demoted manager's old certificate makes it a worker, a removed node's nobody.

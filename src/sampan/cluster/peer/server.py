@@ -20,15 +20,9 @@ from aiohttp.client_exceptions import ClientError
 from aiohttp.web_protocol import RequestHandler
 
 from sampan.aio import Clock, SystemClock, Tasks
-from sampan.cluster.peer.contract import (
-    MESSAGE_LIMIT,
-    Identity,
-    Reply,
-    Request,
-    SocketClosed,
-)
+from sampan.cluster.peer.contract import MESSAGE_LIMIT, Identity, PeerRequest, Reply, SocketClosed
 from sampan.cluster.peer.limits import Gate, Limits
-from sampan.cluster.peer.routes import RoleOf, Route, Routes, no_such_call
+from sampan.cluster.peer.routes import PeerRoute, RoleOf, Routes, no_such_call
 from sampan.cluster.peer.sockets import HttpSocket, keep_alive, listener
 from sampan.cluster.peer.tls import Tls, identity_of
 from sampan.cluster.peer.wire import ERROR_HEADER, ERROR_TYPE, dump, load, to_header
@@ -243,10 +237,10 @@ class PeerServer(Routes):
             cancels=False,
         )
 
-    async def _answer(self, route: Route, context: RequestContext) -> web.StreamResponse:
+    async def _answer(self, route: PeerRoute, context: RequestContext) -> web.StreamResponse:
         raw = context.request
         assert raw.transport is not None
-        request = Request(
+        request = PeerRequest(
             method=raw.method,
             path=raw.rel_url.raw_path,
             match=context.path,
@@ -262,7 +256,7 @@ class PeerServer(Routes):
         return await _send(raw, await route.handler(request))
 
     async def _open_socket(
-        self, raw: web.BaseRequest, route: Route, request: Request
+        self, raw: web.BaseRequest, route: PeerRoute, request: PeerRequest
     ) -> web.StreamResponse:
         assert route.socket is not None
         response = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT, compress=False, timeout=1.0)

@@ -18,24 +18,13 @@ from typing import TypeVar
 
 import msgspec
 
-from sampan.cluster.records import (
-    Attachment,
-    ClusterNetwork,
-    NodeDescription,
-    TaskStatus,
-)
-from sampan.cluster.spec import (
-    Driver,
-    EndpointSpec,
-    GenericResource,
-    NodeSpec,
-    TaskSpec,
-)
+from sampan.cluster.records import ClusterNetwork, NodeDescription, TaskAttachment, TaskStatus
+from sampan.cluster.spec import Driver, EndpointSpec, GenericResource, NodeSpec, TaskSpec
 from sampan.cluster.states import TaskState
 from sampan.network.overlay.contract import (
     DataPlaneView,
     IngressNode,
-    Member,
+    OverlayMember,
     OverlayNetwork,
     ServiceEntry,
 )
@@ -130,7 +119,7 @@ class Assignment(Part, frozen=True, kw_only=True, omit_defaults=True):
     node_id: str = ""
     spec: TaskSpec = TaskSpec()
     endpoint: EndpointSpec = EndpointSpec()
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[TaskAttachment, ...] = ()
     generic_resources: tuple[GenericResource, ...] = ()
     desired: TaskState = TaskState.NEW
     observed: TaskState = TaskState.NEW
@@ -179,7 +168,7 @@ class NetworkDelta(Part, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     full: OverlayNetwork | None = None
-    members: tuple[Member, ...] = ()
+    members: tuple[OverlayMember, ...] = ()
     """New, or changed."""
     members_gone: tuple[str, ...] = ()
     """Task ids."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sampan.cluster.placement import architecture, bound
-from sampan.cluster.scheduler.nodes import NodeInfo, generic_wanted
+from sampan.cluster.scheduler.node_index import NodeInfo, generic_wanted
 from sampan.cluster.scheduler.wanted import Wanted
 
 Test = Callable[[NodeInfo], bool]

@@ -8,7 +8,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from sampan.cluster.scheduler.filters import Bound, Filter
-from sampan.cluster.scheduler.nodes import Hold, NodeIndex, plain_hold
+from sampan.cluster.scheduler.node_index import Hold, NodeIndex, plain_hold
 from sampan.cluster.scheduler.strategies import Group, Strategy, rank
 from sampan.cluster.scheduler.wanted import Wanted
 from sampan.cluster.spec import GenericResource

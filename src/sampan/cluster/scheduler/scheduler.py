@@ -22,7 +22,7 @@ from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.records import Node, Task, TaskStatus
 from sampan.cluster.scheduler.filters import Filter, standard
-from sampan.cluster.scheduler.nodes import NodeIndex
+from sampan.cluster.scheduler.node_index import NodeIndex
 from sampan.cluster.scheduler.plan import Placed, Unplaced, plan
 from sampan.cluster.scheduler.strategies import FAILURES_WITHIN_S, strategy_of
 from sampan.cluster.scheduler.wanted import WantedTask

@@ -25,7 +25,7 @@ from random import Random
 from typing import Protocol
 
 from sampan.cluster.records import Service
-from sampan.cluster.scheduler.nodes import Entry, NodeIndex, NodeInfo, Standing, branch_of
+from sampan.cluster.scheduler.node_index import Entry, NodeIndex, NodeInfo, Standing, branch_of
 from sampan.cluster.scheduler.wanted import Wanted
 from sampan.cluster.spec import Placement
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sampan.compose.errors import StepFailed, UsageError
-from sampan.compose.file.load import Loaded, Request, folder_name, load, surroundings
+from sampan.compose.file.load import Loaded, LoadRequest, folder_name, load, surroundings
 from sampan.compose.model.project import Project, no_such_service
 from sampan.compose.model.read_project import read
 from sampan.compose.model.schema import TOP
@@ -77,7 +77,7 @@ class App:
         return wanted and not args.on("no-color")
 
     @cached_property
-    def request(self) -> Request:
+    def request(self) -> LoadRequest:
         """The command line over COMPOSE_FILE, COMPOSE_PROFILES ... of the shell and of .env."""
         top = self._top
         directory = top.maybe("project-directory")
@@ -88,7 +88,7 @@ class App:
         files = tuple(top.many("file")) or tuple(
             part for part in env.get("COMPOSE_FILE", "").split(separator) if part
         )
-        return Request(
+        return LoadRequest(
             files=files,
             project=top.maybe("project-name"),
             directory=directory,

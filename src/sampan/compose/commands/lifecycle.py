@@ -5,13 +5,7 @@ from __future__ import annotations
 import sys
 
 from sampan.compose.commands.app import App
-from sampan.compose.plan.down import (
-    plan_remove,
-    plan_restart,
-    plan_signal,
-    plan_start,
-    plan_stop,
-)
+from sampan.compose.plan.down import plan_remove, plan_restart, plan_signal, plan_start, plan_stop
 from sampan.flags import BOOL, INT, TEXT, Args, Command, Flag
 
 

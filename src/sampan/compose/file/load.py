@@ -29,7 +29,7 @@ _OVERRIDES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class LoadRequest:
     """What the command line (and COMPOSE_* variables) say about the project."""
 
     files: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Loaded:
     warnings: tuple[str, ...]
 
 
-def find(request: Request) -> tuple[str, ...]:
+def find(request: LoadRequest) -> tuple[str, ...]:
     """The files to read: those asked for, else the nearest one upward with its override.
 
     Raises:
@@ -84,7 +84,7 @@ def find(request: Request) -> tuple[str, ...]:
 
 
 def load(
-    request: Request,
+    request: LoadRequest,
     environ: Mapping[str, str],
     schema: Obj,
     *,
@@ -122,7 +122,7 @@ def load(
     return Loaded(tree, name, directory, files, variables, tuple(work.report.warnings))
 
 
-def _early_name(request: Request, work: _Work, files: tuple[str, ...], directory: str) -> str:
+def _early_name(request: LoadRequest, work: _Work, files: tuple[str, ...], directory: str) -> str:
     """The project's name, as ``project_name`` will find it in the merged files."""
     said = Map(Where("", 0))
     for path in files:
@@ -166,7 +166,9 @@ def load_env(
     return {**found, **environ}
 
 
-def project_name(request: Request, tree: Map, directory: str, variables: Mapping[str, str]) -> str:
+def project_name(
+    request: LoadRequest, tree: Map, directory: str, variables: Mapping[str, str]
+) -> str:
     """-p, COMPOSE_PROJECT_NAME, ``name:``, else the directory's name. Raises UsageError."""
     said = request.project or variables.get("COMPOSE_PROJECT_NAME")
     if said:

@@ -14,11 +14,11 @@ from sampan.compose.model.project import FileSource, Network, Volume
 from sampan.compose.model.service import Service
 from sampan.compose.model.values import (
     Amounts,
-    Attachment,
     Deploy,
     Grant,
     Logging,
     Mount,
+    NetworkAttachment,
     Port,
     RestartPolicy,
 )
@@ -158,7 +158,7 @@ def spread(value: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"Spread": {"SpreadDescriptor": word}} for word in value]
 
 
-def attachments(value: tuple[Attachment, ...], made_for: MadeFor) -> Places:
+def attachments(value: tuple[NetworkAttachment, ...], made_for: MadeFor) -> Places:
     """The service answers to its plain name inside of its stack."""
     found = [
         {

@@ -9,13 +9,7 @@ from typing import Any
 from sampan.compose.model.printers import grant_path
 from sampan.compose.model.project import Project
 from sampan.compose.model.service import Service
-from sampan.compose.model.values import (
-    DeviceRequest,
-    Logging,
-    Mount,
-    Port,
-    Throttle,
-)
+from sampan.compose.model.values import DeviceRequest, Logging, Mount, Port, Throttle
 
 SECRETS = "/run/secrets/"
 CONFIGS = "/"

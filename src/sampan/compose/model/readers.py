@@ -18,11 +18,11 @@ from sampan.compose.model.values import (
     COMPLETED,
     HEALTHY,
     STARTED,
-    Attachment,
     Dependency,
     DeviceRequest,
     Grant,
     Mount,
+    NetworkAttachment,
     Port,
     Throttle,
 )
@@ -208,12 +208,14 @@ def _long_mount(cur: NodeReader) -> Mount:
 def attachments(section: Callable[[NodeReader, Mapping[str, str]], dict[str, Any]]) -> Any:
     """A reader of ``networks``: the default network stands for none that are named."""
 
-    def read(cur: NodeReader, reading: Reading) -> tuple[Attachment, ...]:
+    def read(cur: NodeReader, reading: Reading) -> tuple[NetworkAttachment, ...]:
         if reading.owner["network_mode"]:
             return ()
         if not cur or (isinstance(cur.node, Map) and not cur.node.entries):
-            return (Attachment("default"),)
-        found = [Attachment(key, **section(item, reading.variables)) for key, item in cur.items()]
+            return (NetworkAttachment("default"),)
+        found = [
+            NetworkAttachment(key, **section(item, reading.variables)) for key, item in cur.items()
+        ]
         return tuple(sorted(found, key=lambda a: -a.priority))
 
     return read

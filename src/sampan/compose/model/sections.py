@@ -51,13 +51,13 @@ from sampan.compose.model.table import (
 )
 from sampan.compose.model.values import (
     Amounts,
-    Attachment,
     BlockIo,
     Build,
     Deploy,
     Grant,
     Healthcheck,
     Logging,
+    NetworkAttachment,
     Placement,
     Port,
     Resources,
@@ -201,7 +201,7 @@ MOUNT = Section(dict, (
 MOUNTS = section_kind(MOUNT, "tuple[Mount, ...]", wrap=lambda obj: ListOf((STRING, obj)),
                       read=readers.mounts, show=printers.mounts, form=Form(forms.mounts))
 
-ATTACHMENT = Section(Attachment, (
+ATTACHMENT = Section(NetworkAttachment, (
     Key("aliases", TEXTS, READER, READER),
     Key("ipv4_address", TEXT, "IPAMConfig.IPv4Address", IGNORED, "ipv4"),
     Key("ipv6_address", TEXT, "IPAMConfig.IPv6Address", IGNORED, "ipv6"),
@@ -325,7 +325,7 @@ DEPLOY_KIND = section_kind(DEPLOY, "Deploy")
 # fmt: on
 
 
-def endpoints(value: tuple[Attachment, ...], made_for: MadeFor) -> Places:
+def endpoints(value: tuple[NetworkAttachment, ...], made_for: MadeFor) -> Places:
     """The first network makes the mode; each is an endpoint."""
     networks = made_for.project.networks
     yield "HostConfig.NetworkMode", networks[value[0].network].name

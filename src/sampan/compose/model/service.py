@@ -8,7 +8,6 @@ from typing import NamedTuple
 from sampan.compose.errors import Where
 from sampan.compose.model.values import (
     NOTHING,
-    Attachment,
     BlockIo,
     Build,
     Dependency,
@@ -18,6 +17,7 @@ from sampan.compose.model.values import (
     Healthcheck,
     Logging,
     Mount,
+    NetworkAttachment,
     Port,
 )
 
@@ -29,7 +29,7 @@ class Service(NamedTuple):
     where: Where
     annotations: Mapping[str, str] = NOTHING
     attach: bool | None = None
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[NetworkAttachment, ...] = ()
     blkio: BlockIo | None = None
     build: Build | None = None
     cap_add: tuple[str, ...] = ()

@@ -63,7 +63,16 @@ from sampan.compose.model.sections import (
     grants,
 )
 from sampan.compose.model.service import Service
-from sampan.compose.model.table import Elsewhere, Ignored, Key, Kind, NoEffect, Refused, Section, To
+from sampan.compose.model.table import (
+    Elsewhere,
+    Ignored,
+    Key,
+    Kind,
+    NoEffect,
+    RefusedKey,
+    Section,
+    To,
+)
 
 DEPRECATED = Ignored(deprecated=True)
 LOADER = Elsewhere("the loader, before the model is made")
@@ -165,7 +174,7 @@ SERVICE = Section(Service, (
     Key("pre_stop", unread(_HOOKS), _NO_HOOKS, IGNORED, None),
     Key("privileged", FLAG, "HostConfig.Privileged", IGNORED),
     Key("profiles", TEXTS, LOADER, LOADER),
-    Key("provider", unread(Obj({"type": STRING, "options": MapOf(ANYTHING)})), Refused("providers are programs of docker compose: start it yourself and name its address"), IGNORED, None),
+    Key("provider", unread(Obj({"type": STRING, "options": MapOf(ANYTHING)})), RefusedKey("providers are programs of docker compose: start it yourself and name its address"), IGNORED, None),
     Key("pull_policy", PULL_POLICY, PLANNER, IGNORED),
     Key("pull_refresh_after", unread(STRING), NoEffect("images are not refreshed by age: `pull_policy: always` asks each time"), IGNORED, None),
     Key("read_only", FLAG, "HostConfig.ReadonlyRootfs", "ContainerSpec.ReadOnly"),

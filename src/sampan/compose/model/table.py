@@ -91,7 +91,7 @@ class NoEffect(NamedTuple):
     reason: str
 
 
-class Refused(NamedTuple):
+class RefusedKey(NamedTuple):
     """An error that gives this reason."""
 
     reason: str
@@ -105,7 +105,7 @@ class Ignored(NamedTuple):
 
 Placing: TypeAlias = Callable[[Any, Any], Iterable[tuple[str, Any]]]
 """(value, what the request is made for) -> (path, value) for every place it goes to."""
-Target: TypeAlias = str | To | Placing | Elsewhere | NoEffect | Refused | Ignored
+Target: TypeAlias = str | To | Placing | Elsewhere | NoEffect | RefusedKey | Ignored
 
 
 class Key(NamedTuple):
@@ -141,7 +141,7 @@ class Section(NamedTuple):
         return Obj(
             {key.name: key.kind.shape_for(cluster) for key in self.keys},
             {n: t.reason for n, t in targets.items() if isinstance(t, NoEffect)},
-            {n: t.reason for n, t in targets.items() if isinstance(t, Refused)},
+            {n: t.reason for n, t in targets.items() if isinstance(t, RefusedKey)},
             self.required,
             {key.name: key.kind.form for key in self.keys if key.kind.form != NO_FORM},
         )
@@ -181,7 +181,7 @@ class Section(NamedTuple):
         for key in self.keys:
             target = key.cluster if cluster else key.engine
             name = key.kept_in
-            if name is None or isinstance(target, (Elsewhere, NoEffect, Refused, Ignored)):
+            if name is None or isinstance(target, (Elsewhere, NoEffect, RefusedKey, Ignored)):
                 continue
             value = getattr(owner, name)
             if value is None or (value in ("", (), {}) and not key.kind.keep_empty):

@@ -18,13 +18,7 @@ from sampan.compose.file.schema_types import (
     Obj,
 )
 from sampan.compose.model import readers
-from sampan.compose.model.kinds import (
-    OPTIONS,
-    PAIRS,
-    SHOWN_WHEN_ON,
-    TEXT,
-    unread,
-)
+from sampan.compose.model.kinds import OPTIONS, PAIRS, SHOWN_WHEN_ON, TEXT, unread
 from sampan.compose.model.project import FileSource, Network, Volume
 from sampan.compose.model.sections import COMPOSE, IGNORED, READER
 from sampan.compose.model.service_keys import LOADER, REQUEST, SERVICE

@@ -46,7 +46,7 @@ class Mount(NamedTuple):
     """Of the anonymous volume that is made for it."""
 
 
-class Attachment(NamedTuple):
+class NetworkAttachment(NamedTuple):
     """A service on a network. ``network`` is a key of the top-level ``networks``."""
 
     network: str

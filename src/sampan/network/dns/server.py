@@ -31,7 +31,7 @@ from typing import cast
 from sampan.network.dns import message
 from sampan.network.dns.forward import Forwarder, Reply
 from sampan.network.dns.streams import Streams
-from sampan.network.dns.table import Endpoint, Table
+from sampan.network.dns.table import DnsEndpoint, DnsTable
 
 BURST = 64
 """Datagrams taken from one sandbox before the others have their turn."""
@@ -55,7 +55,7 @@ class Server:
         self._control = control
         self._daemon: socket.socket | None = None
         self._epoll = select.epoll()
-        self._table = Table()
+        self._table = DnsTable()
         self._forwarder = Forwarder(self._epoll)
         self._streams = Streams(self._epoll)
         self._sandboxes: dict[str, Sandbox] = {}
@@ -146,7 +146,7 @@ class Server:
                 self._table.drop(name)
             case {"op": "join", "sandbox": str(name), "network": str(network), "endpoint": list(e)}:
                 addresses, names, network_name, links = e
-                endpoint = Endpoint(
+                endpoint = DnsEndpoint(
                     tuple(addresses), tuple(names), network_name, tuple((n, a) for n, a in links)
                 )
                 self._table.join(name, network, endpoint)

@@ -25,7 +25,7 @@ TTL_S = 5
 """Short, because containers come and go: Docker's ten minutes keep stale addresses in proxies."""
 
 
-class Endpoint(NamedTuple):
+class DnsEndpoint(NamedTuple):
     addresses: tuple[str, ...]
     names: tuple[str, ...]
     """The first is the one that PTR tells."""
@@ -51,9 +51,9 @@ class _ClusterZone:
         return self.forward.get(name) or self.forward.get(name.removesuffix(self.suffix), ())
 
 
-class _Books:
+class _Index:
     def __init__(self) -> None:
-        self.endpoints: dict[str, dict[str, Endpoint]] = {}
+        self.endpoints: dict[str, dict[str, DnsEndpoint]] = {}
         """By network and sandbox."""
         self.networks_of: dict[str, set[str]] = {}
         self.zones: dict[str, _Zone] = {}
@@ -61,14 +61,14 @@ class _Books:
         self.arriving: dict[str, _ClusterZone] = {}
 
 
-class Table:
+class DnsTable:
     def __init__(self) -> None:
-        self._now = _Books()
-        self._next: _Books | None = None
+        self._now = _Index()
+        self._next: _Index | None = None
 
     def begin(self) -> None:
         """Write on an empty page; nobody reads it before ``commit``."""
-        self._next = _Books()
+        self._next = _Index()
 
     def commit(self) -> None:
         if self._next is not None:
@@ -80,7 +80,7 @@ class Table:
         """Who began is gone: what was true before stays."""
         self._next = None
 
-    def join(self, sandbox: str, network: str, endpoint: Endpoint) -> None:
+    def join(self, sandbox: str, network: str, endpoint: DnsEndpoint) -> None:
         books = self._next or self._now
         books.endpoints.setdefault(network, {})[sandbox] = endpoint
         books.networks_of.setdefault(sandbox, set()).add(network)

@@ -16,14 +16,14 @@ from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
 from sampan.network.contract import Sandbox, SubnetOverlap
+from sampan.network.deferred_delete import DeferredDelete, live_group
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
 from sampan.network.drivers.veth import add_port, configure
-from sampan.network.firewall import Firewall, Segment
+from sampan.network.firewall import BridgeSegment, Firewall
 from sampan.network.hostnet import subnets_in_use
 from sampan.network.ipam import overlapping, parse_subnet
-from sampan.network.reaper import Reaper, live_group
 from sampan.network.subnets import Taken
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, Network
 
 _PREFIX = "com.docker.network."
@@ -71,16 +71,20 @@ def _flag(said: dict[str, str], name: str) -> bool:
     return value in ("true", "1")
 
 
-def segment_of(network: Network) -> Segment:
+def segment_of(network: Network) -> BridgeSegment:
     options = Options.of(network)
-    return Segment(network.bridge, network.internal, options.masquerade, options.icc)
+    return BridgeSegment(network.bridge, network.internal, options.masquerade, options.icc)
 
 
 class BridgeDriver:
     capabilities = NetworkCapabilities(publishes=True)
 
     def __init__(
-        self, config: DaemonConfig, worker: Worker, firewall: Firewall | None, reaper: Reaper
+        self,
+        config: DaemonConfig,
+        worker: NetworkWorker,
+        firewall: Firewall | None,
+        reaper: DeferredDelete,
     ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
         self._reaper = reaper

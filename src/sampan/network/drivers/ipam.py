@@ -53,7 +53,7 @@ class HostIpam:
     ) -> Lease:
         subnet = self._subnets[_key(pool)]
         given = subnet.take(wanted, owner) if wanted else subnet.allocate(owner)
-        return Lease(address=str(given), quarantined=subnet.is_cooling(given))
+        return Lease(address=str(given), quarantined=subnet.is_quarantined(given))
 
     async def restore_address(self, pool: Pool, owner: str, address: str) -> None:
         self._subnets[_key(pool)].take(address, owner)
@@ -67,11 +67,11 @@ class HostIpam:
         if subnet is None:
             return
         number = int(parse_address(address))
-        if subnet.used.get(number) == owner and subnet.cooling.get(number) != owner:
+        if subnet.used.get(number) == owner and subnet.quarantined.get(number) != owner:
             subnet.release(address, owner)
         else:
             # Of one who has left. That it is in use again, by the same owner too, is another lease.
-            subnet.cooled([address])
+            subnet.leave_quarantine([address])
 
 
 def _key(pool: Pool) -> tuple[str, str]:

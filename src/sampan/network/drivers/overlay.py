@@ -15,6 +15,7 @@ from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
 from sampan.network.contract import Sandbox
+from sampan.network.deferred_delete import DeferredDelete, live_group
 from sampan.network.drivers.bridge import Options
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
 from sampan.network.drivers.veth import add_port, configure
@@ -22,8 +23,7 @@ from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
 from sampan.network.overlay.places import Places
 from sampan.network.overlay.tunnels import LAST_RESORT_MTU, OVERHEAD, bridge_name
-from sampan.network.reaper import Reaper, live_group
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, Network
 
 
@@ -35,9 +35,9 @@ class OverlayDriver:
     def __init__(
         self,
         config: DaemonConfig,
-        worker: Worker,
+        worker: NetworkWorker,
         firewall: Firewall | None,
-        reaper: Reaper,
+        reaper: DeferredDelete,
         overlay: HostOverlay,
         places: Places,
     ) -> None:

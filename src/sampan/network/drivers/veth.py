@@ -9,12 +9,12 @@ from pathlib import Path
 from sampan.kernel import netlink
 from sampan.kernel.linux import Linux
 from sampan.network.drivers.contract import StaticRoute
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings
 
 
 def add_port(
-    worker: Worker,
+    worker: NetworkWorker,
     veth: str,
     sandbox: Path,
     endpoint: EndpointSettings,
@@ -75,7 +75,7 @@ def give_default_route(linux: Linux, endpoint: EndpointSettings) -> None:
 
 
 def take_in(
-    worker: Worker,
+    worker: NetworkWorker,
     source: str,
     sandbox: Path,
     endpoint: EndpointSettings,

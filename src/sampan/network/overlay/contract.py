@@ -22,7 +22,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base: immutable, comparable, compact on the wire."""
 
 
-class Member(View, frozen=True, kw_only=True, omit_defaults=True):
+class OverlayMember(View, frozen=True, kw_only=True, omit_defaults=True):
     """A task's (or an attached container's) endpoint on one network.
 
     Its MAC address is 02:42 and the four bytes of its IPv4 address, everywhere.
@@ -78,7 +78,7 @@ class OverlayNetwork(View, frozen=True, kw_only=True, omit_defaults=True):
     """Of the containers' interfaces; 0: the tunnel's, by itself."""
     internal: bool = False
     ingress: bool = False
-    members: tuple[Member, ...] = ()
+    members: tuple[OverlayMember, ...] = ()
     services: tuple[ServiceEntry, ...] = ()
 
 

@@ -32,21 +32,15 @@ from sampan.errors import SampanError, Unavailable
 from sampan.kernel.linux import Nftables
 from sampan.kernel.nft import NftError
 from sampan.kernel.tunnel import mac_of
-from sampan.network.firewall import Firewall, Segment
-from sampan.network.names import Names
+from sampan.network.dns_control import DnsControl
+from sampan.network.firewall import BridgeSegment, Firewall
 from sampan.network.overlay import rules
 from sampan.network.overlay.contract import DataPlaneView, OverlayNetwork
 from sampan.network.overlay.flows import Flows
+from sampan.network.overlay.namespaces import Namespaces, OverlayNamespace, forget_askers
 from sampan.network.overlay.plan import Mesh, NetworkPlan, Planner, departed
-from sampan.network.overlay.spaces import Place, Spaces, forget_askers
-from sampan.network.overlay.tunnels import (
-    OVERHEAD,
-    End,
-    Tunnels,
-    bridge_name,
-    underlay_mtu,
-)
-from sampan.network.worker import Worker
+from sampan.network.overlay.tunnels import OVERHEAD, TunnelEnd, Tunnels, bridge_name, underlay_mtu
+from sampan.network.worker import NetworkWorker
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +65,12 @@ class HostOverlay:
     def __init__(
         self,
         config: DaemonConfig,
-        worker: Worker,
+        worker: NetworkWorker,
         firewall: Firewall | None,
-        names: Names,
+        names: DnsControl,
         clock: Clock,
         tasks: Tasks,
-        places: Callable[[], Iterable[Place]],
+        places: Callable[[], Iterable[OverlayNamespace]],
         left: Callable[[], Awaitable[None]],
     ) -> None:
         """Args:
@@ -100,9 +94,9 @@ class HostOverlay:
         self._lock = asyncio.Lock()
         # On the worker's thread only.
         self._tunnels = Tunnels(config, worker.linux)
-        self._spaces = Spaces(worker.linux, config.paths.state / "overlay", self._close_later)
+        self._spaces = Namespaces(worker.linux, config.paths.state / "overlay", self._close_later)
         self._mesh: Mesh | None = None
-        self._let_through: dict[str, Segment] = {}
+        self._let_through: dict[str, BridgeSegment] = {}
         """By network: what the firewall has been told."""
         self._closing: deque[Nftables] = deque()
 
@@ -156,7 +150,7 @@ class HostOverlay:
         """For the driver, on the worker's thread."""
         return self._tunnels
 
-    async def joined(self, place: Place) -> None:
+    async def joined(self, place: OverlayNamespace) -> None:
         """A container has been attached: program its namespace, before its process runs.
 
         Raises:
@@ -179,7 +173,7 @@ class HostOverlay:
             name="network/overlay/forget",
         )
 
-    async def load(self) -> list[Segment]:
+    async def load(self) -> list[BridgeSegment]:
         """At a start of the daemon: read the last view. Returns what the firewall has to know
         from its first rule on, for what goes on without us to go on."""
         (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
@@ -273,13 +267,13 @@ class HostOverlay:
             self._let_through[network.id] = segment
         self._tunnels.add_entries(link, network.id, plan, here)
 
-    def segment(self, network_id: str, *, ingress: bool, address: str = "") -> Segment:
+    def segment(self, network_id: str, *, ingress: bool, address: str = "") -> BridgeSegment:
         """What the firewall knows of an overlay network's bridge.
 
         Args:
             address: the host's own on it.
         """
-        return Segment(
+        return BridgeSegment(
             bridge_name(self._config, network_id),
             internal=not ingress,
             masquerade=False,
@@ -288,7 +282,7 @@ class HostOverlay:
             mac=mac_of(address) if address else "",
         )
 
-    def _segment(self, view: DataPlaneView, network: OverlayNetwork) -> Segment:
+    def _segment(self, view: DataPlaneView, network: OverlayNetwork) -> BridgeSegment:
         address = _own_address(view, network)
         return self.segment(network.id, ingress=network.ingress, address=address)
 
@@ -400,7 +394,7 @@ class _Failures:
         self._said: list[str] = []
 
     async def run(
-        self, worker: Worker, fn: Callable[[], object], *, gone_is_fine: bool = False
+        self, worker: NetworkWorker, fn: Callable[[], object], *, gone_is_fine: bool = False
     ) -> None:
         try:
             await worker.run(fn)
@@ -415,8 +409,8 @@ class _Failures:
             raise Unavailable("; ".join(dict.fromkeys(self._said)))
 
 
-def _end(view: DataPlaneView, network: OverlayNetwork, underlay: int) -> End:
-    return End(
+def _end(view: DataPlaneView, network: OverlayNetwork, underlay: int) -> TunnelEnd:
+    return TunnelEnd(
         network.id,
         network.vni,
         view.node_address,

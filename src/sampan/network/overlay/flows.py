@@ -14,9 +14,9 @@ from contextlib import suppress
 
 from sampan.aio import Clock, Tasks
 from sampan.kernel.linux import Linux
+from sampan.network.overlay.namespaces import OverlayNamespace, forget_flows
 from sampan.network.overlay.plan import Departed, NetworkPlan
-from sampan.network.overlay.spaces import Place, forget_flows
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +25,15 @@ PAUSE_S = 1.0
 
 class Flows:
     def __init__(
-        self, linux: Linux, clock: Clock, tasks: Tasks, places: Callable[[], Iterable[Place]]
+        self,
+        linux: Linux,
+        clock: Clock,
+        tasks: Tasks,
+        places: Callable[[], Iterable[OverlayNamespace]],
     ) -> None:
         self._linux = linux
         self._clock, self._tasks, self._places = clock, tasks, places
-        self._worker = Worker(linux)
+        self._worker = NetworkWorker(linux)
         self._left: dict[str, Departed] = {}
         self._tracked_here: dict[str, bool] = {}
         """Whether it is the ingress network, whose connections the host tracks too."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sampan.network.contract import Sandbox
-from sampan.network.overlay.spaces import Place
+from sampan.network.overlay.namespaces import OverlayNamespace
 from sampan.store.records import EndpointSettings
 
 
@@ -28,9 +28,9 @@ class Places:
             del self._endpoints[sandbox.container_id], self._sandboxes[sandbox.container_id]
         return True
 
-    def of(self, sandbox: Sandbox) -> Place:
+    def of(self, sandbox: Sandbox) -> OverlayNamespace:
         on = self._endpoints.get(sandbox.container_id, {})
-        return Place(sandbox.container_id, sandbox.path, dict(on))
+        return OverlayNamespace(sandbox.container_id, sandbox.path, dict(on))
 
-    def all(self) -> list[Place]:
+    def all(self) -> list[OverlayNamespace]:
         return [self.of(sandbox) for sandbox in self._sandboxes.values()]

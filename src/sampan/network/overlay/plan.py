@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sampan.network.contract import Zone
-from sampan.network.overlay.contract import DataPlaneView, Member, OverlayNetwork
+from sampan.network.overlay.contract import DataPlaneView, OverlayMember, OverlayNetwork
 
 Balance = dict[str, tuple[str, ...]]
 """Virtual address -> addresses of the members that take traffic, in order."""
@@ -32,7 +32,7 @@ Mesh = dict[Port, Backends]
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class PeerLink:
     """One network as this node's bridge must know it."""
 
     remote: dict[str, str]
@@ -46,7 +46,7 @@ class NetworkPlan:
     """Everything about one network."""
 
     network: OverlayNetwork
-    wire: Wire
+    wire: PeerLink
     balance: Balance
     mesh: Mesh
     zone: Zone
@@ -87,7 +87,7 @@ class Planner:
 def _plan(view: DataPlaneView, network: OverlayNetwork) -> NetworkPlan:
     remote = {}
     local = set()
-    serving: dict[str, list[Member]] = {}
+    serving: dict[str, list[OverlayMember]] = {}
     for member in network.members:
         if member.node_id == view.node_id:
             local.add(member.ipv4)
@@ -111,7 +111,7 @@ def _plan(view: DataPlaneView, network: OverlayNetwork) -> NetworkPlan:
     balance = {s.vip: taking.get(s.service_id, ()) for s in network.services if s.vip}
     return NetworkPlan(
         network,
-        Wire(remote, frozenset(local)),
+        PeerLink(remote, frozenset(local)),
         # On the ingress network nobody asks for a service by its virtual address.
         {} if network.ingress else balance,
         mesh if network.ingress else {},

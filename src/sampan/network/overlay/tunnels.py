@@ -22,8 +22,8 @@ from sampan.kernel import netlink, tunnel
 from sampan.kernel.linux import Linux
 from sampan.kernel.netlink import Message, Rtnetlink
 from sampan.kernel.tunnel import mac_of
+from sampan.network.deferred_delete import live_group
 from sampan.network.overlay.plan import NetworkPlan
-from sampan.network.reaper import live_group
 
 OVERHEAD = 50
 """Bytes that VXLAN over IPv4 puts before a packet."""
@@ -34,7 +34,7 @@ the host's is taken."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class TunnelEnd:
     """What a node's end of one network must be."""
 
     network_id: str
@@ -51,7 +51,7 @@ class End:
 class _Known:
     """What the kernel has been told."""
 
-    end: End
+    end: TunnelEnd
     index: int
     """Of the tunnel."""
     remote: dict[str, str] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Tunnels:
                 self._linux.sysctl.write(f"net/ipv6/conf/{name}/disable_ipv6", "1")
         return index
 
-    def ensure(self, link: Rtnetlink, end: End) -> None:
+    def ensure(self, link: Rtnetlink, end: TunnelEnd) -> None:
         """Bridge, tunnel, and on the ingress network the host's address. Idempotent.
 
         Raises:
@@ -134,7 +134,7 @@ class Tunnels:
         known.end = end
         self._known[end.network_id] = known
 
-    def _ensure_tunnel(self, link: Rtnetlink, end: End, bridge: int) -> int:
+    def _ensure_tunnel(self, link: Rtnetlink, end: TunnelEnd, bridge: int) -> int:
         name = self._tunnel(end)
         index = self._linux.index_of(name)
         if index:
@@ -177,7 +177,7 @@ class Tunnels:
             raise
         return self._linux.index_of(name)
 
-    def _give_host_address(self, link: Rtnetlink, end: End, bridge: int) -> None:
+    def _give_host_address(self, link: Rtnetlink, end: TunnelEnd, bridge: int) -> None:
         name = bridge_name(self._config, end.network_id)
         # The task's replies are sent to this MAC.
         mac = mac_of(end.address)
@@ -278,7 +278,7 @@ class Tunnels:
             )
         }
 
-    def _tunnel(self, end: End) -> str:
+    def _tunnel(self, end: TunnelEnd) -> str:
         return tunnel_name(self._config, end.network_id)
 
 

@@ -10,7 +10,7 @@ import ipaddress
 
 import pytest
 
-from sampan.engine.clustered import ClusterNetworks, Joining
+from sampan.engine.cluster_networks import ClusterNetworks, Joining
 from sampan.errors import Conflict, Exhausted, Forbidden, InvalidArgument
 from sampan.network.contract import NoSuchNetwork
 from sampan.store.records import EndpointSettings
@@ -33,7 +33,7 @@ class ClusterNetworksContract:
                 network_id=network.id,
                 network_name=network.name,
                 ipv4_wanted=address,
-                cluster="asked",
+                cluster="requested",
             ),
             names=(container,),
         )
@@ -81,6 +81,6 @@ class ClusterNetworksContract:
         """Wait until the cluster knows of what was given back."""
 
     async def test_a_network_that_has_gone(self, networks: ClusterNetworks) -> None:
-        endpoint = EndpointSettings(network_id="gone", network_name="old", cluster="asked")
+        endpoint = EndpointSettings(network_id="gone", network_name="old", cluster="requested")
         with pytest.raises(NoSuchNetwork):
             await networks.attach(Joining(container_id="a", endpoint=endpoint, names=("a",)))

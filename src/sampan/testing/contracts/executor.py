@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Place, Supplies
+from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.protocol.messages import Assignment, Payload
 from sampan.cluster.records import new_id
 from sampan.cluster.spec import ContainerSpec, FileTarget, SecretReference, TaskSpec
@@ -50,7 +50,7 @@ class ExecutorContract:
 
     async def made(
         self, executor: Executor, task: Assignment, supplies: Supplies | None = None
-    ) -> Place:
+    ) -> TaskPlace:
         supplies = supplies or Supplies()
         image = await executor.fetch(task, supplies, silent)
         return await executor.create(task, image, supplies)

@@ -17,7 +17,7 @@ from sampan.kernel.linux import Linux
 from sampan.network.contract import Sandbox
 from sampan.network.drivers.contract import Attached, Joined, NetworkDriver
 from sampan.network.drivers.veth import let_go, take_in
-from sampan.network.worker import Worker
+from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, IpamPool, Network
 
 SUBNET, GATEWAY = "10.214.7.0/24", "10.214.7.1"
@@ -25,12 +25,12 @@ SUBNET, GATEWAY = "10.214.7.0/24", "10.214.7.1"
 
 class NetworkDriverContract:
     @pytest.fixture
-    async def worker(self) -> Worker:
+    async def worker(self) -> NetworkWorker:
         """Open, of the kernel that the driver works on."""
         raise NotImplementedError
 
     @pytest.fixture
-    async def driver(self, worker: Worker) -> NetworkDriver:
+    async def driver(self, worker: NetworkWorker) -> NetworkDriver:
         raise NotImplementedError
 
     @pytest.fixture
@@ -45,7 +45,7 @@ class NetworkDriverContract:
         )
 
     @pytest.fixture
-    def linux(self, worker: Worker) -> Linux:
+    def linux(self, worker: NetworkWorker) -> Linux:
         return worker.linux
 
     @pytest.fixture
@@ -56,7 +56,7 @@ class NetworkDriverContract:
         await driver.remove(made)
 
     @pytest.fixture
-    async def sandbox(self, worker: Worker, tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async def sandbox(self, worker: NetworkWorker, tmp_path: Path) -> AsyncIterator[Sandbox]:
         made = Sandbox(secrets.token_hex(32), tmp_path / "sandbox")
         await worker.run(lambda: worker.linux.netns.create(made.path, lambda: None))
         yield made
@@ -84,7 +84,7 @@ class NetworkDriverContract:
 
     async def joined(
         self,
-        worker: Worker,
+        worker: NetworkWorker,
         driver: NetworkDriver,
         network: Network,
         sandbox: Sandbox,
@@ -113,7 +113,7 @@ class NetworkDriverContract:
 
     async def part(
         self,
-        worker: Worker,
+        worker: NetworkWorker,
         driver: NetworkDriver,
         network: Network,
         sandbox: Sandbox,
@@ -123,7 +123,9 @@ class NetworkDriverContract:
         if joined.source:
             await worker.run(lambda: let_go(worker.linux, sandbox.path, joined.endpoint))
 
-    async def inside(self, worker: Worker, sandbox: Sandbox) -> dict[str, tuple[bool, set[str]]]:
+    async def inside(
+        self, worker: NetworkWorker, sandbox: Sandbox
+    ) -> dict[str, tuple[bool, set[str]]]:
         """Interface -> (whether it is up, its IPv4 addresses)."""
 
         def look() -> dict[str, tuple[bool, set[str]]]:
@@ -140,7 +142,7 @@ class NetworkDriverContract:
 
         return await worker.run(lambda: worker.linux.netns.run_inside(sandbox.path, look))
 
-    async def host(self, worker: Worker) -> set[str]:
+    async def host(self, worker: NetworkWorker) -> set[str]:
         """Names of the host's interfaces."""
 
         def look() -> set[str]:
@@ -156,7 +158,7 @@ class NetworkDriverContract:
             assert not driver.capabilities.publishes
 
     async def test_a_network_is_made_made_true_and_removed_twice(
-        self, worker: Worker, driver: NetworkDriver, wanted: Network
+        self, worker: NetworkWorker, driver: NetworkDriver, wanted: Network
     ) -> None:
         before = await self.host(worker)
         made = await driver.create(wanted)
@@ -176,7 +178,7 @@ class NetworkDriverContract:
         await driver.remove(wanted)
 
     async def test_a_network_is_true_again_after_a_reboot(
-        self, worker: Worker, driver: NetworkDriver, network: Network
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network
     ) -> None:
         there = await self.host(worker)
         await driver.remove(network)
@@ -185,7 +187,7 @@ class NetworkDriverContract:
         assert await self.host(worker) == there
 
     async def test_a_sandbox_joins_and_leaves(
-        self, worker: Worker, driver: NetworkDriver, network: Network, sandbox: Sandbox
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
         before = await self.host(worker)
         joined = await self.joined(worker, driver, network, sandbox)
@@ -201,14 +203,14 @@ class NetworkDriverContract:
         assert await self.host(worker) == before
 
     async def test_the_next_has_the_address_of_who_has_left(
-        self, worker: Worker, driver: NetworkDriver, network: Network, sandbox: Sandbox
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
         for _ in range(3):
             joined = await self.joined(worker, driver, network, sandbox)
             await self.part(worker, driver, network, sandbox, joined)
 
     async def test_a_sandbox_that_has_gone_is_left(
-        self, worker: Worker, driver: NetworkDriver, network: Network, sandbox: Sandbox
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
         before = await self.host(worker)
         joined = await self.joined(worker, driver, network, sandbox)
@@ -217,7 +219,7 @@ class NetworkDriverContract:
         assert await self.host(worker) == before
 
     async def test_a_join_that_fails_leaves_nothing(
-        self, worker: Worker, driver: NetworkDriver, network: Network, sandbox: Sandbox
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
         if driver.capabilities.addresses == "none":
             pytest.skip("there is nothing to make that could fail")
@@ -228,7 +230,7 @@ class NetworkDriverContract:
         assert await self.host(worker) == before
 
     async def test_endpoints_are_taken_back_and_leave(
-        self, worker: Worker, driver: NetworkDriver, network: Network, sandbox: Sandbox
+        self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
         before = await self.host(worker)
         joined = await self.joined(worker, driver, network, sandbox)

@@ -14,7 +14,7 @@ import pytest
 from sampan.kernel import netlink
 from sampan.kernel.linux import Linux, Nftables
 from sampan.kernel.nft import NftError
-from sampan.network.firewall import Firewall, Forwarding, Segment
+from sampan.network.firewall import BridgeSegment, Firewall, Forwarding
 from sampan.network.overlay import rules
 from sampan.network.overlay.plan import Backends, Balance
 
@@ -167,9 +167,9 @@ class NftContract:
         def run(nft: Nftables) -> None:
             firewall = Firewall(nft, "t")
             bridges = [
-                Segment("b"),
-                Segment("i", internal=True),
-                Segment("o", mac="02:42:00:00:00:01"),
+                BridgeSegment("b"),
+                BridgeSegment("i", internal=True),
+                BridgeSegment("o", mac="02:42:00:00:00:01"),
             ]
             port = Forwarding("0.0.0.0", 8080, "tcp", "10.0.0.2", 80)
             for _ in range(2):

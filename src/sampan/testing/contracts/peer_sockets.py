@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from sampan.aio import Tasks
-from sampan.cluster.peer.contract import Allow, Identity, Request, Socket, SocketClosed
+from sampan.cluster.peer.contract import Allow, Identity, PeerRequest, Socket, SocketClosed
 from sampan.errors import Conflict
 from sampan.testing.contracts.peer_world import WAIT_S, Speaker, World, echo_socket, within
 
@@ -36,7 +36,7 @@ class SocketsContract:
     async def test_what_was_sent_before_the_close_arrives(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def speak(request: Request, socket: Socket) -> None:
+        async def speak(request: PeerRequest, socket: Socket) -> None:
             assert request.caller == Identity("w1", "worker", request.caller.cluster_id)
             await socket.send(b"first")
             await socket.send(b"last")
@@ -53,7 +53,7 @@ class SocketsContract:
     async def test_the_handlers_error_is_the_reason(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def refuse(request: Request, socket: Socket) -> None:
+        async def refuse(request: PeerRequest, socket: Socket) -> None:
             await socket.receive()
             raise Conflict("another session of this node is newer")
 
@@ -69,7 +69,7 @@ class SocketsContract:
     ) -> None:
         noticed: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def listen(request: Request, socket: Socket) -> None:
+        async def listen(request: PeerRequest, socket: Socket) -> None:
             with suppress(SocketClosed):
                 while True:
                     noticed.put_nowait(await socket.receive())
@@ -88,7 +88,7 @@ class SocketsContract:
     ) -> None:
         go = asyncio.Event()
 
-        async def sleepy(request: Request, socket: Socket) -> None:
+        async def sleepy(request: PeerRequest, socket: Socket) -> None:
             await go.wait()
             while True:
                 await socket.receive()
@@ -140,7 +140,7 @@ class SocketsContract:
     ) -> None:
         ended = asyncio.Event()
 
-        async def listen(request: Request, socket: Socket) -> None:
+        async def listen(request: PeerRequest, socket: Socket) -> None:
             try:
                 await socket.receive()
             finally:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from sampan.cluster.peer.contract import Client, NodeRole, Request, Server, Socket
+from sampan.cluster.peer.contract import Client, NodeRole, PeerRequest, Server, Socket
 
 WAIT_S = 20.0
 
@@ -53,11 +53,11 @@ class World(Protocol):
         ...
 
 
-async def echo(request: Request, body: Ask) -> Told:
+async def echo(request: PeerRequest, body: Ask) -> Told:
     return Told(body.word, request.identity.node_id if request.identity else "nobody")
 
 
-async def echo_socket(request: Request, socket: Socket) -> None:
+async def echo_socket(request: PeerRequest, socket: Socket) -> None:
     while True:
         await socket.send(await socket.receive())
 

@@ -7,14 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sampan.cluster.peer.contract import (
-    Allow,
-    Impostor,
-    NotMember,
-    Reply,
-    Request,
-    Unreachable,
-)
+from sampan.cluster.peer.contract import Allow, Impostor, NotMember, PeerRequest, Reply, Unreachable
 from sampan.errors import Conflict, Forbidden, Internal, InvalidArgument, NotFound
 from sampan.testing.contracts.peer_sockets import SocketsContract
 from sampan.testing.contracts.peer_world import (
@@ -63,7 +56,7 @@ class PeersContract(SocketsContract):
         class Special(kind):  # type: ignore[misc,valid-type]
             pass
 
-        async def fail(request: Request, body: Ask) -> Told:
+        async def fail(request: PeerRequest, body: Ask) -> Told:
             raise Special("it is *so*: “wörd”")
 
         manager.server.call("/fail", Ask, fail, allow=Allow.NODES)
@@ -76,7 +69,7 @@ class PeersContract(SocketsContract):
     async def test_a_bug_does_not_tell_its_inside(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def fail(request: Request, body: Ask) -> Told:
+        async def fail(request: PeerRequest, body: Ask) -> Told:
             raise KeyError("secret")
 
         manager.server.call("/fail", Ask, fail, allow=Allow.NODES)
@@ -96,7 +89,7 @@ class PeersContract(SocketsContract):
     async def test_an_answer_of_another_shape_is_refused(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def other(request: Request, body: Ask) -> Other:
+        async def other(request: PeerRequest, body: Ask) -> Other:
             return Other(1)
 
         manager.server.call("/echo", Ask, other, allow=Allow.NODES)
@@ -127,7 +120,7 @@ class PeersContract(SocketsContract):
     async def test_a_megabyte_goes_through(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def size(request: Request, body: Ask) -> Told:
+        async def size(request: PeerRequest, body: Ask) -> Told:
             return Told(str(len(body.data)), "")
 
         manager.server.call("/size", Ask, size, allow=Allow.NODES)
@@ -181,7 +174,7 @@ class PeersContract(SocketsContract):
     async def test_a_demoted_manager_counts_as_a_worker(
         self, world: World, manager: Speaker
     ) -> None:
-        async def role(request: Request, body: Ask) -> Told:
+        async def role(request: PeerRequest, body: Ask) -> Told:
             return Told(request.caller.role, request.caller.node_id)
 
         other = world.node("m2", "manager")
@@ -199,7 +192,7 @@ class PeersContract(SocketsContract):
     ) -> None:
         asked = []
 
-        async def note(request: Request, body: Ask) -> Told:
+        async def note(request: PeerRequest, body: Ask) -> Told:
             asked.append(body.word)
             return Told(body.word, "")
 
@@ -234,7 +227,7 @@ class PeersContract(SocketsContract):
     async def test_streams_go_both_ways(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def double(request: Request) -> Reply:
+        async def double(request: PeerRequest) -> Reply:
             assert request.match == {"name": "a/b c", "digest": "sha256:1"}
             assert request.query == {"n": "2"}
             assert request.headers["x-one"] == "1"
@@ -277,7 +270,7 @@ class PeersContract(SocketsContract):
             finally:
                 ended.set()
 
-        async def endless(request: Request) -> Reply:
+        async def endless(request: PeerRequest) -> Reply:
             return Reply(body=forever())
 
         manager.server.route("GET", "/endless", endless, allow=Allow.NODES)
@@ -294,7 +287,7 @@ class PeersContract(SocketsContract):
             yield b"half"
             raise OSError("disk")
 
-        async def handler(request: Request) -> Reply:
+        async def handler(request: PeerRequest) -> Reply:
             return Reply(body=half())
 
         manager.server.route("GET", "/half", handler, allow=Allow.NODES)
@@ -306,7 +299,7 @@ class PeersContract(SocketsContract):
     async def test_statuses_of_a_handler_pass_as_they_are(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def no(request: Request) -> Reply:
+        async def no(request: PeerRequest) -> Reply:
             return Reply(status=404, body=b"not here")
 
         manager.server.route("GET", "/v2/x", no, allow=Allow.NODES)
@@ -317,7 +310,7 @@ class PeersContract(SocketsContract):
     async def test_a_head_tells_the_length_of_what_it_does_not_send(
         self, world: World, manager: Speaker, worker: Speaker
     ) -> None:
-        async def head(request: Request) -> Reply:
+        async def head(request: PeerRequest) -> Reply:
             return Reply(headers={"Content-Length": "123", "Docker-Content-Digest": "sha256:1"})
 
         manager.server.route("HEAD", "/v2/{name:path}/blobs/{digest}", head, allow=Allow.NODES)

@@ -10,12 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from sampan.runtime.contract import LogEntry
 from sampan.runtime.log_drivers import options
-from sampan.runtime.log_drivers.contract import (
-    FileRule,
-    LogCapabilities,
-    LoggedContainer,
-    LogQuery,
-)
+from sampan.runtime.log_drivers.contract import FileRule, LogCapabilities, LoggedContainer, LogQuery
 
 NAME = "toy"
 

@@ -26,7 +26,6 @@ from sampan.client.bootstrap import busybox_tar
 from sampan.testing.daemon import DaemonProcess
 from sampan.testing.dockerd import DockerDaemon
 
-SAMPAN = str(Path(sys.executable).parent / "sampan")
 SETTLE_S = 0.25
 
 
@@ -38,6 +37,8 @@ class Side:
     host: str
     pid: int
     scratch: Path
+    python: str = ""
+    """Of the environment that the daemon was started from; empty: it is Docker's."""
     env: dict[str, str] = field(default_factory=dict)
 
     def run(self, *command: str, stdin: bytes | None = None) -> str:
@@ -50,6 +51,11 @@ class Side:
                 f"{done.stdout.decode()}{done.stderr.decode()}"
             )
         return done.stdout.decode()
+
+    def own(self, *words: str) -> list[str]:
+        """A command line of the side's own command."""
+        program = str(Path(self.python).with_name("sampan")) if self.python else "docker"
+        return [program, *words]
 
     def docker(self, *arguments: str, stdin: bytes | None = None) -> str:
         return self.run("docker", *arguments, stdin=stdin)
@@ -148,8 +154,7 @@ def own_ps_prepare(side: Side) -> None:
 
 
 def own_ps(side: Side) -> float:
-    command = (SAMPAN, "ps") if side.name == "sampan" else ("docker", "ps")
-    return timed(lambda: side.run(*command))
+    return timed(lambda: side.run(*side.own("ps")))
 
 
 def own_ps_finish(side: Side) -> None:
@@ -207,7 +212,7 @@ def compose_prepare(side: Side) -> None:
 
 
 def compose_command(side: Side) -> list[str]:
-    program = [SAMPAN, "compose"] if side.name == "sampan" else ["docker-compose"]
+    program = side.own("compose") if side.python else ["docker-compose"]
     return [*program, "-f", str(side.scratch / "ten" / "docker-compose.yml")]
 
 
@@ -262,25 +267,35 @@ CASES = [
 
 
 @contextlib.contextmanager
-def sides(base: Path) -> Iterator[list[Side]]:
-    """sampan and, where there is one, Docker; each with ``busybox``."""
+def sides(base: Path, against: Path | None) -> Iterator[list[Side]]:
+    """sampan and what it is compared with, where that is there: Docker, or another checkout of
+    sampan. Each has ``busybox``."""
     image = io.BytesIO()
     busybox_tar(image)
     with contextlib.ExitStack() as stack:
-        daemon = DaemonProcess(base / "s")
-        stack.callback(daemon.destroy)
-        daemon.start()
-        assert daemon.process
-        found = [Side("sampan", daemon.host, daemon.process.pid, base / "work-s")]
-        if shutil.which("dockerd"):
+
+        def sampand(name: str, directory: str, python: str) -> Side:
+            daemon = DaemonProcess(base / directory)
+            daemon.python = python
+            stack.callback(daemon.destroy)
+            daemon.start()
+            side = Side(name, daemon.host, daemon.pid, base / f"work-{directory}", python)
+            side.env = daemon.environment
+            return side
+
+        found = [sampand("sampan", "s", sys.executable)]
+        if against is not None:
+            found.append(sampand("other", "o", str(against / ".venv" / "bin" / "python")))
+        elif shutil.which("dockerd"):
             # its bridge must not meet the one of a Docker daemon that may be at work here
             dockerd = DockerDaemon(base / "d", "--bip", "10.213.250.1/24")
             stack.callback(dockerd.destroy)
             dockerd.start()
             found.append(Side("docker", dockerd.host, dockerd.pid, base / "work-d"))
+            found[-1].env = found[0].env | {"DOCKER_HOST": dockerd.host}
         for side in found:
             side.scratch.mkdir()
-            side.env = daemon.environment | {"DOCKER_HOST": side.host, "DOCKER_BUILDKIT": "0"}
+            side.env = side.env | {"DOCKER_BUILDKIT": "0"}
             side.docker("import", "-c", 'CMD ["sh"]', "-", "busybox:latest", stdin=image.getvalue())
         yield found
 
@@ -325,6 +340,12 @@ def main() -> int:
     parser.add_argument(
         "--cluster", action="store_true", help="the cluster's cases, on three hosts of each side"
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="compare with the sampan of another checkout, whose .venv is made, not with Docker",
+    )
     parser.add_argument("--list", action="store_true", help="name the cases and stop")
     options = parser.parse_args()
     options.cases += [key for key in options.only.split(",") if key]
@@ -338,17 +359,19 @@ def main() -> int:
         parser.error(f"no such case: {', '.join(sorted(unknown))}; --list names them")
     chosen = [c for c in CASES if not options.cases or c.key in options.cases]
     with tempfile.TemporaryDirectory(prefix="smpb", ignore_cleanup_errors=True) as base:
-        with sides(Path(base)) as both:
-            print(f"{'case':60} {'docker':>10} {'sampan':>10} {'ratio':>7} {'target':>7}")
+        with sides(Path(base), options.against) as both:
+            other = both[1].name if len(both) > 1 else "-"
+            print(f"{'case':60} {other:>10} {'sampan':>10} {'ratio':>7} {'target':>7}")
             for case in chosen:
                 samples = measure(case, both, options.rounds or case.rounds)
                 ours = statistics.median(samples["sampan"])
-                theirs = statistics.median(samples["docker"]) if "docker" in samples else 0.0
+                theirs = statistics.median(samples[other]) if other in samples else 0.0
                 ratio = f"{ours / theirs:.2f}" if theirs else "-"
-                verdict = "" if not theirs or ours / theirs <= case.target else "  missed"
+                target = 1.0 if options.against else case.target
+                verdict = "" if not theirs or ours / theirs <= target else "  missed"
                 print(
                     f"{case.title:60} {theirs:7.1f} {case.unit:2} {ours:7.1f} {case.unit:2} "
-                    f"{ratio:>7} {case.target:>7.2f}{verdict}",
+                    f"{ratio:>7} {target:>7.2f}{verdict}",
                     flush=True,
                 )
     return 0

@@ -85,6 +85,7 @@ def _requested_or_allocated(documents: Documents) -> None:
             }
         return value
 
+    documents.make("containers")  # a new file has no tables yet
     documents.change("containers", renamed)
 
 

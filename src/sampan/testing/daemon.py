@@ -53,6 +53,8 @@ class DaemonProcess:
         self.arguments = arguments
         self.path: str | None = None
         """Its ``PATH``; None: the caller's."""
+        self.python = sys.executable
+        """Of another checkout's environment: that sampand is started."""
         self.place: Place = place or Here()
         self.process: subprocess.Popen[bytes] | None = None
         self._read = 0
@@ -83,7 +85,7 @@ class DaemonProcess:
     @property
     def command(self) -> list[str]:
         """What is typed to start it."""
-        command = [sys.executable, "-m", "sampan.api.daemon"]
+        command = [self.python, "-m", "sampan.api.daemon"]
         command += ["--root", str(self.root), "--state", str(self.state)]
         if self.loop_limit_ms:
             command += ["--loop-watchdog", str(self.loop_limit_ms)]

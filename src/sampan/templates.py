@@ -297,7 +297,7 @@ def _method(target: Expression, operands: list[Expression]) -> Expression:
     def run(value: Any, scope: Scope) -> Any:
         function = target(value, scope)
         if not callable(function):
-            raise TemplateError("can't give arguments to something that is no function")
+            raise TemplateError("can't give arguments to something that is not a function")
         return function(*(operand(value, scope) for operand in operands))
 
     return run

@@ -271,7 +271,7 @@ async def test_what_is_no_http_is_one_line_of_the_log(
     with caplog.at_level(logging.INFO):
         async with listening(Notes().front(), base / "n.sock"):
             await contract.ask(base / "n.sock", b"\x16\x03\x01 hello\r\n\r\n")
-    told = [one for one in caplog.records if "no HTTP" in one.getMessage()]
+    told = [one for one in caplog.records if "not valid HTTP" in one.getMessage()]
     assert len(told) == 1
     assert (told[0].levelno, told[0].exc_info) == (logging.INFO, None)
     assert "\n" not in told[0].getMessage()

@@ -207,7 +207,8 @@ def _options(said: DaemonFile, path: Path) -> Options:
     level = text(said.log_level, "info")
     if level not in LEVELS:
         raise InvalidArgument(
-            f"configuration file {path}: log-level: {level!r} is none of {', '.join(LEVELS)}"
+            f"configuration file {path}: log-level must be one of {', '.join(LEVELS)}, "
+            f"not {level!r}"
         )
     # The daemon leaves the directory it was started in: from here on every path is absolute.
     state = Path(text(said.exec_root, str(DEFAULT_STATE))).absolute()
@@ -320,7 +321,7 @@ def _tls(said: DaemonFile, hosts: tuple[str, ...]) -> TlsFiles | None:
     files = (said.tlscacert, said.tlscert, said.tlskey)
     if said.tlsverify is not True or any(isinstance(name, UnsetType) for name in files):
         raise InvalidArgument(
-            f"refusing to listen on {tcp[0]} without client certificates: whoever reaches the "
+            f"refusing to listen on {tcp[0]} without client certificates: anyone who reaches the "
             "port owns the host. Give --tlsverify --tlscacert --tlscert --tlskey, or use a "
             "unix:// socket"
         )

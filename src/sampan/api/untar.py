@@ -26,7 +26,7 @@ def _open_parent(root: int, parts: list[bytes]) -> int:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
                 path = os.fsdecode(b"/".join(parts))
-                raise BadTar(f"{path!r} leads through what is no directory") from error
+                raise BadTar(f"{path!r} leads through something that is not a directory") from error
             raise
         finally:
             os.close(fd)

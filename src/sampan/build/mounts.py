@@ -71,7 +71,7 @@ def read_mount(text: str, state: StageState, step: Run, scope: Scope) -> Wish:
         try:
             int(options.get(name) or "0", base)
         except ValueError:
-            raise scope.wrong(step, f"{name}={options[name]} in --mount is no number") from None
+            raise scope.wrong(step, f"{name}={options[name]} in --mount is not a number") from None
     return Wish(kind, posixpath.normpath(target), options)
 
 

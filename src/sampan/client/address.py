@@ -72,7 +72,7 @@ def parse(text: str, tls: Tls | None = None) -> Address:
         return Address(f"unix://{rest}", rest or DEFAULT_HOST[7:], "", 0, None)
     if scheme not in ("tcp", "http", "https"):
         raise Unreachable(
-            f"cannot use the daemon address {text!r}: it must be unix://PATH or tcp://HOST:PORT"
+            f"cannot use the daemon address {text!r}: write unix://PATH or tcp://HOST:PORT"
         )
     if scheme == "https" and tls is None:
         tls = Tls()
@@ -84,7 +84,7 @@ def parse(text: str, tls: Tls | None = None) -> Address:
     else:
         host, _, port = name.partition(":")
     if port and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise Unreachable(f"cannot use the daemon address {text!r}: {port!r} is no port")
+        raise Unreachable(f"cannot use the daemon address {text!r}: {port!r} is not a port")
     return Address(text, "", host or "127.0.0.1", int(port) if port else default, tls)
 
 

@@ -109,7 +109,7 @@ class Leader:
         except BaseExceptionGroup as group_error:
             _, deaths = group_error.split(LeadershipLost)
             if deaths is None:
-                log.info("this manager does not lead any more")
+                log.info("this manager no longer leads")
                 return False
             if not isinstance(deaths, Exception):
                 raise deaths from None

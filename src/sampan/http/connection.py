@@ -120,7 +120,9 @@ class Connection(RequestHandler):
         error: Exception
         if isinstance(exc, HttpProcessingError):
             why = (message or exc.message or type(exc).__name__).strip().splitlines()[0]
-            log.info("%s sent no HTTP that is understood: %s", request.remote or "a client", why)
+            log.info(
+                "%s sent something that is not valid HTTP: %s", request.remote or "a client", why
+            )
             error = MalformedRequest(why.rstrip(":"))
         else:
             error = exc if isinstance(exc, Exception) else Internal(message or "")

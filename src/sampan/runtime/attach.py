@@ -95,7 +95,7 @@ def connect(directory: Path, *, half_close: bool) -> MonitorAttachment:
         return MonitorAttachment(connection, half_close=half_close)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         connection.close()
-        raise NoSuchRun(f"the run has ended: nobody answers on its socket ({error})") from None
+        raise NoSuchRun(f"the run has ended: its socket does not answer ({error})") from None
     except BaseException:
         connection.close()
         raise

@@ -66,7 +66,7 @@ class FakeClusterNetworks:
         taken.add(network.pools[0].gateway)
         if wanted:
             if ipaddress.IPv4Address(wanted) not in subnet:
-                raise BadAddress(f"{wanted} is none of {subnet}")
+                raise BadAddress(f"{wanted} is not in {subnet}")
             if wanted in taken:
                 raise Conflict(f"Address already in use: {wanted}")
             return wanted

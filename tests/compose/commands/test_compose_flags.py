@@ -124,7 +124,7 @@ def test_flags_mean_the_same_as_elsewhere(capsys: pytest.CaptureFixture[str]) ->
         (["--nope"], "unknown flag: --nope"),
         (["port", "web"], '"sampan compose port" requires exactly 2 arguments'),
         (["ps", "--filter", "name=x"], "--filter takes status=STATUS"),
-        (["ps", "--status", "asleep"], '"asleep" is no status'),
+        (["ps", "--status", "asleep"], '"asleep" is not a status'),
         (["--ansi", "pink", "ps"], "--ansi takes one of auto, never, always"),
     ],
 )

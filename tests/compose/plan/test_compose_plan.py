@@ -184,8 +184,8 @@ def test_orphans(project: Reader) -> None:
     expect(
         plan_up(p, there, UpOptions(remove_orphans=True)),
         """
-  1  stop     container p-old-1: its service is not in the file any more
-  2  remove   container p-old-1: its service is not in the file any more <- 1
+  1  stop     container p-old-1: its service is no longer in the file
+  2  remove   container p-old-1: its service is no longer in the file <- 1
 """,
     )
 

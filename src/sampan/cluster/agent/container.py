@@ -202,7 +202,9 @@ def _hosts(lines: Sequence[str]) -> Iterable[str]:
     for line in lines:
         address, *found = line.split()
         if not found:
-            raise InvalidArgument(f"{line!r} is no line of /etc/hosts: an address and names")
+            raise InvalidArgument(
+                f"{line!r} is not a line of /etc/hosts, which is an address and names"
+            )
         for name in found:
             yield f"{name}:{address}"
 

@@ -152,7 +152,7 @@ class ManagerSessions:
             elif now - listening.heard > SILENT_PERIODS * self.period_s and (
                 listening.accepted.is_set() or now - listening.heard > CONNECT_DEADLINE_S * 2
             ):
-                raise SocketClosed(f"manager {address} does not answer any more")
+                raise SocketClosed(f"manager {address} no longer answers")
             if listening.accepted.is_set():
                 await socket.send(encode(Heartbeat()))
 

@@ -165,7 +165,10 @@ class TaskWorker:
                 self._add(task, status)
         for id in places:
             if id not in wanted and id not in self._runners:
-                log.warning("the container of task %s is nobody's any more: it goes", id)
+                log.warning(
+                    "removing the container of task %s, which is no longer assigned to this node",
+                    id,
+                )
                 self._tasks.spawn(self._sweep(id), name=f"sweep {id}")
         self._tasks.spawn(self._tidy(), name="agent networks")
 

@@ -34,7 +34,7 @@ async def create_secret(parts: ManagerParts, spec: SecretSpec) -> str:
     _check_templating(spec.templating)
     if spec.driver is not None and spec.driver.name:
         raise NotDone(
-            f"secret driver {spec.driver.name}: there are none, the cluster keeps secrets itself"
+            f"secret driver {spec.driver.name} is not supported: the cluster keeps secrets itself"
         )
     plain = _decoded("secret", spec.data, SECRET_LIMIT)
     id = new_id()

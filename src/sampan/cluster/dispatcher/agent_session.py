@@ -135,7 +135,7 @@ class AgentSession:
         except SocketClosed:
             return
         except msgspec.DecodeError as error:
-            log.warning("node %s said what is no message: %s", self.node_id, error)
+            log.warning("node %s sent a message that cannot be read: %s", self.node_id, error)
             self.end(f"a message that cannot be read: {error}")
 
     async def _take(self, message: Up) -> None:

@@ -65,7 +65,7 @@ class AttachmentServer:
     async def _attach(self, request: PeerRequest, body: Attach) -> Attached:
         node_id = request.caller.node_id
         if len(body.task_id) != ID_LENGTH:
-            raise InvalidArgument(f"{body.task_id!r} is no id of a task")
+            raise InvalidArgument(f"{body.task_id!r} is not the id of a task")
         network = await self._network(body.network_id)
         if body.address:
             _check_address(body.address, network)

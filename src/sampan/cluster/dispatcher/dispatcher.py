@@ -215,7 +215,7 @@ class Dispatcher:
                 session.node_id, session.id, "disconnected", "the node's daemon has stopped"
             )
         except Unavailable as error:
-            log.warning("node %s has gone, and nobody hears of it: %s", session.node_id, error)
+            log.warning("node %s has left, but that cannot be recorded: %s", session.node_id, error)
 
     # -- an agent goes
 
@@ -274,7 +274,7 @@ class Dispatcher:
         try:
             await self._nodes.ended(ghost.node_id, ghost.session_id, "down", message)
         except Unavailable as error:
-            log.warning("node %s is down, and nobody hears of it: %s", ghost.node_id, error)
+            log.warning("node %s is down, but that cannot be recorded: %s", ghost.node_id, error)
             self._quorate = False
             ghost.deadline = self._clock.monotonic() + 1.0
             return

@@ -260,7 +260,7 @@ class ServiceLogs:
             return
         node = self._store.state.nodes.get(task.node_id)
         if node is None or not node.address:
-            raise Unavailable(f"node {task.node_id} is not in the swarm any more")
+            raise Unavailable(f"node {task.node_id} is no longer in the swarm")
         try:
             async with self._client.stream(
                 node.address,

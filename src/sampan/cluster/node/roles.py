@@ -71,7 +71,7 @@ class RoleKeeper(Loop):
                 log.info("this manager is demoted: another one takes over")
                 raise LeadershipLost
             await self._members.dismiss(node_id)
-            log.info("node %s is no manager any more", node_id)
+            log.info("node %s is no longer a manager", node_id)
             return None
         if node.manager is not None and node.manager.learner and node.status.state != "ready":
             left = max(node.status.since, node.updated_at) + LEARNER_AWAY_S - self.term.clock.now()
@@ -85,7 +85,7 @@ class RoleKeeper(Loop):
         left = max(node.created_at, node.status.since) + JOIN_WITHIN_S - self.term.clock.now()
         if left > 0:
             return left
-        log.warning("node %s has not come to the end of joining: forgetting it", node_id)
+        log.warning("node %s has not finished joining: forgetting it", node_id)
         await self._members.dismiss(node_id)
 
         def draft(draft: Draft) -> None:
@@ -103,7 +103,7 @@ class RoleKeeper(Loop):
         self._strays = {id: self._strays.get(id, now) for id in strays}
         for id, since in self._strays.items():
             if now - since >= STRAY_S:
-                log.warning("member %s of the store is nobody's: it goes", id)
+                log.warning("removing member %s of the store, which belongs to no node", id)
                 await self._members.discard(id)
         return STRAY_S
 
@@ -142,7 +142,7 @@ class RootKeeper(Loop):
                 log.info("the cluster's root certificate is being replaced")
             elif can_finish(cluster, draft.state.nodes.values()):
                 fresh = finish_rotation(cluster)
-                log.info("the cluster's old root certificate is not trusted any more")
+                log.info("the cluster's old root certificate is no longer trusted")
             if fresh is not cluster:
                 draft.put(fresh)
 

@@ -22,7 +22,7 @@ def split_port(text: str, default: int = DEFAULT_PORT) -> tuple[str, int]:
         port = str(default)
     if not port.isdigit() or not 0 < int(port) < 65536:
         raise InvalidArgument(
-            f"invalid port in address {text!r}: it must be a number from 1 to 65535"
+            f"invalid port in address {text!r}: a port is a number from 1 to 65535"
         )
     return host, int(port)
 

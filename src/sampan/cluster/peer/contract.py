@@ -63,7 +63,7 @@ class Impostor(Forbidden):
 class NotMember(Forbidden):
     """The certificate is good, but its holder was removed from the cluster."""
 
-    def __init__(self, message: str = "this node is not a member of the cluster any more") -> None:
+    def __init__(self, message: str = "this node is no longer a member of the cluster") -> None:
         super().__init__(message)
 
 

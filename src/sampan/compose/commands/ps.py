@@ -58,7 +58,7 @@ def _statuses(args: Args) -> set[str]:
             raise UsageError(f"--filter takes status=STATUS, not {item!r}")
         wanted.add(value)
     for word in wanted - set(_STATUSES):
-        raise UsageError(f'"{word}" is no status: there are {", ".join(_STATUSES)}')
+        raise UsageError(f'"{word}" is not a status: use one of {", ".join(_STATUSES)}')
     return wanted
 
 

@@ -346,7 +346,7 @@ class _Up:
         orphans = [c for c in self.observed.containers if not c.oneoff and c.service not in known]
         if orphans and self.options.remove_orphans:
             for container in orphans:
-                self._remove(container, "its service is not in the file any more")
+                self._remove(container, "its service is no longer in the file")
         elif orphans:
             names = ", ".join(c.name for c in orphans)
             self.out.warnings.append(

@@ -176,7 +176,7 @@ class Reconciler:
                 await all_of(f"sweeping run {run_id[:12]}", parts.runs.delete(run_id))
         for key in await parts.snapshots.keys():
             if key not in rows:
-                log.info("removing snapshot %s, which nobody owns", key)
+                log.info("removing snapshot %s, which belongs to no container", key)
                 await all_of(f"sweeping snapshot {key}", parts.snapshots.remove(key))
             elif key not in alive:
                 await all_of(f"sweeping snapshot {key}", parts.snapshots.unmount(key))

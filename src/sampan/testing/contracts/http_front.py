@@ -127,7 +127,9 @@ class FrontContract:
         async with self.connected(path) as (reader, writer):
             writer.write(sent)
             assert "malformed HTTP request" in self.refused(await read_answer(reader), 400)
-            assert await reader.read() == b"", "the connection goes on after what was no HTTP"
+            assert await reader.read() == b"", (
+                "the connection goes on after something that is not HTTP"
+            )
 
     async def test_a_huge_header_is_refused(self, path: Path) -> None:
         more = b"X-Long: " + b"a" * 1_000_000 + b"\r\n"

@@ -21,8 +21,8 @@ mount --make-rprivate /
 hostname "$2"
 mount -t proc proc /proc
 
-# A sysfs shows the network devices of whoever mounted it. What is mounted beneath the old one (the
-# cgroups) comes along: into a new tree first, which then takes the old one's place.
+# A sysfs shows the network devices of the namespace it was mounted in. What is mounted beneath the
+# old one (the cgroups) comes along: into a new tree first, which then takes the old one's place.
 mkdir -p "$1/sys"
 mount -t sysfs sysfs "$1/sys"
 mount --rbind /sys/fs/cgroup "$1/sys/fs/cgroup"
@@ -55,7 +55,7 @@ done
 mount --make-rshared /
 
 echo up
-# Orphans become children of the first process here; whoever ignores SIGCHLD need not reap them.
+# Orphans become children of the first process here; a process that ignores SIGCHLD need not reap them.
 exec env --ignore-signal=CHLD cat "$hold" >/dev/null
 """
 

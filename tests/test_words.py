@@ -93,3 +93,82 @@ def test_what_this_house_once_said_is_found(text: str) -> None:
 )
 def test_good_english_is_let_be(text: str) -> None:
     assert not strange(text)
+
+
+ROOMS: dict[str, tuple[str, ...]] = {
+    "agent.md": ("cluster/agent", "cluster/dispatcher", "cluster"),
+    "api.md": ("api",),
+    "build.md": ("build",),
+    "cluster.md": ("cluster",),
+    "compose.md": ("compose", "compose/model"),
+    "drivers.md": ("runtime", "testing/contracts"),
+    "engine.md": ("engine",),
+    "image.md": ("image",),
+    "membership.md": ("cluster",),
+    "network.md": ("network", "testing/contracts"),
+    "overlay.md": ("network/overlay",),
+}
+"""Page of ``docs/design`` -> packages of ``sampan`` whose files it names by their last part."""
+ON_DISK = {
+    "NODE/NAME": "a container of many engines",
+    "INSTANCE/monitors": "a cgroup",
+    "application/json": "a media type",
+    "text/json": "a media type",
+    "blobs/": "of an image store",
+    "manager/": "of a member's directory",
+    "manager/cluster.key": "of a member's directory",
+    "netns/": "of the state directory",
+    "store/store.json": "a plugin's specification",
+    "store/store.spec": "a plugin's specification",
+    "tmp/": "of an image store",
+}
+"""What looks like a path of the source and is something else."""
+
+
+def pages() -> list[Path]:
+    front = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SCOPE.md")]
+    return front + sorted((REPOSITORY / "docs").rglob("*.md"))
+
+
+def named(text: str) -> set[str]:
+    """What ``text`` names between backticks that looks like a file, a folder or package/module."""
+    quoted = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", text)
+    return {name for name in quoted if name.endswith(".py") or "/" in name}
+
+
+def is_there(name: str, page: Path) -> bool:
+    rooms = [SOURCE / room for room in ROOMS.get(page.name, ())]
+    for place in [REPOSITORY, REPOSITORY / "src", SOURCE, *rooms]:
+        path = place / name
+        if path.is_dir() or (not name.endswith("/") and path.is_file()):
+            return True
+        if not name.endswith("/") and path.with_name(path.name + ".py").is_file():
+            return True
+    return False
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    missing = {name for name in named(page.read_text()) if not is_there(name, page)}
+    assert not missing - ON_DISK.keys()
+
+
+def test_no_exception_is_kept_for_nothing() -> None:
+    assert ON_DISK.keys() <= {name for page in pages() for name in named(page.read_text())}
+    for page, rooms in ROOMS.items():
+        assert (REPOSITORY / "docs" / "design" / page).is_file()
+        assert all((SOURCE / room).is_dir() for room in rooms)
+
+
+def test_the_page_of_the_engine_names_each_of_its_files() -> None:
+    page = (REPOSITORY / "docs" / "design" / "engine.md").read_text()
+    where = page[page.index("## Where things are") :]
+    words = set(re.findall(r"[a-z_]+", where))
+    files = {path.stem for path in (SOURCE / "engine").rglob("*.py")} - {"__init__"}
+    assert not files - words
+
+
+def test_the_drawing_of_the_package_names_each_part() -> None:
+    drawing = (SOURCE / "__init__.py").read_text()
+    parts = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert not {part for part in parts if not re.search(rf"\b{part}\b", drawing)}

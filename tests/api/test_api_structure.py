@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from sampan.api import routes
+from sampan.api import routes, types
 from sampan.api.docker_request import DockerRequest
 from sampan.api.engine_like import EngineLike
 
@@ -19,7 +23,7 @@ DATA = {"sampan.store.records", "sampan.store.events"}
 """What of the store is data, whoever keeps it."""
 PARTS = {"store", "config", "snapshots", "drivers", "plugins"}
 """What a daemon has and an ``EngineLike`` has not."""
-PURE = {"", "types", "translate", "filters", "moments", "versions"}
+PURE = {"", "types", "translate", "filters", "timestamps", "versions"}
 """Of ``sampan.api``: what translation may import."""
 
 
@@ -77,3 +81,22 @@ def test_translation_is_from_records_to_the_wire_and_back(path: Path) -> None:
         assert not name.startswith(("sampan.store.contract", "sampan.store.database"))
     for node in ast.walk(ast.parse(path.read_text())):
         assert not isinstance(node, ast.AsyncFunctionDef), f"{path.name}: {node.name} waits"  # type: ignore[attr-defined]
+
+
+def test_a_body_leaves_out_nothing_but_zero_values() -> None:
+    """A client takes what is left out for its zero value. What msgspec leaves out is a default, so
+    that no other default may be left out; and it does so by identity, and thus not every time."""
+    bodies = {
+        body
+        for module in pkgutil.iter_modules(types.__path__, f"{types.__name__}.")
+        for _, body in inspect.getmembers(importlib.import_module(module.name), inspect.isclass)
+        if issubclass(body, msgspec.Struct) and body.__struct_config__.omit_defaults
+    }
+    assert len(bodies) > 10
+    wrong = [
+        f"{body.__name__}.{field.name} = {field.default!r}"
+        for body in bodies
+        for field in msgspec.structs.fields(body)
+        if field.default not in (msgspec.NODEFAULT, msgspec.UNSET) and field.default
+    ]
+    assert wrong == []

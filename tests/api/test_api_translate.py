@@ -10,7 +10,7 @@ import pytest
 from sampan.api.translate import create, hostconfig
 from sampan.api.translate.container import HostSide, inspect, ports_out, state, state_name
 from sampan.api.translate.mounts import all_mounts, parse_bind
-from sampan.api.translate.summary import Summaries, command_text, status_text
+from sampan.api.translate.summary import Summaries, command_text, ports, status_text
 from sampan.api.types import containers as wire
 from sampan.api.types.hostconfig import HostConfig
 from sampan.errors import InvalidArgument, SampanError
@@ -178,6 +178,16 @@ def test_ports_show_only_while_running() -> None:
         "81/tcp": None,
     }
     assert ports_out(container(EXITED, spec=spec)) == {}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_port_of_a_record_that_was_read_again_says_its_protocol(protocol: str) -> None:
+    document = {"container_port": 80, "protocol": protocol, "host_ip": "::", "host_port": 8080}
+    port = msgspec.json.decode(msgspec.json.encode(document), type=PublishedPort)
+    rows = ports(container(RUNNING, ports=(port,)))
+    assert msgspec.json.decode(msgspec.json.encode(rows)) == [
+        {"IP": "::", "PrivatePort": 80, "PublicPort": 8080, "Type": protocol}
+    ]
 
 
 def test_inspect_has_dockers_zero_values() -> None:

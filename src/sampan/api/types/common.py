@@ -60,7 +60,7 @@ class Port(Wire, kw_only=True, omit_defaults=True):
     ip: str = msgspec.field(name="IP", default="")
     private_port: int = 0
     public_port: int = 0
-    type: str = "tcp"
+    type: str
 
 
 class PruneReport(Wire, kw_only=True):

@@ -145,7 +145,7 @@ async def test_a_missing_image_is_the_only_not_found(world: World) -> None:
             f"range of CPUs is from 0.01 to {CPUS}.00, as there are only {CPUS} CPUs available",
         ),
         ({"resources": Resources(cpuset_cpus="999")}, "Requested CPUs are not available"),
-        ({"runtime": "nope"}, "unknown or invalid runtime name: nope"),
+        ({"runtime": "nope"}, "invalid runtime name: nope: see the runtimes that `sampan info`"),
         ({"exposed_ports": ("x/tcp",)}, "invalid port specification"),
         (
             {"port_bindings": {"80/tcp": (PortBinding(host_port="99999"),)}},
@@ -165,7 +165,11 @@ async def test_a_missing_image_is_the_only_not_found(world: World) -> None:
         ),
         ({"restart_policy": RestartPolicy(name="always"), "auto_remove": True}, "AutoRemove"),
         ({"restart_policy": RestartPolicy(name="always", maximum_retry_count=1)}, "on-failure"),
-        ({"log_config": LogConfig(type="syslog")}, "no log driver named 'syslog'"),
+        (
+            {"log_config": LogConfig(type="syslog")},
+            "no log driver named 'syslog' is registered: see the log drivers that `sampan info`",
+        ),
+        ({"storage_opt": {"size": "10m"}}, "--storage-opt size is not supported"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(

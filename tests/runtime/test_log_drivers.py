@@ -68,6 +68,8 @@ def test_rotation_of_the_drivers_that_keep_files() -> None:
         ({"compress": "maybe"}, InvalidArgument, "compress: 'maybe'"),
         ({"labels-regex": "("}, InvalidArgument, r"invalid log opt labels-regex: '\('"),
         ({"tag": "{{.Nothing}}"}, InvalidArgument, r"invalid log opt tag: \{\{.Nothing\}\}"),
+        ({"tag": "{{.Name"}, InvalidArgument, r"invalid log opt tag: \{\{.Name: close every"),
+        ({"tag": "{{.Name}}}}"}, InvalidArgument, r"invalid log opt tag: .*: close every"),
         ({"mode": "non-blocking", "max-buffer-size": "x"}, InvalidArgument, "max-buffer-size 'x'"),
         ({"syslog-address": "udp://h"}, InvalidArgument, "'syslog-address' for json-file log"),
     ],

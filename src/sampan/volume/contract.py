@@ -25,7 +25,10 @@ class VolumeInUse(Conflict):
 
 class NoSuchDriver(NotFound):
     def __init__(self, driver: str) -> None:
-        super().__init__(f'error looking up volume plugin {driver}: plugin "{driver}" not found')
+        super().__init__(
+            f'error looking up volume plugin {driver}: plugin "{driver}" not found: see the volume '
+            "drivers that `sampan info` lists, or start the plugin of that name"
+        )
         self.driver = driver
 
 

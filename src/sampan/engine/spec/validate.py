@@ -44,6 +44,12 @@ def validate(spec: ContainerSpec, config: DaemonConfig) -> None:
 
 
 def _host(host: HostConfig, config: DaemonConfig) -> None:
+    if host.storage_opt:
+        raise InvalidArgument(
+            f"--storage-opt {', '.join(sorted(host.storage_opt))} is not supported: a container's "
+            "root has no size of its own. Leave it out, and write what may grow into a volume of "
+            "a bounded size (`volume create -o type=tmpfs -o device=tmpfs -o o=size=10m`)"
+        )
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:

@@ -92,7 +92,7 @@ class UnknownNetworkDriver(NotFound):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"could not find plugin {name} in v1 plugin registry: plugin not found: see the "
-            "network drivers that `sampan info` lists"
+            "network drivers that `sampan info` lists, or start the plugin of that name"
         )
         self.name = name
 

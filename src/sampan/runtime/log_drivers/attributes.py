@@ -52,7 +52,7 @@ def tag(template: str, fields: Mapping[str, str]) -> str:
     """``template`` with ``{{.ID}}`` and its like filled in; without ``fields``, only checked.
 
     Raises:
-        InvalidArgument: something in braces that no container has.
+        InvalidArgument: something in braces that no container has, or a brace without its other.
     """
 
     def fill(match: re.Match[str]) -> str:
@@ -64,6 +64,8 @@ def tag(template: str, fields: Mapping[str, str]) -> str:
             )
         return fields.get(name, "")
 
+    if any(brace in _FIELD.sub("", template) for brace in ("{{", "}}")):
+        raise InvalidArgument(f"invalid log opt tag: {template}: close every {{{{ with a }}}}")
     return _FIELD.sub(fill, template)
 
 

@@ -25,7 +25,10 @@ from sampan.runtime.contract import LogEntry, Stream
 
 class UnknownLogDriver(InvalidArgument):
     def __init__(self, name: str) -> None:
-        super().__init__(f"logger: no log driver named '{name}' is registered")
+        super().__init__(
+            f"logger: no log driver named '{name}' is registered: see the log drivers that "
+            "`sampan info` lists, or start the plugin of that name"
+        )
         self.name = name
 
 

@@ -54,8 +54,7 @@ class CommandLineRuntime:
         if not self._executable:
             path = self.path
             if not path:
-                hint = f": install the package {self._package}" if self._package else ""
-                raise UnknownRuntime(self.name, hint)
+                raise UnknownRuntime(self.name, self._package)
             self._executable = self._copy_of(path) if self._sealed else path
         return self._executable
 

@@ -11,8 +11,13 @@ from sampan.runtime.files import RunFiles
 
 
 class UnknownRuntime(InvalidArgument):
-    def __init__(self, name: str, hint: str = "") -> None:
-        super().__init__(f"unknown or invalid runtime name: {name}{hint}")
+    def __init__(self, name: str, package: str = "") -> None:
+        hint = (
+            f"install the package {package}"
+            if package
+            else "see the runtimes that `sampan info` lists, or add it to `runtimes` in daemon.json"
+        )
+        super().__init__(f"unknown or invalid runtime name: {name}: {hint}")
         self.name = name
 
 

@@ -161,6 +161,14 @@ def own_ps_finish(side: Side) -> None:
     side.docker("rm", "-f", *(f"bench-ps{n}" for n in range(3)))
 
 
+def ping(side: Side) -> float:
+    import bench_ping
+
+    context = str(side.scratch / "context")
+    times = bench_ping.pinged(side.docker, side.host, context, STORM)
+    return bench_ping.percentile(times, 99)
+
+
 def resident(pid: int) -> int:
     """Proportional set size of a process and its children, kB."""
     total = 0
@@ -243,6 +251,14 @@ CASES = [
     Case("storm", f"{STORM} run -d at once, each", 0.35, storm, rounds=5),
     Case("logs", f"{LINES} log lines through the driver and back", 0.6, log_lines, rounds=3),
     Case("build", "build, 6 RUN + 6 COPY, no cache", 0.35, build, rounds=5, prepare=build_context),
+    Case(
+        "ping",
+        f"p99 of a ping during a pull, a build, {STORM} run -d",
+        1.0,
+        ping,
+        rounds=3,
+        prepare=build_context,
+    ),
     Case(
         "ps",
         "ps by each side's own command",

@@ -7,13 +7,17 @@ import errno
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from sampan.errors import Internal
 from sampan.store import redo
 from sampan.store.contract import StoreFailed, Transaction
 from sampan.store.database import DatabaseStore, open_store
@@ -245,3 +249,83 @@ def test_what_is_appended_to_a_segment_while_it_is_synced_and_left_is_synced(
     assert synced[str(full.path)] == full.path.read_bytes()
     for segment in (full, *log.close()):
         segment.close()
+
+
+async def test_what_a_killed_daemon_left_unsynced_is_synced_before_anything_follows(
+    tmp_path: Path,
+) -> None:
+    live, disk = tmp_path / "live" / "sampan.db", Disk()
+    first = open_store(live, sync=lambda descriptor: None)
+    put(first, "unsynced")
+    # as after a kill: what was written is there, and nobody has synced it
+    shutil.copytree(live.parent, tmp_path / "killed")
+    first.close()
+    path = tmp_path / "killed" / "sampan.db"
+    second = open_store(path, sync=disk.sync)
+    assert set(second.volumes) == {"unsynced"}
+    put(second, "durable")
+    await second.durable()
+    for seed in range(8):
+        target = tmp_path / f"cut{seed}"
+        disk.cut(path, target, random.Random(seed))
+        after = open_store(target / path.name)
+        assert set(after.volumes) == {"unsynced", "durable"}
+        after.close()
+    second.close()
+
+
+def logged(path: Path, *numbers: int, table: str = "volumes") -> Path:
+    """A segment with these transactions, each of which puts a record of the number's name."""
+    records = []
+    for n in numbers:
+        document = msgspec.json.encode(volume(str(n), "/data"))
+        records.append(redo.encode(n, [(table, str(n), document)]))
+    segment = path.with_name(f"{path.name}.redo-{numbers[0]:020d}")
+    segment.write_bytes(b"".join(records))
+    return segment
+
+
+def test_what_follows_a_missing_segment_is_kept_aside(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    open_store(path).close()
+    logged(path, 1, 2)
+    lost = [logged(path, 5, 6).read_bytes(), logged(path, 7).read_bytes()]
+    store = open_store(path)
+    assert set(store.volumes) == {"1", "2"}
+    put(store, "new")
+    store.close()
+    kept = sorted(tmp_path.glob("sampan.db.unread-*"))
+    assert [one.read_bytes() for one in kept] == lost
+    assert redo.segments(path) == []
+    # and again, under the same name
+    logged(path, 5)
+    store = open_store(path)
+    assert set(store.volumes) == {"1", "2", "new"}
+    store.close()
+    assert len(list(tmp_path.glob("sampan.db.unread-*"))) == 3
+
+
+def test_a_log_without_its_file_is_refused_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    open_store(path).close()
+    segment = logged(path, 1, 2)
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(Internal, match="put the file back, or move the log away"):
+            open_store(path)
+        assert [number for number, _ in redo.replay([segment], 0)] == [1, 2]
+    segment.unlink()
+    open_store(path).close()
+
+
+def test_a_table_of_a_newer_sampan_in_the_log_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    open_store(path).close()
+    logged(path, 1, table="hammocks")
+    store = open_store(path)
+    put(store, "a")
+    store.close()
+    assert redo.segments(path) == []  # all of it is in the file
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT key FROM hammocks").fetchall() == [("1",)]
+    assert set(open_store(path).volumes) == {"a"}

@@ -119,8 +119,10 @@ class Checkpoint:
                 self._write(self._missing, self.committed)
                 migrate(self._connection, version, migrations)
             documents = Documents(self._connection)
-            for table in declared():
-                documents.make(table.name)
+            # A newer sampan may have one that is not declared here, and have put into it.
+            logged = {table for table, _ in self._missing}
+            for name in {table.name for table in declared()} | logged:
+                documents.make(name)
             self._connection.execute("COMMIT")
         except BaseException as error:
             _roll_back(self._connection)
@@ -139,6 +141,11 @@ class Checkpoint:
         if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name='redo_log'").fetchone():
             row = self._connection.execute("SELECT applied FROM redo_log").fetchone()
             self.committed = row[0]
+        elif found:
+            raise Internal(
+                f"{self.path} is gone or replaced, and its log ({found[0].name}) is still there: "
+                "put the file back, or move the log away to begin with nothing"
+            )
         for segment in found:
             fresh = False
             for number, changes in redo.replay([segment], self.committed):
@@ -147,6 +154,14 @@ class Checkpoint:
                 self._missing.update({(table, key): document for table, key, document in changes})
             if fresh:
                 self._behind.append(segment)
+            elif redo.first_number(segment) > self.committed + 1:
+                # After a power cut nobody was told of these; it may also be that somebody has
+                # removed the segment before, and then they are worth something.
+                aside = redo.set_aside(segment)
+                log.warning(
+                    "%s: transactions after %d are missing from its log; what comes behind them "
+                    "is not used, and is kept in %s", self.path, self.committed, aside,
+                )  # fmt: skip
             else:
                 segment.unlink()
         if self._behind:
@@ -170,6 +185,16 @@ class Checkpoint:
             raise Internal(
                 f"{self.path}: {rows.table.name} {key} cannot be read: {error}"
             ) from error
+
+    def sync(self, sync: Sync) -> None:
+        """Make durable what was read: a daemon that was killed may not have synced all of it, and
+        what is appended from now on counts for nothing without it. Raises OSError."""
+        for segment in self._behind:
+            descriptor = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                sync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def advance(self, changes: Changes, number: int, segments: Sequence[Path]) -> bool:
         """Take ``changes`` in, the newest of the log's transactions up to ``number``, and remove
@@ -220,6 +245,7 @@ class DatabaseStore(ModelStore):
         """What the current segment of the log holds."""
         self._checkpointing: threading.Thread | None = None
         checkpoint.load(self._tables)
+        checkpoint.sync(sync)
         self._log = GroupCommit(self._path, self._committed, sync)
 
     def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:

@@ -28,6 +28,7 @@ Change = tuple[str, str, bytes | None]
 
 _HEAD = struct.Struct("<IIQ")
 _SUFFIX = ".redo-"
+_ASIDE = ".unread-"
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Change]).decode
 
@@ -129,3 +130,24 @@ def replay(paths: Sequence[Path], after: int) -> Iterator[tuple[int, list[Change
                 yield number, _decode(payload)
                 following += 1
             at += _HEAD.size + length
+
+
+def first_number(path: Path) -> int:
+    """The number of the first record of a segment; 0: it has none that is whole."""
+    data = memoryview(path.read_bytes())
+    if len(data) < _HEAD.size:
+        return 0
+    length, checksum, number = _HEAD.unpack_from(data, 0)
+    payload = bytes(data[_HEAD.size : _HEAD.size + length])
+    whole = len(payload) == length and _checksum(number, payload) == checksum
+    return int(number) if whole else 0
+
+
+def set_aside(path: Path) -> Path:
+    """Give a segment a name under which it is no part of the log any more; returns it."""
+    aside = path.with_name(path.name.replace(_SUFFIX, _ASIDE))
+    serial = 0
+    while aside.exists():
+        serial += 1
+        aside = path.with_name(f"{path.name.replace(_SUFFIX, _ASIDE)}.{serial}")
+    return path.rename(aside)

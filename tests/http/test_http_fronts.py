@@ -70,6 +70,14 @@ class TestDocker(FrontContract):
             assert (await read_answer(reader)).body == self.known_body
             assert await reader.read() == b""
 
+    async def test_a_hijack_with_a_chunked_body_is_answered_as_http(self, path: Path) -> None:
+        chunked = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        async with self.connected(path) as (reader, writer):
+            writer.write(self.get("/exec/nobody/start", "POST", chunked))
+            writer.write(b"2\r\n{}\r\n0\r\n\r\n" + self.get(self.known))
+            assert "No such exec" in self.refused(await read_answer(reader), 404)
+            assert (await read_answer(reader)).body == self.known_body
+
     async def test_a_hijack_with_a_length_that_is_none(self, path: Path) -> None:
         length = b"Content-Length: " + b"9" * 6000 + b"\r\n"
         async with self.connected(path) as (reader, writer):

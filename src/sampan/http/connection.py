@@ -26,6 +26,7 @@ from sampan.http.status import MalformedRequest
 log = logging.getLogger(__name__)
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 HEAD_LIMIT = 1 << 20
 """Bytes of such a request (a head and a small JSON body) that are held back at most."""
 INPUT_HIGH = 256 * 1024
@@ -181,6 +182,8 @@ class Connection(RequestHandler):
         head = data.find(b"\r\n\r\n")
         if head < 0:
             return None
+        if CHUNKED.search(data, 0, head + 2):
+            return 0  # only the parser knows where it ends
         length = CONTENT_LENGTH.search(data, 0, head + 2)
         end = head + 4 + (int(length[1]) if length else 0)
         return end if len(data) >= end else None

@@ -91,7 +91,7 @@ def test_templates(text: str, shown: str) -> None:
         ("{{$nope}}", "undefined variable"),
         ("{{index .List 9}}", "out of range"),
         ("{{range .Number}}{{end}}", "can't iterate"),
-        ('{{.Name "x"}}', "no function"),
+        ('{{.Name "x"}}', "not a function"),
         ("{{.Label}}", "give it an argument"),
         ("{{lt .Name .Number}}", "error calling lt"),
     ],

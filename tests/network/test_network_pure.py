@@ -57,25 +57,25 @@ def test_a_pool_that_contradicts_itself_is_refused(pool: IpamPool) -> None:
         complete(pool)
 
 
-def test_an_address_given_back_cools_and_returns_to_its_owner() -> None:
+def test_an_address_given_back_is_quarantined_and_returns_to_its_owner() -> None:
     books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/29")))
     assert [str(books.allocate(owner)) for owner in "ab"] == ["10.0.0.2", "10.0.0.3"]
     books.release("10.0.0.2", "a", cool=True)
     assert str(books.allocate("c")) == "10.0.0.4"
     again = books.allocate("a")
     assert str(again) == "10.0.0.2"
-    assert books.is_cooling(again)
-    books.cooled(["10.0.0.2"])
-    assert not books.is_cooling(again)
+    assert books.is_quarantined(again)
+    books.leave_quarantine(["10.0.0.2"])
+    assert not books.is_quarantined(again)
 
 
-def test_a_full_subnet_says_so_and_cooling_ones_are_the_last_resort() -> None:
+def test_a_full_subnet_says_so_and_quarantined_ones_are_the_last_resort() -> None:
     books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/30")))
     assert str(books.allocate("a")) == "10.0.0.2"
     with pytest.raises(NoAddressLeft, match="larger subnet"):
         books.allocate("b")
     books.release("10.0.0.2", "a", cool=True)
-    assert books.is_cooling(books.allocate("b"))
+    assert books.is_quarantined(books.allocate("b"))
 
 
 def test_the_gateway_and_a_neighbour_s_address_are_taken() -> None:

@@ -3,7 +3,7 @@
 The lowest free address is handed out, as Docker does: a container that restarts finds its old
 address again, and a proxy that resolved it once goes on working. An address given back first
 *cools*: its old interface may still answer ARP for some milliseconds while the kernel takes it
-apart, so it goes to nobody but its last owner (who waits for the cooling to end) unless nothing
+apart, so it goes to nobody but its last owner (who waits for the quarantine to end) unless nothing
 else is left.
 """
 
@@ -89,7 +89,7 @@ class Subnetwork:
     used: dict[int, str] = field(default_factory=dict)
     """Address -> owner."""
     quarantined: dict[int, str] = field(default_factory=dict)
-    """Address given back, not to be used again before ``cooled`` -> its last owner."""
+    """Address given back, not to be used again before ``leave_quarantine`` -> its last owner."""
     _hint: int = 0
     """No address below it is free."""
 
@@ -109,9 +109,9 @@ class Subnetwork:
         self._hint = self._low
 
     def allocate(self, owner: str) -> Address:
-        """The owner's cooling address, else the lowest free one, else the oldest cooling one.
+        """The owner's quarantined address, else the lowest free one, else the oldest quarantined one.
 
-        The caller waits for the cooling to end when the result ``is_cooling``.
+        The caller waits for the quarantine to end when the result ``is_quarantined``.
 
         Raises:
             NoAddressLeft

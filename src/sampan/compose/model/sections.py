@@ -213,7 +213,7 @@ ATTACHMENT = Section(NetworkAttachment, (
     Key("interface_name", unread(STRING), NoEffect("the engine names interfaces"), IGNORED, None),
 ))
 ATTACHMENTS = section_kind(
-    ATTACHMENT, "tuple[Attachment, ...]",
+    ATTACHMENT, "tuple[NetworkAttachment, ...]",
     wrap=lambda obj: (STRINGS, MapOf((obj, NULL))),
     read=readers.attachments(ATTACHMENT.fields),
     show=lambda value: {one.network: ATTACHMENT.data(one) or None for one in value},

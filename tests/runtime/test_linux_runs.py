@@ -27,6 +27,20 @@ class TestLinuxRuns(RunsContract):
     pass
 
 
+async def test_attached_is_who_the_monitor_has_accepted(runs: LinuxRuns, bundle: Bundles) -> None:
+    made = await runs.create(bundle("late", "sh", "-c", "echo out;echo err >&2"), runtime="crun")
+    os.kill(made.monitor_pid, signal.SIGSTOP)
+    attaching = asyncio.gather(*(runs.attach("late") for _ in range(3)))
+    done, _ = await asyncio.wait({attaching}, timeout=0.05)
+    assert not done
+    os.kill(made.monitor_pid, signal.SIGCONT)
+    streams = await attaching
+    await runs.start("late")
+    for found in await asyncio.gather(*map(collect, streams)):
+        assert found == {"stdout": b"out\n", "stderr": b"err\n"}
+    await runs.delete("late")
+
+
 async def output(runs: LinuxRuns, bundle: Bundles, *args: str, **changes: object) -> str:
     """Run to the end; stdout and stderr."""
     await runs.create(bundle("o", *args, **changes), runtime="crun")

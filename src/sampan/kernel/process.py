@@ -17,6 +17,8 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+_POLLS = {"x86_64": (b"7", b"271"), "aarch64": (b"73",)}.get(os.uname().machine)
+"""System calls by number, as /proc/PID/syscall has them: ``poll`` and ``ppoll``."""
 _RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -31,6 +33,21 @@ def start_time(pid: int) -> int | None:
     # The command's name stands in parentheses and may hold blanks and parentheses itself.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def waits_for_events(pid: int) -> bool:
+    """Whether that process (of one thread) sleeps in ``poll``, or is gone. A descriptor that became
+    readable before the call woke it up: it has been seen to by then."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state = file.read().rpartition(b") ")[2][:1]
+        if state != b"S" or _POLLS is None:
+            return state in (b"S", b"Z", b"X")
+        with open(f"/proc/{pid}/syscall", "rb") as file:
+            words = file.read().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return words[0] in _POLLS
 
 
 def open_process(pid: int, started: int) -> int | None:

@@ -47,6 +47,8 @@ from sampan.store.records import Resources
 log = logging.getLogger(__name__)
 
 _MONITOR_DEADLINE_S = 5.0
+_MONITOR_LOOK_S = 0.001
+"""Nothing tells a client that it was accepted; the monitor needs some 0.1 ms for it."""
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _MONITOR_GROUP = "monitors"
 _MONITOR_TREES = ("name=systemd", "memory")
@@ -152,7 +154,25 @@ class LinuxRuns:
 
     async def attach(self, run_id: str) -> AttachStream:
         at, record = self._complete(run_id)
-        return connect(at.directory, half_close=record.stdin_ends)
+        stream = connect(at.directory, half_close=record.stdin_ends)
+        if at.exec_fifo.exists():
+            try:
+                await self._accepted(at, record)
+            except BaseException:
+                await stream.close()
+                raise
+        return stream
+
+    async def _accepted(self, at: RunFiles, record: RunRecord) -> None:
+        """Wait until the monitor has taken in who has connected. What comes first in its loop is
+        left to chance: output that it reads before is not sent to them. Before the start there is
+        none, so that it sleeps once they are in."""
+        try:
+            async with asyncio.timeout(_MONITOR_DEADLINE_S):
+                while not process.waits_for_events(record.monitor_pid):
+                    await self._clock.sleep(_MONITOR_LOOK_S)
+        except TimeoutError:
+            log.warning("the monitor of %s is slow: first output may be missed", at.id[:12])
 
     async def start(self, run_id: str) -> None:
         at, record = self._complete(run_id)

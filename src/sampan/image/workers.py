@@ -87,6 +87,10 @@ class _Worker:
 
     async def gone(self) -> None:
         """Wait for its end, after ``kill``."""
+        # asyncio says that a process has ended once its pipes have, and does not look at one of
+        # which more was read ahead than anybody has asked for.
+        while await self._out.read(_PIPE_BYTES):
+            pass
         await self.process.wait()
         with suppress(BrokenPipeError, ConnectionResetError):
             await self._in.wait_closed()

@@ -190,7 +190,7 @@ async def test_who_falls_silent_is_given_up(hosts: Hosts) -> None:
         return replace(reply, body=Spoiled(reply, silent))
 
     one.spoil = two.spoil = first
-    peers = Peers(three.peer.client, SystemClock(), stall_s=0.2)
+    peers = Peers(three.peer.client, SystemClock(), stall_s=3.0)  # an honest worker starts in less
     holders = [one.source, two.source]
     source = PeerRepository(peers, parse(pinned), holders, tuple)
     got = b"".join([chunk async for chunk in source.stream(digest_of(BASE), len(BASE))])

@@ -27,7 +27,7 @@ def test_ports_are_split_off(text: str, found: tuple[str, int]) -> None:
     "text", ["10.0.0.1:0", "10.0.0.1:x", "10.0.0.1:65536", "[::1]:"[:-1] + ":z"]
 )
 def test_a_bad_port_is_named(text: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"invalid port .*: it must be a number from"):
+    with pytest.raises(InvalidArgument, match=r"invalid port .*: a port is a number from"):
         split_port(text)
 
 

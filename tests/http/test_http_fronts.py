@@ -78,6 +78,22 @@ class TestDocker(FrontContract):
             assert "No such exec" in self.refused(await read_answer(reader), 404)
             assert (await read_answer(reader)).body == self.known_body
 
+    async def test_a_hijack_with_a_body_larger_than_the_buffer(self, path: Path) -> None:
+        for size in (200_000, 300_000, 900_000, 1_200_000):
+            body = b'{"x":"' + b"a" * size + b'"}'
+            head = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+            async with self.connected(path) as (reader, writer):
+                writer.write(self.get("/exec/nobody/start", "POST", head) + body)
+                writer.write(self.get(self.known))
+                assert "No such exec" in self.refused(await read_answer(reader), 404)
+                assert (await read_answer(reader)).body == self.known_body
+
+    async def test_a_body_that_is_no_utf8(self, path: Path) -> None:
+        body = b'{"Image":"\xff"}'
+        head = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+        answer = await self.ask(path, self.get("/containers/create", "POST", head) + body)
+        assert "invalid JSON" in self.refused(answer, 400)
+
     async def test_a_hijack_with_a_length_that_is_none(self, path: Path) -> None:
         length = b"Content-Length: " + b"9" * 6000 + b"\r\n"
         async with self.connected(path) as (reader, writer):

@@ -27,7 +27,7 @@ from sampan.plugins.errors import (
     Unreachable,
 )
 from sampan.plugins.plugins import Plugins
-from sampan.plugins.wire import MEDIA_TYPE, Answer, Manifest
+from sampan.plugins.wire import MEDIA_TYPE, Answer, Manifest, decode
 from sampan.testing.clock import FakeClock, settle
 from sampan.testing.plugins.process import Start
 
@@ -200,3 +200,13 @@ async def test_over_tcp_and_over_tls_with_certificates_of_both_sides(
             await client.call("Plugin.Activate", None, Manifest)
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"Err":"\xff"}', b'{"Err":' + b"[" * 100_000, b'{"Err":1}', b"[]"]
+)
+def test_an_answer_that_is_not_what_it_should_be(body: bytes) -> None:
+    with pytest.raises(BadAnswer, match="the answer is not understood"):
+        decode("plug", "VolumeDriver.List", 200, body, Answer)
+    with pytest.raises(PluginRefused):
+        decode("plug", "VolumeDriver.List", 500, body, Answer)

@@ -22,7 +22,7 @@ def from_header(value: str) -> Credentials | None:
         return None
     try:
         return from_body(AUTH_DECODER.decode(_decoded(value)))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid X-Registry-Auth header: {error}") from error
 
 
@@ -32,7 +32,7 @@ def from_config_header(value: str) -> dict[str, Credentials]:
         return {}
     try:
         bodies = AUTHS_DECODER.decode(_decoded(value) or b"{}")
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid X-Registry-Config header: {error}") from error
     found = {host: from_body(body) for host, body in bodies.items()}
     return {host: one for host, one in found.items() if one is not None}

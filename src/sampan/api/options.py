@@ -193,7 +193,7 @@ def read_file(path: Path, *, required: bool) -> DaemonFile:
         return DaemonFile()
     try:
         return msgspec.json.decode(raw, type=DaemonFile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"configuration file {path}: {error}") from error
 
 

@@ -147,6 +147,9 @@ class Connection(RequestHandler):
         if self.raw is not None:
             if data:
                 self.raw.feed(data)
+            else:
+                # The parser holds back a body larger than its buffer, and asks for its next part.
+                super().data_received(data)
             return
         if self._held:
             data, self._held = self._held + data, b""

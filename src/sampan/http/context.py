@@ -9,12 +9,15 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from sampan.aio import in_thread
 from sampan.errors import InvalidArgument
 from sampan.http.decode import decode
 from sampan.http.front import Matched
 
 T = TypeVar("T")
 
+LARGE_BODY = 256 * 1024
+"""Bytes of a JSON body from which decoding it would hold the loop up."""
 BODY_LIMIT = 16 << 20
 """Bytes of a JSON body; streams (archives, contexts) are not read as a whole."""
 _FALSE = frozenset(("", "0", "no", "false", "none"))
@@ -96,6 +99,8 @@ class RequestContext:
             raise InvalidArgument(
                 f"unsupported Content-Type header ({content_type}): must be 'application/json'"
             )
+        if len(raw) > LARGE_BODY:
+            return await in_thread(decode, raw, decoder)
         return decode(raw, decoder)
 
     async def read_body(self, limit: int) -> bytes:

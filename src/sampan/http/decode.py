@@ -39,7 +39,7 @@ def decode(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
                 if b"null" not in raw:
                     raise
         return msgspec.convert(spelled(_plain(raw), decoder.type), decoder.type)
-    except msgspec.DecodeError as error:  # ValidationError is one
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # ValidationError is one
         raise InvalidArgument(f"invalid JSON: {error}") from error
     except RecursionError as error:
         raise InvalidArgument("invalid JSON: nested too deeply") from error

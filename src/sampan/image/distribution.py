@@ -97,6 +97,6 @@ async def _platforms(session: RepositorySession, found: Fetched) -> tuple[Platfo
         config = msgspec.json.decode(
             await session.blob(manifest.config.digest, manifest.config.size), type=_Config
         )
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RegistryFailed(f"the image's configuration makes no sense: {error}") from error
     return (Platform(config.architecture, config.os, config.variant),)

@@ -59,7 +59,7 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
         if bytes(either.manifests):
             return msgspec.json.decode(body, type=Index)
         return msgspec.json.decode(body, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RegistryFailed(f"the registry sent no manifest ({media_type}): {error}") from error
 
 

@@ -57,7 +57,7 @@ def decode(plugin: str, method: str, status: int, body: bytes, kind: type[A]) ->
         raise (NoSuchMethod if status == 404 else PluginRefused)(plugin, method, problem)
     try:
         answer = msgspec.convert(spelled(_decode_object(body), kind), kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(
             plugin, method, f"the answer is not understood: {error}: {_shown(body)}"
         ) from error
@@ -70,7 +70,7 @@ def refusal(status: int, body: bytes) -> str:
     """The words of an answer that is not 200: its ``Err``, or else what there is."""
     try:
         words = msgspec.convert(spelled(_decode_object(body), Answer), Answer).err
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         words = ""
     return words or _shown(body) or f"HTTP status {status}"
 

@@ -41,7 +41,7 @@ def _json(call: DockerRequest, name: str, decoder: msgspec.json.Decoder[object])
         return None
     try:
         return decoder.decode(written)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid value for parameter {name}: {error}") from error
 
 

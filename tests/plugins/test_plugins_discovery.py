@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from sampan.plugins.discovery import Address, Directories, TlsConfig, parse_specification
+from sampan.plugins.discovery import (
+    FILE_LIMIT,
+    Address,
+    Directories,
+    TlsConfig,
+    parse_specification,
+)
 from sampan.plugins.errors import BadPluginFile, NoSuchPlugin
 
 
@@ -109,3 +116,19 @@ def test_tls_is_what_the_specification_says() -> None:
     assert specified('{"Addr": "tcp://h:1", "TLSConfig": {}}').tls is None
     with pytest.raises(BadPluginFile, match="says http:// and has a TLSConfig"):
         specified('{"Addr": "http://h:1", "TLSConfig": {"CAFile": "ca"}}')
+
+
+def test_what_is_no_file_is_not_read(base: Path, directories: Directories) -> None:
+    (base / "etc").mkdir(parents=True, exist_ok=True)
+    os.mkfifo(base / "etc/fifo.spec")
+    (base / "etc/device.json").symlink_to("/dev/zero")
+    (base / "etc/folder.spec").mkdir()
+    for name in ("fifo", "device", "folder"):
+        with pytest.raises(BadPluginFile, match="not a file"):
+            directories.find(name)
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(base: Path, directories: Directories) -> None:
+    put(base / "etc/large.spec", f"unix:///{'x' * FILE_LIMIT}")
+    with pytest.raises(BadPluginFile, match="larger than 64 KiB"):
+        directories.find("large")

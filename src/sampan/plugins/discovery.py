@@ -27,6 +27,8 @@ import msgspec
 from sampan.plugins.errors import BadPluginFile, NoSuchPlugin
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+FILE_LIMIT = 64 << 10
+"""Bytes of a specification file."""
 SCHEMES = ("unix", "tcp", "http", "https")
 
 
@@ -102,7 +104,14 @@ def _is_socket(path: Path) -> bool:
 
 def _read(name: str, path: Path) -> str:
     try:
-        return path.read_text()
+        if not path.is_file():
+            # A FIFO is never read to its end, nor is a device.
+            raise BadPluginFile(name, str(path), "not a file")
+        with path.open("rb") as file:
+            content = file.read(FILE_LIMIT + 1)
+        if len(content) > FILE_LIMIT:
+            raise BadPluginFile(name, str(path), f"larger than {FILE_LIMIT >> 10} KiB")
+        return content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BadPluginFile(name, str(path), f"cannot be read: {error}") from error
 

@@ -120,7 +120,7 @@ class PluginVolumeDriver:
         method = "VolumeDriver.Mount"
         self._users.add((name, user))
         answer = await self._client.call(method, _Use(name, user), _Mountpoint)
-        if not answer.mountpoint.startswith("/"):
+        if not answer.mountpoint.startswith("/") or "\0" in answer.mountpoint:
             raise BadAnswer(
                 self._client.name, method, f"the mount point {answer.mountpoint!r} is not a path"
             )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from sampan.testing.lab import Lab, LabHost, swarm
@@ -16,17 +13,6 @@ SLEEP = ("busybox", "sleep", "1000")
 
 def status(manager: LabHost, node: str) -> str:
     return manager.docker("node", "inspect", "--format", "{{.Status.State}}", node).stdout.strip()
-
-
-@contextmanager
-def patience(manager: LabHost) -> Iterator[None]:
-    """A minute and a half of silence before a node is down: a busy machine takes longer than three
-    seconds to start a daemon. Every node has heard of it when what is made inside runs there."""
-    manager.docker("swarm", "update", "--dispatcher-heartbeat", "30s")
-    try:
-        yield
-    finally:
-        manager.docker("swarm", "update", "--dispatcher-heartbeat", "0s")
 
 
 def everyone_goes_on(lab: Lab, before: dict[str, list[str]]) -> None:
@@ -93,7 +79,7 @@ def test_a_lost_worker_is_replaced_and_comes_back_empty(swarm3: Lab, how: str) -
 
 def test_a_short_absence_changes_nothing(swarm3: Lab) -> None:
     one, _, three = swarm3.hosts
-    with patience(one):
+    with swarm.heartbeat(one, "30s"):
         create(one, "web", "--replicas", "3", *SLEEP)
         wait_running(one, "web", 3)
         before = containers(swarm3, "web")
@@ -105,7 +91,7 @@ def test_a_short_absence_changes_nothing(swarm3: Lab) -> None:
 @pytest.mark.only_sampan("Docker's workers need a manager to go on")
 def test_containers_go_on_without_any_manager(swarm3: Lab) -> None:
     one, two, three = swarm3.hosts
-    with patience(one):
+    with swarm.heartbeat(one, "30s"):
         create(one, "web", "--replicas", "3", *SLEEP)
         wait_running(one, "web", 3)
         before = containers(swarm3, "web")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sampan.testing.lab.host import LabHost
@@ -47,6 +48,18 @@ def wait_ready(manager: LabHost, nodes: int) -> None:
 def _ready(manager: LabHost) -> int:
     listed = manager.docker("node", "ls", "--format", "{{.Status}}", ok=False)
     return listed.stdout.split().count("Ready")
+
+
+@contextmanager
+def heartbeat(manager: LabHost, period: str) -> Iterator[None]:
+    """Another period than the cluster's own second: a node is down after three of them, and a busy
+    machine takes longer than three seconds to start a daemon. Every node has heard of it when what
+    is made inside runs there."""
+    manager.docker("swarm", "update", "--dispatcher-heartbeat", period)
+    try:
+        yield
+    finally:
+        manager.docker("swarm", "update", "--dispatcher-heartbeat", "0s")
 
 
 def running(manager: LabHost, service: str) -> dict[str, str]:

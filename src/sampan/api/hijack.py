@@ -10,7 +10,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from sampan.aio import Tasks
+from sampan.aio import Tasks, first_of
 from sampan.api.frames import DetachKeys, frame
 from sampan.http.hijack import LINGER_S, Hijacked, RawConnection
 from sampan.http.hijack import take_over as take_over_with
@@ -58,7 +58,7 @@ async def pump(raw: RawConnection, stream: AttachStream, how: Pumping) -> Outcom
         output = tasks.spawn(_copy_output(raw, stream.output(), how), name="attach/output")
         if how.stdin:
             stdin = tasks.spawn(_copy_input(raw, stream, how), name="attach/stdin")
-            await asyncio.wait({output, stdin}, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(output=output, stdin=stdin)
             if not output.done():
                 if stdin.result():
                     return "detached"

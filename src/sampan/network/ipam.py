@@ -109,7 +109,8 @@ class Subnetwork:
         self._hint = self._low
 
     def allocate(self, owner: str) -> Address:
-        """The owner's quarantined address, else the lowest free one, else the oldest quarantined one.
+        """The owner's quarantined address, else the lowest free one, else the one that has been in
+        quarantine for longest.
 
         The caller waits for the quarantine to end when the result ``is_quarantined``.
 

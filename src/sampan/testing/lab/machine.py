@@ -55,7 +55,7 @@ done
 mount --make-rshared /
 
 echo up
-# Orphans become children of the first process here; a process that ignores SIGCHLD need not reap them.
+# Orphans become children of the first process here; one that ignores SIGCHLD need not reap them.
 exec env --ignore-signal=CHLD cat "$hold" >/dev/null
 """
 

@@ -6,10 +6,12 @@ import fcntl
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from sampan.api import preflight
 from sampan.api.lock import locked
 from sampan.api.options import load
 from sampan.config import RuntimeProgram
@@ -68,7 +70,7 @@ def test_the_file_takes_dockers_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "arguments", "sentence"),
     [
-        ({"nope": 1}, [], "nope"),
+        ({"nope": 1}, [], "nope is nothing that sampand takes: remove it"),
         ({"dns": "9.9.9.9"}, [], "dns"),
         ({"log_level": "loud"}, [], "log-level"),
         ({"default_shm_size": "much"}, [], "default-shm-size"),
@@ -83,6 +85,14 @@ def test_mistakes_are_named(
 ) -> None:
     with pytest.raises(InvalidArgument, match=sentence):
         load(["--config", file(tmp_path, **keys), *arguments])
+
+
+def test_a_runtime_whose_program_is_not_there_is_warned_of(tmp_path: Path) -> None:
+    runtimes = {"gone": {"path": "/no/such/program"}, "there": {"path": sys.executable}}
+    config = load(["--config", file(tmp_path, runtimes=runtimes)]).config
+    found = [warning for warning in preflight.warnings(config) if "runtime" in warning]
+    assert len([warning for warning in found if "daemon.json" in warning]) == 1
+    assert any("/no/such/program" in w and "`--runtime gone` will fail" in w for w in found)
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:

@@ -262,6 +262,15 @@ def test_create_refuses_what_docker_refuses(line: str, ours, docker, tmp_path: P
         assert not side.api.changes()
 
 
+def test_options_of_no_log_driver_are_refused(ours) -> None:  # type: ignore[no-untyped-def]
+    """docker drops them."""
+    furnish(ours.api)
+    done = ours.run("service", "create", "-d", "--name", "x", "--log-opt", "max-size=1m", "img")
+    assert done.code != 0
+    assert "name it with --log-driver" in done.err
+    assert not ours.api.changes()
+
+
 @pytest.mark.parametrize("line", UPDATE.strip().splitlines())
 def test_update_sends_what_docker_sends(line: str, ours, docker, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     sent = []

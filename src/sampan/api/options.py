@@ -7,6 +7,7 @@ the two was meant is not for us to guess.
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,10 @@ def read_file(path: Path, *, required: bool) -> DaemonFile:
     try:
         return msgspec.json.decode(raw, type=DaemonFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"configuration file {path}: {error}") from error
+        cure = ""
+        if (unknown := re.search("unknown field `(.+)`", str(error))) is not None:
+            cure = f": {unknown[1]} is nothing that sampand takes: remove it"
+        raise InvalidArgument(f"configuration file {path}: {error}{cure}") from error
 
 
 def _options(said: DaemonFile, path: Path) -> Options:

@@ -29,7 +29,14 @@ def problems(config: DaemonConfig) -> list[SampanError]:
 
 def warnings(config: DaemonConfig) -> list[str]:
     """What is missing for some of the work, one sentence each with the cure, as things are now."""
-    return [lack.cure for lack in components.missing(loads) if not _stops(lack, config)]
+    found = [lack.cure for lack in components.missing(loads) if not _stops(lack, config)]
+    found += [
+        f"{runtime.path} is not a program of this host: `--runtime {name}` will fail; correct its "
+        "path in `runtimes` of daemon.json"
+        for name, runtime in config.runtimes.items()
+        if shutil.which(runtime.path) is None
+    ]
+    return found
 
 
 def _stops(lack: Component, config: DaemonConfig) -> bool:

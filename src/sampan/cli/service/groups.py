@@ -158,6 +158,8 @@ def rollouts(spec: Part, args: Args) -> None:
 def log_driver(task: Part, args: Args) -> None:
     """``--log-driver`` with its ``--log-opt``."""
     if not args.given("log-driver"):
+        if args.given("log-opt"):
+            raise ValueError("--log-opt is of a log driver: name it with --log-driver, too")
         return
     driver: Part = {"Name": args.text("log-driver")}
     if args.given("log-opt"):

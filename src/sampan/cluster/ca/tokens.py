@@ -28,7 +28,10 @@ class BadJoinToken(InvalidArgument):
     """What was given is no token at all."""
 
     def __init__(self) -> None:
-        super().__init__("invalid join token")
+        super().__init__(
+            "invalid join token: it looks like SWMTKN-1-...-..., and `sampan swarm join-token "
+            "worker` prints it on a manager"
+        )
 
 
 @travels

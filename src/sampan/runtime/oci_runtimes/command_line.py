@@ -54,7 +54,13 @@ class CommandLineRuntime:
         if not self._executable:
             path = self.path
             if not path:
-                raise UnknownRuntime(self.name, self._package)
+                cure = (
+                    f"install the package {self._package}"
+                    if self._package
+                    else f"{self._program} is not a program of this host: correct its path in "
+                    "`runtimes` of daemon.json"
+                )
+                raise UnknownRuntime(self.name, cure)
             self._executable = self._copy_of(path) if self._sealed else path
         return self._executable
 

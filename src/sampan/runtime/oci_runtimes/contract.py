@@ -11,13 +11,15 @@ from sampan.runtime.files import RunFiles
 
 
 class UnknownRuntime(InvalidArgument):
-    def __init__(self, name: str, package: str = "") -> None:
-        hint = (
-            f"install the package {package}"
-            if package
-            else "see the runtimes that `sampan info` lists, or add it to `runtimes` in daemon.json"
-        )
-        super().__init__(f"unknown or invalid runtime name: {name}: {hint}")
+    """There is none of that name, or its program is not there. ``cure``: what to do about it."""
+
+    def __init__(
+        self,
+        name: str,
+        cure: str = "see the runtimes that `sampan info` lists, or add it to `runtimes` in "
+        "daemon.json",
+    ) -> None:
+        super().__init__(f"unknown or invalid runtime name: {name}: {cure}")
         self.name = name
 
 

@@ -7,8 +7,6 @@ import ssl
 
 import msgspec
 from aiohttp import web
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 
 from sampan.api.docker_request import DockerRequest
 from sampan.api.errors import status_of
@@ -119,6 +117,10 @@ def _client(request: web.BaseRequest) -> tuple[str, tuple[bytes, ...]]:
     der = tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLObject) else None
     if der is None:
         return "", ()
+    # A fifth of a second to import, for a daemon that listens to TLS alone.
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     subject = x509.load_der_x509_certificate(der).subject
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return (str(names[0].value) if names else ""), (pem(der),)

@@ -65,7 +65,9 @@ async def test_restart_policies_at_a_daemons_start(world: World) -> None:
     await world.crash()
     world.runs.runs.clear()
     await world.boot()
-    await world.until(lambda: len(world.engine.in_flight.runs) == 3 and world.engine.in_flight.locks.idle)
+    await world.until(
+        lambda: len(world.engine.in_flight.runs) == 3 and world.engine.in_flight.locks.idle
+    )
     running = {c.name for c in world.engine.all() if c.running}
     assert running == {"always-ran", "always-stopped", "unless-ran"}
 

@@ -58,46 +58,46 @@ def test_a_pool_that_contradicts_itself_is_refused(pool: IpamPool) -> None:
 
 
 def test_an_address_given_back_is_quarantined_and_returns_to_its_owner() -> None:
-    books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/29")))
-    assert [str(books.allocate(owner)) for owner in "ab"] == ["10.0.0.2", "10.0.0.3"]
-    books.release("10.0.0.2", "a", cool=True)
-    assert str(books.allocate("c")) == "10.0.0.4"
-    again = books.allocate("a")
+    subnetwork = Subnetwork(complete(IpamPool(subnet="10.0.0.0/29")))
+    assert [str(subnetwork.allocate(owner)) for owner in "ab"] == ["10.0.0.2", "10.0.0.3"]
+    subnetwork.release("10.0.0.2", "a", quarantine=True)
+    assert str(subnetwork.allocate("c")) == "10.0.0.4"
+    again = subnetwork.allocate("a")
     assert str(again) == "10.0.0.2"
-    assert books.is_quarantined(again)
-    books.leave_quarantine(["10.0.0.2"])
-    assert not books.is_quarantined(again)
+    assert subnetwork.is_quarantined(again)
+    subnetwork.leave_quarantine(["10.0.0.2"])
+    assert not subnetwork.is_quarantined(again)
 
 
 def test_a_full_subnet_says_so_and_quarantined_ones_are_the_last_resort() -> None:
-    books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/30")))
-    assert str(books.allocate("a")) == "10.0.0.2"
+    subnetwork = Subnetwork(complete(IpamPool(subnet="10.0.0.0/30")))
+    assert str(subnetwork.allocate("a")) == "10.0.0.2"
     with pytest.raises(NoAddressLeft, match="larger subnet"):
-        books.allocate("b")
-    books.release("10.0.0.2", "a", cool=True)
-    assert books.is_quarantined(books.allocate("b"))
+        subnetwork.allocate("b")
+    subnetwork.release("10.0.0.2", "a", quarantine=True)
+    assert subnetwork.is_quarantined(subnetwork.allocate("b"))
 
 
 def test_the_gateway_and_a_neighbour_s_address_are_taken() -> None:
-    books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/24")))
-    books.take("10.0.0.9", "a")
-    books.take("10.0.0.9", "a")
+    subnetwork = Subnetwork(complete(IpamPool(subnet="10.0.0.0/24")))
+    subnetwork.take("10.0.0.9", "a")
+    subnetwork.take("10.0.0.9", "a")
     for address in ("10.0.0.1", "10.0.0.9", "10.0.0.255"):
         with pytest.raises(AddressTaken):
-            books.take(address, "b")
+            subnetwork.take(address, "b")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=60))
 def test_no_address_is_ever_two_owners(steps: list[tuple[str, bool]]) -> None:
-    books = Subnetwork(complete(IpamPool(subnet="10.0.0.0/28")))
+    subnetwork = Subnetwork(complete(IpamPool(subnet="10.0.0.0/28")))
     held: dict[str, str] = {}
-    for owner, cool in steps:
+    for owner, quarantine in steps:
         if owner in held:
-            books.release(held.pop(owner), owner, cool=cool)
+            subnetwork.release(held.pop(owner), owner, quarantine=quarantine)
         else:
-            held[owner] = str(books.allocate(owner))
+            held[owner] = str(subnetwork.allocate(owner))
         assert len(set(held.values())) == len(held)
-        assert all(ipaddress.ip_address(a) in books.subnet for a in held.values())
+        assert all(ipaddress.ip_address(a) in subnetwork.subnet for a in held.values())
         assert "10.0.0.1" not in held.values()
 
 

@@ -87,7 +87,7 @@ async def open_services(
                 clock=clock,
             )
         )
-        cluster_images = ClusterImages(images.exchange, clock)
+        cluster_images = ClusterImages(images.peer_blobs, clock)
         cluster = await stack.enter_async_context(
             membership(
                 config,

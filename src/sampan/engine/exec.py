@@ -98,7 +98,7 @@ class Execs:
                 detach_keys=request.detach_keys,
             ),
         )
-        self._tell("exec_create", container, self._execs[exec_id])
+        self._emit_event("exec_create", container, self._execs[exec_id])
         return exec_id
 
     async def start(self, exec_id: str, console_size: tuple[int, int]) -> AttachStream:
@@ -116,7 +116,7 @@ class Execs:
             raise
         item.process = process
         item.state = replace(item.state, pid=process.pid)
-        self._tell("exec_start", container, item)
+        self._emit_event("exec_start", container, item)
         self._in_flight.tasks.spawn(
             self._watch(container, item, process), name=f"exec {exec_id[:12]}"
         )
@@ -185,7 +185,7 @@ class Execs:
         item.done.set()
         self._emit.container("exec_die", container, execID=item.state.id, exitCode=str(code))
 
-    def _tell(self, action: str, container: Container, item: _Exec) -> None:
+    def _emit_event(self, action: str, container: Container, item: _Exec) -> None:
         command = " ".join(item.state.args)
         self._emit.container(f"{action}: {command}", container, execID=item.state.id)
 

@@ -42,13 +42,13 @@ class Chosen:
     tags: list[Reference] = field(default_factory=list)
 
 
-def choose(refs: Sequence[str], catalog: ImageIndex) -> list[Chosen]:
+def choose(refs: Sequence[str], index: ImageIndex) -> list[Chosen]:
     """Raises NoSuchImage, InvalidArgument."""
     if not refs:
         raise InvalidArgument("name at least one image to save")
     chosen: dict[str, Chosen] = {}
     for ref in refs:
-        image = catalog.get(ref)
+        image = index.get(ref)
         one = chosen.setdefault(image.id, Chosen(image))
         if not image.id[7:].startswith(ref.removeprefix("sha256:")):
             name = parse(ref)
@@ -155,7 +155,7 @@ class _Packed:
 async def load(
     archive: AsyncIterator[bytes],
     paths: Paths,
-    catalog: ImageIndex,
+    index: ImageIndex,
     layers: LayerStore,
     report: Report,
 ) -> list[str]:
@@ -176,14 +176,14 @@ async def load(
             )
         names: list[str] = []
         for one in found:
-            names += await _load_image(one, spool, catalog, layers, report)
+            names += await _load_image(one, spool, index, layers, report)
         return names
     finally:
         await in_thread(discard, scratch)
 
 
 async def _load_image(
-    one: _Packed, spool: ArchiveIndex, catalog: ImageIndex, layers: LayerStore, report: Report
+    one: _Packed, spool: ArchiveIndex, index: ImageIndex, layers: LayerStore, report: Report
 ) -> list[str]:
     blob = spool.read(one.config)
     image_id = _digest(blob)
@@ -210,7 +210,7 @@ async def _load_image(
             size += layer.size
             parent = chain
         tags = tuple(parse(tag) for tag in one.tags)
-        catalog.put(image_id, blob, size, names=tags)
+        index.put(image_id, blob, size, names=tags)
     if not tags:
         return [image_id]
     return [tag.familiar for tag in tags]

@@ -72,7 +72,7 @@ class Canonicals:
         for gone in self._made.keys() - images.keys():
             if (old := self._made.pop(gone)) is not None:
                 self._images.pop(old.digest, None)
-        new = {name: self._recipes(images[name]) for name in images.keys() - self._made.keys()}
+        new = {name: self._tar_splits(images[name]) for name in images.keys() - self._made.keys()}
         if not new:
             return
         sizes = await in_thread(_measure, new)
@@ -86,7 +86,7 @@ class Canonicals:
                 self._made[name] = Fetched(body, digest, OCI_MANIFEST)
                 self._images[digest] = name
 
-    def _recipes(self, image: Image) -> list[Path] | None:
+    def _tar_splits(self, image: Image) -> list[Path] | None:
         try:
             stack = self._layers.stack(chain_id(image.layers))
         except BadLayer:

@@ -56,7 +56,7 @@ class LayerStore:
         self._pool = pool
         # Whoever takes a layer sets the pace: a slow one must not keep a pull or a build waiting.
         self._outgoing = outgoing or pool
-        self._trash = trash
+        self._deferred = trash
         self._held: Counter[str] = Counter()
 
     # -- finding
@@ -277,7 +277,7 @@ class LayerStore:
         self._store.transact(forget)
         used = {layer.cache_id for layer in self._store.layers.values()}
         for cache_id in {layer.cache_id for layer in dropped} - used:
-            self._trash.put(self._paths.layers / cache_id, after=self._store.durable())
+            self._deferred.put(self._paths.layers / cache_id, after=self._store.durable())
 
     async def sweep(self, needed: set[str]) -> None:
         """At start: drop rows that nothing needs, and directories without a row."""

@@ -48,13 +48,13 @@ class PeerBlobs:
     def __init__(
         self,
         store: Store,
-        catalog: ImageIndex,
+        index: ImageIndex,
         layers: LayerStore,
         puller: Puller,
         distribution: Distribution,
     ) -> None:
         self._store = store
-        self._catalog = catalog
+        self._index = index
         self._layers = layers
         self._puller = puller
         self._distribution = distribution
@@ -65,7 +65,7 @@ class PeerBlobs:
     async def find(self, reference: Reference) -> Image | None:
         """The image that ``reference`` names on this host. A digest counts, wherever the image
         got it, and is a name of the image from then on."""
-        if (image := self._catalog.named(reference)) is not None or not reference.digest:
+        if (image := self._index.named(reference)) is not None or not reference.digest:
             return image
         row = self._row(reference.digest)
         image = (
@@ -75,7 +75,7 @@ class PeerBlobs:
         )
         if image is not None:
             proof = row.manifests if row is not None else ()
-            self._catalog.put(
+            self._index.put(
                 image.id,
                 image.config,
                 image.size,
@@ -96,7 +96,7 @@ class PeerBlobs:
                 return found
             image = await self._canonicals.find(reference.digest) or self.by_id(reference.digest)
             return await self._canonicals.of(image) if image is not None else None
-        if (image := self._catalog.named(reference)) is None:
+        if (image := self._index.named(reference)) is None:
             return None
         return await self.said(reference, image) or await self._canonicals.of(image)
 
@@ -131,7 +131,7 @@ class PeerBlobs:
         if isinstance(found, Index):
             platforms = tuple(one.platform for one in found.manifests if one.platform is not None)
         elif image is not None:
-            config = self._catalog.config(image)
+            config = self._index.config(image)
             platforms = (Platform(config.architecture, config.os, config.variant),)
         return Described(fetched.media_type, fetched.digest, len(fetched.body), platforms)
 

@@ -67,9 +67,9 @@ class ImageSource(Protocol):
 
 
 class Puller:
-    def __init__(self, client: RegistryClient, catalog: ImageIndex, layers: LayerStore) -> None:
+    def __init__(self, client: RegistryClient, index: ImageIndex, layers: LayerStore) -> None:
         self._client = client
-        self._catalog = catalog
+        self._index = index
         self._layers = layers
         self._slots = asyncio.Semaphore(DOWNLOADS)
         self._coming: SingleFlight[Layer, Progress] = SingleFlight("fetch")
@@ -86,7 +86,7 @@ class Puller:
         session, fetched = await self.ask(reference, credentials)
         # Said only now, so that what cannot be found at all is an error and not a broken stream.
         report(Progress(f"Pulling from {_shown(reference)}", id=reference.digest or reference.tag))
-        before = self._catalog.named(reference)
+        before = self._index.named(reference)
         by_digest = replace(reference, tag="", digest=fetched.digest)
         names = (by_digest,) if reference.digest else (reference, by_digest)
         image = await self.take(session, fetched, names, platform=platform, report=report)
@@ -151,7 +151,7 @@ class Puller:
         with self._layers.hold(chains):
             await self._fetch_all(source, layers, config.diff_ids, chains, report)
             size = sum(layer.size for layer in self._layers.stack(chains[-1] if chains else ""))
-            return self._catalog.put(
+            return self._index.put(
                 image_id, blob, size, names=names, manifests=proof, from_cluster=from_cluster
             )
 

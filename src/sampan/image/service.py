@@ -57,38 +57,38 @@ class ImageStore:
     def __init__(
         self,
         config: DaemonConfig,
-        catalog: ImageIndex,
+        index: ImageIndex,
         layers: LayerStore,
         snapshots: SnapshotDriver,
         registry: RegistryClient,
         clock: Clock,
     ) -> None:
         self._paths = config.paths
-        self._catalog = catalog
+        self._index = index
         self._layers = layers
         self._snapshots = snapshots
         self._clock = clock
-        self.puller = Puller(registry, catalog, layers)
+        self.puller = Puller(registry, index, layers)
         self._pusher = Pusher(registry, layers, config.paths)
         self.distribution = Distribution(registry)
 
     def get(self, ref: str) -> Image:
-        return self._catalog.get(ref)
+        return self._index.get(ref)
 
     def config(self, image: Image) -> ImageConfig:
-        return self._catalog.config(image)
+        return self._index.config(image)
 
     def all(self) -> list[Image]:
-        return self._catalog.all()
+        return self._index.all()
 
     def tags(self, image_id: str) -> list[str]:
-        return self._catalog.tags(image_id)
+        return self._index.tags(image_id)
 
     def digests(self, image_id: str) -> list[str]:
-        return self._catalog.digests(image_id)
+        return self._index.digests(image_id)
 
     def tag(self, image_id: str, ref: str) -> None:
-        self._catalog.tag(image_id, ref)
+        self._index.tag(image_id, ref)
 
     def layer_sizes(self, image: Image) -> list[int]:
         """Bytes of each layer, lowest first: what ``history`` shows."""
@@ -118,7 +118,7 @@ class ImageStore:
             NoSuchImage, Forbidden, RegistryFailed
         """
         reference = parse(ref)
-        return await self._pusher.push(reference, self._catalog.get(ref), credentials, report)
+        return await self._pusher.push(reference, self._index.get(ref), credentials, report)
 
     async def describe(self, reference: Reference, auth: Credentials | None) -> Described:
         """What ``reference`` is in its registry. Nothing is kept of it."""
@@ -135,10 +135,10 @@ class ImageStore:
     async def load(
         self, archive_: AsyncIterator[bytes], *, report: Report = _silent
     ) -> Sequence[str]:
-        return await archive.load(archive_, self._paths, self._catalog, self._layers, report)
+        return await archive.load(archive_, self._paths, self._index, self._layers, report)
 
     def save(self, refs: Sequence[str]) -> AsyncIterator[bytes]:
-        chosen = archive.choose(refs, self._catalog)
+        chosen = archive.choose(refs, self._index)
         return archive.save(chosen, self._layers)
 
     async def import_rootfs(
@@ -168,7 +168,7 @@ class ImageStore:
             }
             image_id, blob = encode_config(image_config)
             names = (name,) if name is not None else ()
-            return self._catalog.put(image_id, blob, layer.size, names=names, comment=comment)
+            return self._index.put(image_id, blob, layer.size, names=names, comment=comment)
 
     async def create(
         self,
@@ -186,7 +186,7 @@ class ImageStore:
         if not self._layers.complete(chain):
             raise BadLayer(f"the layers of {image_id} are not on this host")
         size = sum(layer.size for layer in self._layers.stack(chain))
-        return self._catalog.put(image_id, blob, size, parent=parent, comment=comment)
+        return self._index.put(image_id, blob, size, parent=parent, comment=comment)
 
     async def remove(
         self,
@@ -196,8 +196,8 @@ class ImageStore:
         prune_parents: bool = True,
         in_use: InUse,
     ) -> Removed:
-        before = {image.id: image for image in self._catalog.all()}
-        removed = self._catalog.remove(ref, force=force, prune_parents=prune_parents, in_use=in_use)
+        before = {image.id: image for image in self._index.all()}
+        removed = self._index.remove(ref, force=force, prune_parents=prune_parents, in_use=in_use)
         needed = self._needed()
         dropped: list[str] = []
         for image_id in removed.deleted:
@@ -207,7 +207,7 @@ class ImageStore:
     def _needed(self) -> set[str]:
         """Every chain that an image or a snapshot stands on, prefixes included."""
         needed: set[str] = set()
-        for chain in self._catalog.chains() | self._snapshots.parents():
+        for chain in self._index.chains() | self._snapshots.parents():
             while chain and chain not in needed:
                 needed.add(chain)
                 layer = self._layers.get(chain)
@@ -229,7 +229,7 @@ def _platform(wanted: str) -> tuple[str, str]:
 class ImageService:
     images: ImageStore
     snapshots: Snapshots
-    exchange: PeerBlobs
+    peer_blobs: PeerBlobs
     """For the cluster."""
 
 
@@ -253,12 +253,12 @@ async def open_images(
         layers = LayerStore(config.paths, store, pool, trash, outgoing=outgoing)
         snapshots = await _driver(config, layers, pool, trash)
         await snapshots.open()
-        catalog = ImageIndex(store, clock)
+        index = ImageIndex(store, clock)
         registry = await stack.enter_async_context(RegistryClient.open(config, clock))
-        images = ImageStore(config, catalog, layers, snapshots, registry, clock)
+        images = ImageStore(config, index, layers, snapshots, registry, clock)
         await layers.sweep(images.chains_needed())
-        exchange = PeerBlobs(store, catalog, layers, images.puller, images.distribution)
-        yield ImageService(images, snapshots, exchange)
+        peer_blobs = PeerBlobs(store, index, layers, images.puller, images.distribution)
+        yield ImageService(images, snapshots, peer_blobs)
 
 
 def _directories(config: DaemonConfig) -> None:

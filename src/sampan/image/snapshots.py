@@ -51,7 +51,7 @@ class SnapshotDriver(ABC):
         self._paths = paths
         self._layers = layers
         self._pool = pool
-        self._trash = trash
+        self._deferred = trash
         self._parents: dict[str, str] = {}
 
     @property
@@ -60,9 +60,9 @@ class SnapshotDriver(ABC):
 
     async def open(self) -> None:
         """Read the books at start, and drop what was half made."""
-        self._parents = await in_thread(self._read_books)
+        self._parents = await in_thread(self._read_parents)
 
-    def _read_books(self) -> dict[str, str]:
+    def _read_parents(self) -> dict[str, str]:
         found = {}
         for name in os.listdir(self._paths.snapshots):
             home = self._paths.snapshots / name
@@ -152,7 +152,7 @@ class SnapshotDriver(ABC):
         trash = self._paths.tmp / f"snapshot-{secrets.token_hex(8)}"
         await in_thread(self._take_away, self.home(key), trash)
         self._parents.pop(key, None)
-        self._trash.put(trash)
+        self._deferred.put(trash)
 
     def _take_away(self, home: Path, trash: Path) -> None:
         # Lazily: a process that still looks at it keeps its view, and cannot keep the snapshot.

@@ -45,13 +45,13 @@ class BuiltinDrivers:
         self.firewall: Firewall | None = None
         if config.iptables:
             self.firewall = Firewall(worker.nft, config.instance.table)
-        reaper = DeferredDelete(worker.linux, config.instance.suffix, tasks)
+        deferred = DeferredDelete(worker.linux, config.instance.suffix, tasks)
         places = Places()
         self.overlay = HostOverlay(
             config, worker, self.firewall, names, clock, tasks, places.all, left
         )
-        self._bridge = BridgeDriver(config, worker, self.firewall, reaper)
-        self._overlay = OverlayDriver(config, worker, self.firewall, reaper, self.overlay, places)
+        self._bridge = BridgeDriver(config, worker, self.firewall, deferred)
+        self._overlay = OverlayDriver(config, worker, self.firewall, deferred, self.overlay, places)
 
     def register(self, drivers: Registry[NetworkDriver], ipam: Registry[IpamDriver]) -> None:
         """Raises ValueError: one of the names is taken."""
@@ -61,7 +61,7 @@ class BuiltinDrivers:
         drivers.register("overlay", self._overlay)
         ipam.register("default", HostIpam(self._config))
 
-    def install(self, segments: Iterable[NetworkState], clustered: Sequence[Bridge]) -> None:
+    def install(self, segments: Iterable[NetworkState], cluster_bridges: Sequence[Bridge]) -> None:
         """What the host must be before the first network is made true again: forwarding, and the
         firewall's table in one transaction, so that what goes on without us goes on. On the
         worker.
@@ -75,7 +75,7 @@ class BuiltinDrivers:
             with contextlib.suppress(FileNotFoundError):
                 sysctl.ensure("net.ipv6.conf.all.forwarding", "1")
         if self.firewall is not None:
-            self.firewall.install([*self._bridges(segments), *clustered])
+            self.firewall.install([*self._bridges(segments), *cluster_bridges])
             self.firewall.let_through()
 
     def _bridges(self, segments: Iterable[NetworkState]) -> list[Bridge]:

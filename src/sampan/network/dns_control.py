@@ -82,9 +82,9 @@ class DnsControl:
             [name, alias or name] for name, _, alias in (s.partition(":") for s in endpoint.links)
         ]
         addresses = [text for text in (endpoint.ipv4, endpoint.ipv6) if text]
-        told: list[object] = [addresses, list(names), endpoint.network_name, links]
-        self._endpoints[container_id, endpoint.network_id] = told
-        self._send(_join(container_id, endpoint.network_id, told))
+        order: list[object] = [addresses, list(names), endpoint.network_name, links]
+        self._endpoints[container_id, endpoint.network_id] = order
+        self._send(_join(container_id, endpoint.network_id, order))
 
     def leave(self, container_id: str, network_id: str) -> None:
         if self._endpoints.pop((container_id, network_id), None) is not None:
@@ -103,10 +103,10 @@ class DnsControl:
             return
         self._zones[network_id] = (network_name, zone)
         before = known[1] if known is not None and known[0] == network_name else None
-        for told in zone_messages(network_id, network_name, before, zone):
-            self._send(told)
+        for order in zone_messages(network_id, network_name, before, zone):
+            self._send(order)
 
-    def clustered(self) -> set[str]:
+    def cluster_networks(self) -> set[str]:
         """Networks that have names of the cluster."""
         return set(self._zones)
 
@@ -139,8 +139,8 @@ class DnsControl:
             self._link = link
             asyncio.get_running_loop().add_reader(link, self._lost)
             self._send({"op": "begin"})
-            for (container_id, network_id), told in self._endpoints.items():
-                self._send(_join(container_id, network_id, told))
+            for (container_id, network_id), order in self._endpoints.items():
+                self._send(_join(container_id, network_id, order))
             for network_id, (network_name, zone) in self._zones.items():
                 for message in zone_messages(network_id, network_name, None, zone):
                     self._send(message)
@@ -191,11 +191,11 @@ class DnsControl:
             raise
         self._send({"op": "serve", "sandbox": container_id, "servers": servers}, descriptors)
 
-    def _send(self, told: dict[str, object], descriptors: tuple[int, ...] = ()) -> None:
+    def _send(self, order: dict[str, object], descriptors: tuple[int, ...] = ()) -> None:
         if self._link is None:
             _close_all(descriptors)
             return
-        self._outgoing.append((json.dumps(told).encode(), descriptors))
+        self._outgoing.append((json.dumps(order).encode(), descriptors))
         if len(self._outgoing) == 1:
             self._flush()
 
@@ -245,8 +245,8 @@ class DnsControl:
             _close_all(self._outgoing.popleft()[1])
 
 
-def _join(container_id: str, network_id: str, told: list[object]) -> dict[str, object]:
-    return {"op": "join", "sandbox": container_id, "network": network_id, "endpoint": told}
+def _join(container_id: str, network_id: str, order: list[object]) -> dict[str, object]:
+    return {"op": "join", "sandbox": container_id, "network": network_id, "endpoint": order}
 
 
 def zone_messages(
@@ -293,10 +293,10 @@ async def _greeting(link: socket.socket) -> set[str]:
             data = await loop.sock_recv(link, 1 << 16)
             if not data:
                 raise Unavailable("the DNS process hung up")
-            told = json.loads(data)
-            if told["op"] == "ready":
+            answer = json.loads(data)
+            if answer["op"] == "ready":
                 return served
-            served.add(told["sandbox"])
+            served.add(answer["sandbox"])
 
 
 def _sockets(linux: Linux) -> tuple[int, int]:

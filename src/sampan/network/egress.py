@@ -63,54 +63,54 @@ class EgressNetwork:
                 return replace(self._wanted(), bridge=name, pools=(pool,))
         return None
 
-    async def enter(self, book: SandboxState) -> None:
+    async def enter(self, state: SandboxState) -> None:
         """Give a container its way out, unless it has one; it is its default route, unless another
         network is. On failure nothing is left."""
-        if book.way_out is not None:
+        if state.egress is not None:
             return
         async with self._making:
             if self.segment is None:
                 self.segment = await self._create(self._wanted())
         segment = self.segment
-        owner = book.sandbox.container_id
+        owner = state.sandbox.container_id
         endpoint = EndpointSettings(
             network_id=self.id,
             network_name=NAME,
             endpoint_id=endpoint_id(owner),
-            interface=book.free_interface(""),
+            interface=state.free_interface(""),
         )
-        default = not book.default_route
+        default = not state.default_route
         # In the books before anything is awaited: its interface's name is taken.
-        book.way_out = endpoint
+        state.egress = endpoint
         made = endpoint
         try:
             made, _ = await self._addresses.assign(segment, endpoint, owner)
             assert segment.driver is not None
             joined = await segment.driver.join(
-                segment.network, made, book.sandbox, default_route=default
+                segment.network, made, state.sandbox, default_route=default
             )
         except BaseException:
-            book.way_out = None
+            state.egress = None
             await self._addresses.release(segment, made, owner)
             raise
-        book.way_out = joined.endpoint
+        state.egress = joined.endpoint
         if default:
-            book.default_route = self.id
+            state.default_route = self.id
 
-    async def retire(self, book: SandboxState) -> None:
+    async def retire(self, state: SandboxState) -> None:
         """Another network is to give the default route."""
-        way_out = book.way_out
-        if way_out is None or book.default_route != self.id:
+        egress = state.egress
+        if egress is None or state.default_route != self.id:
             return
         linux = self._worker.linux
         await self._worker.run(
             lambda: linux.netns.run_inside(
-                book.sandbox.path, lambda: lose_default_route(linux, way_out)
+                state.sandbox.path, lambda: lose_default_route(linux, egress)
             )
         )
-        book.default_route = ""
+        state.default_route = ""
 
-    async def restore(self, book: SandboxState) -> None:
+    async def restore(self, state: SandboxState) -> None:
         """Take back what the namespace tells."""
         segment = self.segment
         if segment is None:
@@ -128,13 +128,13 @@ class EgressNetwork:
             return None
 
         try:
-            found = await self._worker.run(lambda: linux.netns.run_inside(book.sandbox.path, look))
+            found = await self._worker.run(lambda: linux.netns.run_inside(state.sandbox.path, look))
         except FileNotFoundError:
             return
         if found is None:
             return
         address, interface, default = found
-        owner = book.sandbox.container_id
+        owner = state.sandbox.container_id
         endpoint = EndpointSettings(
             network_id=self.id,
             network_name=NAME,
@@ -149,11 +149,11 @@ class EgressNetwork:
         except (AddressTaken, BadAddress) as error:
             # It runs on with the address that it has; refusing to start helps nobody.
             log.error("container %.12s, way out: %s", owner, error)
-        book.way_out = endpoint
+        state.egress = endpoint
         # Also of a driver that says so only when a container joins.
-        book.inward = book.inward or {e.network_id for e in book.endpoints.values()}
+        state.inward = state.inward or {e.network_id for e in state.endpoints.values()}
         if default:
-            book.default_route = self.id
+            state.default_route = self.id
 
     def _wanted(self) -> Network:
         return Network(

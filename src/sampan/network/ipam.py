@@ -157,13 +157,13 @@ class Subnetwork:
             raise AddressTaken(f"Address already in use: {text} on subnet {self.subnet}")
         return self._take(number, owner)
 
-    def release(self, address: str, owner: str, *, cool: bool = False) -> None:
+    def release(self, address: str, owner: str, *, quarantine: bool = False) -> None:
         """Give back; an address that is someone else's meanwhile stays theirs."""
         number = int(parse_address(address))
         if self.used.get(number) == owner:
             del self.used[number]
             self._hint = min(self._hint, max(number, self._low))
-            if cool:
+            if quarantine:
                 self.quarantined[number] = owner
 
     def leave_quarantine(self, addresses: Iterable[str]) -> None:

@@ -16,32 +16,32 @@ class Naming:
         self,
         names: DnsControl,
         segments: Mapping[str, NetworkState],
-        books: Mapping[str, SandboxState],
+        sandboxes: Mapping[str, SandboxState],
     ) -> None:
-        self._names, self._segments, self._books = names, segments, books
+        self._names, self._segments, self._sandboxes = names, segments, sandboxes
 
     async def name(
         self,
-        book: SandboxState,
+        state: SandboxState,
         segment: NetworkState,
         endpoint: EndpointSettings,
         names: Sequence[str],
     ) -> None:
-        book.names[segment.network.id] = tuple(names)
+        state.names[segment.network.id] = tuple(names)
         if segment.answers:
-            await self._names.serve(book.sandbox, book.container)
-            self._names.join(book.sandbox.container_id, endpoint, names)
+            await self._names.serve(state.sandbox, state.container)
+            self._names.join(state.sandbox.container_id, endpoint, names)
 
     def rename(self, container_id: str, old: str, new: str) -> None:
-        book = self._books.get(container_id)
-        if book is None:
+        state = self._sandboxes.get(container_id)
+        if state is None:
             return
-        for network_id, names in book.names.items():
+        for network_id, names in state.names.items():
             changed = tuple(new if name == old else name for name in names)
-            book.names[network_id] = changed
+            state.names[network_id] = changed
             segment = self._segments.get(network_id)
             if segment is not None and segment.answers:
-                self._names.join(container_id, book.endpoints[network_id], changed)
+                self._names.join(container_id, state.endpoints[network_id], changed)
 
     def etc_files(
         self, container: ContainerNet, endpoints: Sequence[EndpointSettings], *, host_network: bool
@@ -82,10 +82,10 @@ class Naming:
                 continue
             for link in endpoint.links:
                 name, _, alias = link.partition(":")
-                for book in self._books.values():
-                    other = book.endpoints.get(endpoint.network_id)
-                    if other and name in (book.container.name, book.container.container_id):
-                        short = book.container.container_id[:12]
-                        called = dict.fromkeys((alias or name, short, book.container.name))
+                for state in self._sandboxes.values():
+                    other = state.endpoints.get(endpoint.network_id)
+                    if other and name in (state.container.name, state.container.container_id):
+                        short = state.container.container_id[:12]
+                        called = dict.fromkeys((alias or name, short, state.container.name))
                         found.append((other.ipv4, tuple(called)))
         return found

@@ -98,20 +98,20 @@ class HostNetworks:
         self._linux = worker.linux
         self._drivers, self._ipam = drivers, ipam
         self._segments: dict[str, NetworkState] = {}
-        self._books: dict[str, SandboxState] = {}
+        self._sandboxes: dict[str, SandboxState] = {}
         self._choosing: dict[str, tuple[IpamPool, ...]] = {}
         """Subnets of networks that are being made, by network."""
         self._finding = KeyedLocks()
         self._names = DnsControl(config, clock, worker, tasks)
-        self._naming = Naming(self._names, self._segments, self._books)
+        self._naming = Naming(self._names, self._segments, self._sandboxes)
         self._addresses = Addresses(ipam)
         self._builtin = BuiltinDrivers(
-            config, worker, self._names, clock, tasks, self._close_gateway
+            config, worker, self._names, clock, tasks, self._close_egress
         )
         self._builtin.register(drivers, ipam)
         self.overlay = self._builtin.overlay
         self._publisher = Publisher(worker, self._builtin.firewall, tasks, clock)
-        self._gateway = EgressNetwork(config, worker, self._addresses, self._create)
+        self._egress = EgressNetwork(config, worker, self._addresses, self._create)
         self._leaving = Leaving(self._addresses, tasks)
 
     # -- segments
@@ -190,7 +190,7 @@ class HostNetworks:
                 if segment.driver is None:
                     await self._ensure(segment.network, driver)
                     segment.driver = driver
-                    await revive(segment, self._books.values(), self._addresses)
+                    await revive(segment, self._sandboxes.values(), self._addresses)
         return driver
 
     async def _ensure(self, network: Network, driver: NetworkDriver) -> None:
@@ -216,19 +216,19 @@ class HostNetworks:
             undo.push_async_callback(self._worker.run, lambda: self._linux.netns.delete(path))
             await self._worker.run(lambda: make(self._linux, path, container.sysctls))
             sandbox = Sandbox(container.container_id, path)
-            self._books[container.container_id] = SandboxState(container, sandbox)
+            self._sandboxes[container.container_id] = SandboxState(container, sandbox)
             undo.pop_all()
             return sandbox
 
     async def close_sandbox(self, container_id: str) -> None:
         await self.unpublish(container_id)
         self._names.close(container_id)
-        book = self._books.pop(container_id, None)
-        if book is not None:
-            for network_id, endpoint in book.endpoints.items():
-                self._leave(book.sandbox, network_id, endpoint, closing=True)
-            if book.way_out is not None:
-                self._leave(book.sandbox, self._gateway.id, book.way_out, closing=True)
+        state = self._sandboxes.pop(container_id, None)
+        if state is not None:
+            for network_id, endpoint in state.endpoints.items():
+                self._leave(state.sandbox, network_id, endpoint, closing=True)
+            if state.egress is not None:
+                self._leave(state.sandbox, self._egress.id, state.egress, closing=True)
         path = self._path(container_id)
         await self._worker.run(lambda: self._linux.netns.delete(path))
 
@@ -236,10 +236,11 @@ class HostNetworks:
         self, sandbox: Sandbox, network: Network, wanted: EndpointSettings, *, default_route: bool
     ) -> EndpointSettings:
         segment = self._segment(network)
-        book = self._book(sandbox)
-        if network.id in book.endpoints:
+        state = self._state_of(sandbox)
+        if network.id in state.endpoints:
             raise Conflict(
-                f"endpoint with name {book.container.name} already exists in network {network.name}"
+                f"endpoint with name {state.container.name} already exists "
+                f"in network {network.name}"
             )
         chosen = wanted.driver_opts.get(OPTION_INTERFACE, "")
         endpoint = replace(
@@ -247,21 +248,21 @@ class HostNetworks:
             network_id=network.id,
             network_name=network.name,
             endpoint_id=token_hex(32),
-            interface=book.free_interface(chosen) if segment.has_interfaces else "",
+            interface=state.free_interface(chosen) if segment.has_interfaces else "",
         )
         # Taken at once, before anything is awaited: a second attach must see the name as taken.
-        book.endpoints[network.id] = endpoint
+        state.endpoints[network.id] = endpoint
         async with AsyncExitStack() as undo:
-            undo.callback(book.endpoints.pop, network.id, None)
+            undo.callback(state.endpoints.pop, network.id, None)
             driver = await self._driver_of(segment)
             made, wait = await self._addresses.assign(segment, endpoint, sandbox.container_id)
             undo.push_async_callback(self._addresses.release, segment, made, sandbox.container_id)
-            book.endpoints[network.id] = made
+            state.endpoints[network.id] = made
             if wait:
                 await self._leaving.settled(network.id)
             default_route = default_route and segment.capabilities.default_route
             if default_route:
-                await self._gateway.retire(book)
+                await self._egress.retire(state)
             joined = await driver.join(network, made, sandbox, default_route=default_route)
             made = joined.endpoint
 
@@ -269,18 +270,18 @@ class HostNetworks:
                 await driver.leave(network, made, sandbox, closing=False)
 
             undo.push_async_callback(part)
-            book.endpoints[network.id] = made
-            await self._plug(joined, sandbox, default_route=default_route)
+            state.endpoints[network.id] = made
+            await self._set_up(joined, sandbox, default_route=default_route)
             if segment.needs_egress(joined):
-                undo.callback(book.inward.discard, network.id)
-                book.inward.add(network.id)
-                await self._gateway.enter(book)
+                undo.callback(state.inward.discard, network.id)
+                state.inward.add(network.id)
+                await self._egress.enter(state)
             if default_route:
-                book.default_route = network.id
+                state.default_route = network.id
             undo.pop_all()
         return made
 
-    async def _plug(self, joined: Joined, sandbox: Sandbox, *, default_route: bool) -> None:
+    async def _set_up(self, joined: Joined, sandbox: Sandbox, *, default_route: bool) -> None:
         """Move an interface of the driver's into the sandbox, if it has left that to us."""
         endpoint, source = joined.endpoint, joined.source
         if source:
@@ -299,36 +300,36 @@ class HostNetworks:
     async def detach(self, sandbox: Sandbox, network: Network, endpoint: EndpointSettings) -> None:
         container_id = sandbox.container_id
         self._names.leave(container_id, network.id)
-        book = self._books.get(container_id)
-        if book is None:
+        state = self._sandboxes.get(container_id)
+        if state is None:
             return
-        held = book.endpoints.pop(network.id, None)
-        book.names.pop(network.id, None)
+        held = state.endpoints.pop(network.id, None)
+        state.names.pop(network.id, None)
         if held is None:
             return
         self._leave(sandbox, network.id, held, closing=False)
-        book.inward.discard(network.id)
-        if book.way_out is not None and not book.inward:
-            way_out, book.way_out = book.way_out, None
-            self._leave(sandbox, self._gateway.id, way_out, closing=False)
-            if book.default_route == self._gateway.id:
-                book.default_route = ""
+        state.inward.discard(network.id)
+        if state.egress is not None and not state.inward:
+            egress, state.egress = state.egress, None
+            self._leave(sandbox, self._egress.id, egress, closing=False)
+            if state.default_route == self._egress.id:
+                state.default_route = ""
         await self._leaving.done(container_id)
-        if book.default_route in (network.id, ""):
-            await self._route_otherwise(book)
+        if state.default_route in (network.id, ""):
+            await self._route_otherwise(state)
 
-    async def _route_otherwise(self, book: SandboxState) -> None:
+    async def _route_otherwise(self, state: SandboxState) -> None:
         """The default route's network has gone: another's gateway is the next."""
-        book.default_route = ""
-        others = dict(book.endpoints)
-        if book.way_out is not None:
-            others[self._gateway.id] = book.way_out
+        state.default_route = ""
+        others = dict(state.endpoints)
+        if state.egress is not None:
+            others[self._egress.id] = state.egress
         for network_id, other in others.items():
             if other.gateway or other.ipv6_gateway:
-                book.default_route = network_id
+                state.default_route = network_id
                 await self._worker.run(
                     lambda other=other: self._linux.netns.run_inside(  # type: ignore[misc]
-                        book.sandbox.path, lambda: give_default_route(self._linux, other)
+                        state.sandbox.path, lambda: give_default_route(self._linux, other)
                     )
                 )
                 return
@@ -363,9 +364,9 @@ class HostNetworks:
         capabilities = self._segment(network).capabilities
         if not capabilities.publishes:
             # From the host its container is reached by its way out.
-            way_out, segment = self._book(sandbox).way_out, self._gateway.segment
-            endpoint = way_out or endpoint
-            if way_out is None:
+            egress, segment = self._state_of(sandbox).egress, self._egress.segment
+            endpoint = egress or endpoint
+            if egress is None:
                 if wanted and not network.internal and capabilities.addresses != "none":
                     raise NotPublished(network)
                 return ()
@@ -388,7 +389,7 @@ class HostNetworks:
     async def name(
         self, sandbox: Sandbox, network: Network, endpoint: EndpointSettings, names: Sequence[str]
     ) -> None:
-        await self._naming.name(self._book(sandbox), self._segment(network), endpoint, names)
+        await self._naming.name(self._state_of(sandbox), self._segment(network), endpoint, names)
 
     async def rename(self, container_id: str, old: str, new: str) -> None:
         self._naming.rename(container_id, old, new)
@@ -397,14 +398,14 @@ class HostNetworks:
 
     async def start(self, networks: Sequence[Network]) -> None:
         self._config.paths.netns.mkdir(parents=True, exist_ok=True, mode=0o711)
-        gateway = await self._worker.run(self._gateway.find)
+        gateway = await self._worker.run(self._egress.find)
         for network in [*networks, *filter(None, (gateway,))]:
             self._segments[network.id] = NetworkState(network, self._known_driver(network))
         if gateway is not None:
-            self._gateway.segment = self._segments[gateway.id]
-        clustered = await self.overlay.load()
+            self._egress.segment = self._segments[gateway.id]
+        cluster_bridges = await self.overlay.load()
         segments = list(self._segments.values())
-        await self._worker.run(lambda: self._builtin.install(segments, clustered))
+        await self._worker.run(lambda: self._builtin.install(segments, cluster_bridges))
         for segment in segments:
             if segment.driver is not None:
                 await self._ensure(segment.network, segment.driver)
@@ -420,23 +421,23 @@ class HostNetworks:
         for survivor in live:
             container_id = survivor.container.container_id
             sandbox = Sandbox(container_id, self._path(container_id))
-            book = take_back(survivor, sandbox, self._segments, self._names)
-            self._books[container_id] = book
-            if book.inward or not book.default_route:
-                await self._gateway.restore(book)
-            ports.append((container_id, book.ways(), survivor.ports))
+            state = take_back(survivor, sandbox, self._segments, self._names)
+            self._sandboxes[container_id] = state
+            if state.inward or not state.default_route:
+                await self._egress.restore(state)
+            ports.append((container_id, state.ways(), survivor.ports))
         for segment in self._segments.values():
             if segment.driver is not None:
-                await revive(segment, self._books.values(), self._addresses)
+                await revive(segment, self._sandboxes.values(), self._addresses)
             else:
                 self._tasks.spawn(self._find_again(segment), name="network/find")
         await self._publisher.restore(ports)
         if not await self.overlay.restore():
-            await self._close_gateway()
-        await self._names.settle(set(self._books))
-        keep = interfaces(self._config, self._segments.values(), self._books.values())
+            await self._close_egress()
+        await self._names.settle(set(self._sandboxes))
+        keep = interfaces(self._config, self._segments.values(), self._sandboxes.values())
         keep |= self.overlay.interfaces()
-        alive = frozenset(self._books)
+        alive = frozenset(self._sandboxes)
         await in_thread(sweep, self._linux, self._config, keep=keep, sandboxes=alive)
 
     async def stop(self) -> None:
@@ -449,11 +450,11 @@ class HostNetworks:
     def _path(self, container_id: str) -> Path:
         return self._config.paths.netns / container_id
 
-    async def _close_gateway(self) -> None:
+    async def _close_egress(self) -> None:
         """The host has left its cluster."""
-        network = self._gateway.segment.network if self._gateway.segment else None
-        if network is not None and not any(book.way_out for book in self._books.values()):
-            self._gateway.segment = None
+        network = self._egress.segment.network if self._egress.segment else None
+        if network is not None and not any(state.egress for state in self._sandboxes.values()):
+            self._egress.segment = None
             await self.remove(network)
 
     def _segment(self, network: Network) -> NetworkState:
@@ -462,11 +463,11 @@ class HostNetworks:
             raise NoSuchNetwork(network.name)
         return segment
 
-    def _book(self, sandbox: Sandbox) -> SandboxState:
-        book = self._books.get(sandbox.container_id)
-        if book is None:
+    def _state_of(self, sandbox: Sandbox) -> SandboxState:
+        state = self._sandboxes.get(sandbox.container_id)
+        if state is None:
             raise InvalidArgument(f"container {sandbox.container_id[:12]} has no sandbox")
-        return book
+        return state
 
 
 def _has_ipv6() -> bool:

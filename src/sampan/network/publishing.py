@@ -25,7 +25,7 @@ class Publisher:
         self._published: dict[str, list[ReservedPort]] = {}
         """By container; on the loop, for the relay."""
         # On the worker's thread only: binding a socket is a call of the kernel like the others.
-        self._book = PortAllocator()
+        self._allocator = PortAllocator()
         self._forwarded: dict[str, list[Forwarding]] = {}
 
     async def publish(
@@ -40,7 +40,7 @@ class Publisher:
             return ()
 
         def hold() -> list[ReservedPort]:
-            held = self._book.hold(container_id, requests)
+            held = self._allocator.hold(container_id, requests)
             forwardings = self._forwardings(held, endpoint)
             self._forwarded.setdefault(container_id, []).extend(forwardings)
             if self._firewall is not None and forwardings:
@@ -66,7 +66,7 @@ class Publisher:
             self._relay.close(held.socket)
 
         def release() -> None:
-            self._book.release(container_id)
+            self._allocator.release(container_id)
             forwardings = self._forwarded.pop(container_id, [])
             if self._firewall is not None and forwardings:
                 self._firewall.unforward(forwardings)
@@ -87,7 +87,7 @@ class Publisher:
         def hold() -> dict[str, list[ReservedPort]]:
             found = {}
             for container_id, (endpoint, ports) in leading_out.items():
-                found[container_id] = self._book.take_back(container_id, ports)
+                found[container_id] = self._allocator.take_back(container_id, ports)
                 forwardings = self._forwardings(found[container_id], endpoint)
                 self._forwarded[container_id] = forwardings
             if self._firewall is not None:
@@ -105,8 +105,8 @@ class Publisher:
         self._published = {}
 
         def release() -> None:
-            for container_id in list(self._book.held):
-                self._book.release(container_id)
+            for container_id in list(self._allocator.held):
+                self._allocator.release(container_id)
 
         await self._worker.run(release)
 

@@ -19,26 +19,26 @@ def take_back(
     survivor: Survivor, sandbox: Sandbox, segments: Mapping[str, NetworkState], names: DnsControl
 ) -> SandboxState:
     """A container's endpoints and names, as they were."""
-    book = SandboxState(survivor.container, sandbox)
+    state = SandboxState(survivor.container, sandbox)
     for endpoint in survivor.endpoints:
         segment = segments.get(endpoint.network_id)
         if segment is None or not endpoint.endpoint_id:
             continue
-        book.endpoints[endpoint.network_id] = endpoint
-        if not book.default_route and (endpoint.gateway or endpoint.ipv6_gateway):
-            book.default_route = endpoint.network_id
+        state.endpoints[endpoint.network_id] = endpoint
+        if not state.default_route and (endpoint.gateway or endpoint.ipv6_gateway):
+            state.default_route = endpoint.network_id
         if segment.capabilities.needs_egress and not segment.network.internal:
-            book.inward.add(endpoint.network_id)
+            state.inward.add(endpoint.network_id)
         called = tuple(dict.fromkeys((*survivor.names, *endpoint.aliases)))
-        book.names[endpoint.network_id] = called
+        state.names[endpoint.network_id] = called
         if segment.answers:
             names.expect(sandbox, survivor.container)
             names.join(sandbox.container_id, endpoint, called)
-    return book
+    return state
 
 
 async def revive(
-    segment: NetworkState, books: Iterable[SandboxState], addresses: Addresses
+    segment: NetworkState, sandboxes: Iterable[SandboxState], addresses: Addresses
 ) -> None:
     """Tell the drivers of a network who is on it.
 
@@ -47,25 +47,27 @@ async def revive(
     """
     network = segment.network
     attached = []
-    for book in books:
-        endpoint = book.endpoints.get(network.id)
+    for state in sandboxes:
+        endpoint = state.endpoints.get(network.id)
         if endpoint is None:
             continue
-        attached.append(Attached(book.sandbox, endpoint))
+        attached.append(Attached(state.sandbox, endpoint))
         try:
-            await addresses.restore(segment, endpoint, book.sandbox.container_id)
+            await addresses.restore(segment, endpoint, state.sandbox.container_id)
         except (AddressTaken, BadAddress) as error:
             # It runs on with the address that it has; refusing to start helps nobody.
-            log.error("container %.12s: %s", book.sandbox.container_id, error)
+            log.error("container %.12s: %s", state.sandbox.container_id, error)
     if segment.driver is not None:
         await segment.driver.restore(network, attached)
 
 
 def interfaces(
-    config: DaemonConfig, segments: Iterable[NetworkState], books: Iterable[SandboxState]
+    config: DaemonConfig, segments: Iterable[NetworkState], sandboxes: Iterable[SandboxState]
 ) -> set[str]:
     """Interfaces of this instance that are in use."""
     veths = {
-        config.instance.veth(endpoint.endpoint_id) for book in books for endpoint in book.ways()
+        config.instance.veth(endpoint.endpoint_id)
+        for state in sandboxes
+        for endpoint in state.ways()
     }
     return veths | {s.network.bridge for s in segments if s.network.bridge}

@@ -55,14 +55,14 @@ class SandboxState:
     """Network id -> what it is called there."""
     default_route: str = ""
     """Network id."""
-    way_out: EndpointSettings | None = None
+    egress: EndpointSettings | None = None
     """On the gateway's network, beside ``endpoints``; nobody is told of it."""
     inward: set[str] = field(default_factory=set)
     """Ids of networks that need the way out: by themselves they lead nowhere."""
 
     def ways(self) -> tuple[EndpointSettings, ...]:
         """Every endpoint, the way out too."""
-        return (*self.endpoints.values(), *filter(None, (self.way_out,)))
+        return (*self.endpoints.values(), *filter(None, (self.egress,)))
 
     def free_interface(self, chosen: str) -> str:
         """``chosen``, or the first free of eth0, eth1 ...
@@ -71,8 +71,8 @@ class SandboxState:
             InvalidArgument: it is taken or no name of an interface.
         """
         taken = {endpoint.interface for endpoint in self.endpoints.values()}
-        if self.way_out is not None:
-            taken.add(self.way_out.interface)
+        if self.egress is not None:
+            taken.add(self.egress.interface)
         if chosen:
             if chosen in taken or chosen == "lo" or len(chosen) > 15:
                 raise InvalidArgument(f"interface name {chosen} is taken or too long")

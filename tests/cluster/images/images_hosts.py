@@ -128,7 +128,7 @@ class Hosts:
         clock = SystemClock()
         opening = open_images(config, MemoryStore(), clock)
         host.service = await self._stack.enter_async_context(opening)
-        host.travelling = ClusterImages(host.service.exchange, clock)
+        host.travelling = ClusterImages(host.service.peer_blobs, clock)
         self._stack.push_async_callback(host.travelling.leave)
         host.travelling.register(Routed(host))  # type: ignore[arg-type]  # only its routes
         host.travelling.join(host.peer.client, lambda: self.but(host))

@@ -47,7 +47,7 @@ async def test_over_tls(tmp_path: Path) -> None:
         open_images(config("one"), MemoryStore(), clock) as one,
         open_images(config("two"), MemoryStore(), clock) as two,
     ):
-        there, here = ClusterImages(one.exchange, clock), ClusterImages(two.exchange, clock)
+        there, here = ClusterImages(one.peer_blobs, clock), ClusterImages(two.peer_blobs, clock)
         there.register(server)
         here.join(client, tuple)
         await server.start("127.0.0.1", 0)

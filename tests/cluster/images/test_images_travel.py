@@ -245,7 +245,7 @@ async def test_a_manifest_of_another_digest_is_refused(hosts: Hosts) -> None:
     await one.build("web:1", [BASE])
     await one.build("evil:1", [TOP])
     pinned = (await one.pinned("web:1")).replace("web", f"{NOWHERE}/web")
-    evil = (await one.service.exchange.manifest(parse("evil:1"))) or pytest.fail("no manifest")
+    evil = (await one.service.peer_blobs.manifest(parse("evil:1"))) or pytest.fail("no manifest")
 
     async def lie(request: PeerRequest, reply: Reply) -> Reply | None:
         return Reply(body=evil.body) if "/manifests/" in request.path else None

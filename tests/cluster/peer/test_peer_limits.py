@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sampan.cluster.peer.limits import Gate, Limits
 
 LIMITS = Limits(
-    strangers_per_address=3, strangers=5, members_per_address=2, handshakes_per_s=1.0, burst=6
+    unknown_per_address=3, unknown_peers=5, members_per_address=2, handshakes_per_s=1.0, burst=6
 )
 
 
@@ -47,7 +47,7 @@ def test_members_are_counted_apart() -> None:
     for _ in range(2):
         assert gate.arrive("a", 0.0)
         assert gate.recognise("a")
-    assert gate.strangers == 0
+    assert gate.unknown_peers == 0
     assert gate.arrive("a", 0.0)
     assert not gate.recognise("a"), "too many"
     gate.leave("a", member=False)
@@ -67,22 +67,22 @@ def test_a_flood_of_addresses_is_not_remembered() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("arl"), st.floats(0, 2))))
 def test_the_counts_are_those_of_what_is_open(steps: list[tuple[str, str, float]]) -> None:
     gate, now = Gate(LIMITS), 0.0
-    strangers = dict.fromkeys("abc", 0)
+    unknown_peers = dict.fromkeys("abc", 0)
     members = dict.fromkeys("abc", 0)
     for address, step, later in steps:
         now += later
         if step == "a":
-            strangers[address] += gate.arrive(address, now)
-        elif step == "r" and strangers[address]:
+            unknown_peers[address] += gate.arrive(address, now)
+        elif step == "r" and unknown_peers[address]:
             known = gate.recognise(address)
-            strangers[address] -= known
+            unknown_peers[address] -= known
             members[address] += known
         elif step == "l" and members[address]:
             gate.leave(address, member=True)
             members[address] -= 1
-        elif step == "l" and strangers[address]:
+        elif step == "l" and unknown_peers[address]:
             gate.leave(address, member=False)
-            strangers[address] -= 1
-        assert gate.strangers == sum(strangers.values())
-        assert all(count <= 3 for count in strangers.values())
+            unknown_peers[address] -= 1
+        assert gate.unknown_peers == sum(unknown_peers.values())
+        assert all(count <= 3 for count in unknown_peers.values())
         assert all(count <= 2 for count in members.values())

@@ -276,7 +276,7 @@ async def test_a_taken_port_is_said(net: Net, issuer: Issuer) -> None:
 
 async def test_a_flood_of_strangers_starves_nobody(net: Net, issuer: Issuer) -> None:
     net.roles = {"m1": "manager", "w1": "worker"}
-    limits = Limits(strangers_per_address=8, burst=40, handshakes_per_s=1.0, handshake_s=0.5)
+    limits = Limits(unknown_per_address=8, burst=40, handshakes_per_s=1.0, handshake_s=0.5)
     server = await net.serve(Tls(issuer.credentials("m1", "manager")), limits=limits)
     client = net.client(Tls(issuer.credentials("w1")))
     session = await client.socket(at(server), "/socket")
@@ -289,20 +289,20 @@ async def test_a_flood_of_strangers_starves_nobody(net: Net, issuer: Issuer) -> 
             silent.append(found)
             await asyncio.get_running_loop().sock_connect(found, ("127.0.0.1", server.port))
         await until(lambda: server.gate.turned_away >= 150)
-        assert server.gate.strangers <= 8
+        assert server.gate.unknown_peers <= 8
         await session.send(b"alive")
         assert await asyncio.wait_for(session.receive(), WAIT_S) == b"alive"
         told = await client.call(at(server), "/echo", Ask("kept connection"), Told)
         assert told.by == "w1"
         # who never shakes hands is thrown out
-        await until(lambda: server.gate.strangers == 0)
+        await until(lambda: server.gate.unknown_peers == 0)
     finally:
         for found in silent:
             found.close()
 
 
 async def test_a_stranger_is_not_kept(net: Net, issuer: Issuer) -> None:
-    limits = Limits(stranger_s=0.1)
+    limits = Limits(unknown_s=0.1)
     server = await net.serve(Tls(issuer.credentials("m1", "manager")), limits=limits)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -311,7 +311,7 @@ async def test_a_stranger_is_not_kept(net: Net, issuer: Issuer) -> None:
     writer.write(b"POST /open HTTP/1.1\r\nX-Slow: ")
     with suppress(OSError):
         assert await asyncio.wait_for(reader.read(), WAIT_S) is not None
-    await until(lambda: server.gate.strangers == 0)
+    await until(lambda: server.gate.unknown_peers == 0)
     writer.close()
 
 
@@ -341,7 +341,7 @@ async def test_garbage_is_survived(net: Net, issuer: Issuer) -> None:
         with suppress(OSError):
             await asyncio.wait_for(reader.read(), WAIT_S)
         writer.close()
-    await until(lambda: server.gate.strangers == 0)
+    await until(lambda: server.gate.unknown_peers == 0)
     await net.client(tls).call(at(server), "/echo", Ask("x"), Told)
 
 
@@ -358,7 +358,7 @@ async def test_connections_are_counted_out(net: Net, issuer: Issuer) -> None:
         await client.call(at(server), "/echo", Ask("x"), Told)
         await client.socket(at(server), "/socket")
         await client.close()
-    await until(lambda: not server._connections and server.gate.strangers == 0)
+    await until(lambda: not server._connections and server.gate.unknown_peers == 0)
     await until(lambda: len(os.listdir("/proc/self/fd")) <= sockets)
 
 

@@ -96,7 +96,7 @@ class Agent:
         self._reports = reports = Reports(clock)
         self._attachments = attachments or ClusterAttachments(clock)
         self._worker = TaskWorker(node_id, executor, files, reports, clock, self._attachments)
-        self._plane = DataPlane(node_id, overlay, clock)
+        self._dataplane = DataPlane(node_id, overlay, clock)
         self._sessions = ManagerSessions(
             client,
             self._worker,
@@ -134,7 +134,7 @@ class Agent:
         await self._worker.begin()
         link = ManagerLink(ask=self._ask, report=self._reports.put, ensure=self._ensure)
         self._attachments.join(link, await self._executor.attached())
-        self._following = self._tasks.spawn(self._plane.run(), name="agent data plane")
+        self._following = self._tasks.spawn(self._dataplane.run(), name="agent data plane")
         self._tasks.spawn(self._redescribe(), name="agent description")
         self._session = self._tasks.spawn(self._keep_session(), name="agent session")
 
@@ -163,7 +163,7 @@ class Agent:
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
-        await self._plane.leave()
+        await self._dataplane.leave()
 
     # -- what others ask
 
@@ -189,7 +189,7 @@ class Agent:
     @property
     def view(self) -> DataPlaneView:
         """What this node was last told of networks."""
-        return self._plane.view
+        return self._dataplane.view
 
     # -- the session
 
@@ -215,19 +215,19 @@ class Agent:
             case Assignments():
                 await self._worker.apply(message)
             case ViewChange():
-                self._plane.take(message)
+                self._dataplane.take(message)
             case Session(heartbeat_s=period, managers=managers):
                 self._sessions.period_s = period
                 self._worker.remember_managers(managers)
-                await self._tell(self._on_session, message)
+                await self._report(self._on_session, message)
             case Nodes(nodes=nodes):
                 self._worker.remember_nodes(nodes)
             case RootsChanged(trusted_roots=roots):
                 if roots and roots != self._roots:
                     self._roots = roots
-                    await self._tell(self._on_roots, roots)
+                    await self._report(self._on_roots, roots)
 
-    async def _tell(self, listener: Callable[[T], Awaitable[None]], what: T) -> None:
+    async def _report(self, listener: Callable[[T], Awaitable[None]], what: T) -> None:
         """Its failure is its own: the session goes on."""
         try:
             await listener(what)
@@ -267,7 +267,7 @@ class Agent:
     async def _describe(self) -> NodeDescription:
         found = await self._executor.describe()
         # The cluster's own networks are no obstacle to the cluster's networks.
-        own = {network.subnet for network in self._plane.view.networks}
+        own = {network.subnet for network in self._dataplane.view.networks}
         routes = tuple(route for route in found.routes if route not in own)
         return msgspec.structs.replace(found, routes=routes)
 

@@ -26,8 +26,8 @@ class TaskLookup(Protocol):
 
 
 class LogRoute:
-    def __init__(self, executor: Executor, book: TaskLookup, clock: Clock) -> None:
-        self._executor, self._book, self._clock = executor, book, clock
+    def __init__(self, executor: Executor, tasks: TaskLookup, clock: Clock) -> None:
+        self._executor, self._tasks, self._clock = executor, tasks, clock
 
     def mount(self, server: Server) -> None:
         server.route("GET", LOGS_PATH, self.answer, allow=Allow.MANAGERS)
@@ -44,7 +44,7 @@ class LogRoute:
         try:
             batches = self._executor.logs(task_id, wanted)
         except NoSuchTask:
-            if self._book.task(task_id) is None:
+            if self._tasks.task(task_id) is None:
                 raise
         return Reply(body=self._frames(task_id, wanted, batches))
 
@@ -54,8 +54,8 @@ class LogRoute:
         # A first frame at once: the manager then knows that this node answers.
         yield frame([])
         while batches is None:
-            status = self._book.statuses.get(task_id)
-            task = self._book.task(task_id)
+            status = self._tasks.statuses.get(task_id)
+            task = self._tasks.task(task_id)
             if not wanted.follow or task is None or (status is not None and status.state.ended):
                 return
             await self._clock.sleep(_LOOK_AGAIN_S)

@@ -63,9 +63,9 @@ class Allocator(Loop):
     def __init__(self, term: Term) -> None:
         super().__init__(term)
         self.ledger = Ledger()
-        self._port_hand = 0
-        self._subnet_hand = 0
-        self._vni_hand = 0
+        self._port_cursor = 0
+        self._subnet_cursor = 0
+        self._vni_cursor = 0
         self._waiting: set[str] = set()
         """Keys that could not be served: tried again whenever something was given back."""
 
@@ -191,9 +191,9 @@ class _Pass:
             others,
             cluster,
             set(self.ledger.routes),
-            self.loop._subnet_hand,
+            self.loop._subnet_cursor,
         )
-        vni = choose_vni(network, others, self.loop._vni_hand)
+        vni = choose_vni(network, others, self.loop._vni_cursor)
         if not isinstance(chosen, ChosenSubnet) or not isinstance(vni, int):
             refused = chosen if not isinstance(chosen, ChosenSubnet) else vni
             why = "" if isinstance(refused, int | ChosenSubnet) else refused.why
@@ -202,8 +202,8 @@ class _Pass:
             self.waiting.add(_key(network))
             return
         if not network.spec.ipam_configs and (net := parsed(chosen.subnet)) is not None:
-            self.loop._subnet_hand = int(net.network_address)
-        self.loop._vni_hand = max(self.loop._vni_hand, vni)
+            self.loop._subnet_cursor = int(net.network_address)
+        self.loop._vni_cursor = max(self.loop._vni_cursor, vni)
         network = replace(network, vni=vni, subnet=chosen.subnet, gateway=chosen.gateway, error="")
         self.draft.put(network)
         self.given[id] = network
@@ -259,11 +259,11 @@ class _Pass:
         """Raises: Waits, PortTaken."""
         spec = service.spec.endpoint_spec or EndpointSpec()
         old = service.endpoint or Endpoint()
-        ports, self.loop._port_hand = allocate_ports(
+        ports, self.loop._port_cursor = allocate_ports(
             spec,
             old.ports,
             self.ledger.ports.besides(service.id, self.endpoints),
-            self.loop._port_hand,
+            self.loop._port_cursor,
         )
         had = {place.network_id: place for place in old.virtual_addresses if place.address}
         places: list[VirtualAddress] = []

@@ -63,7 +63,7 @@ class AgentSession:
         self._over: asyncio.Future[Kick] = asyncio.get_running_loop().create_future()
         self._facts: Session | None = None
         self._roots: str | None = None
-        self._nodes_told = b""
+        self._nodes_reported = b""
         self._urgent: list[bytes] = []
 
     # -- what the dispatcher says
@@ -72,7 +72,7 @@ class AgentSession:
         """The outbox has something."""
         self._wake.set()
 
-    def tell(self, facts: Session, roots: str, nodes: bytes) -> None:
+    def report(self, facts: Session, roots: str, nodes: bytes) -> None:
         """What the agent must know of its session; sent if it has changed. ``nodes`` is a whole
         message, encoded: the same for everyone."""
         if facts != self._facts:
@@ -80,8 +80,8 @@ class AgentSession:
             self.period_s = facts.heartbeat_s
             self._urgent.append(encode(facts))
             self._wake.set()
-        if nodes != self._nodes_told:
-            self._nodes_told = nodes
+        if nodes != self._nodes_reported:
+            self._nodes_reported = nodes
             self._urgent.append(nodes)
             self._wake.set()
         if roots != self._roots:

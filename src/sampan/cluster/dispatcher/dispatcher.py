@@ -79,7 +79,7 @@ class Dispatcher:
         self._store, self._sealing, self._clock, self._node_id = store, sealing, clock, node_id
         self._sessions: dict[str, AgentSession] = {}
         """By node id."""
-        self._ghosts: dict[str, DisconnectedNode] = {}
+        self._disconnected: dict[str, DisconnectedNode] = {}
         """By node id."""
         self._nodes = NodeSessions(store, clock, node_id)
         self._statuses = StatusWriter(store, clock)
@@ -118,7 +118,7 @@ class Dispatcher:
         grace = grace_s(self._period())
         for node in self._store.state.nodes.values():
             if node.status.manager == self._node_id and node.status.state != "down":
-                self._ghosts[node.id] = DisconnectedNode(
+                self._disconnected[node.id] = DisconnectedNode(
                     node.id, node.status.session, self._clock.monotonic() + grace
                 )
         self._tasks.spawn(self._follow(index, slices), name="dispatcher feed")
@@ -176,10 +176,10 @@ class Dispatcher:
             older.superseded = True
             older.end("the node has a newer session")
         self._sessions[node_id] = session
-        self._ghosts.pop(node_id, None)
+        self._disconnected.pop(node_id, None)
         # Anything between the registration and here is in the state that the outbox starts from.
         session.heard = self._clock.monotonic()
-        self._tell(session)
+        self._report(session)
         log.info("session with %s (%d tasks there)", node_id, hello.tasks)
         try:
             await session.run()
@@ -201,15 +201,17 @@ class Dispatcher:
         if session.superseded or self._index is None:
             return
         deadline = session.heard + grace_s(session.period_s)
-        self._ghosts[session.node_id] = DisconnectedNode(session.node_id, session.id, deadline)
+        self._disconnected[session.node_id] = DisconnectedNode(
+            session.node_id, session.id, deadline
+        )
         if (goodbye := session.goodbye) is None:
             return
         if goodbye.leaving:
-            self._ghosts[session.node_id].deadline = self._clock.monotonic()
-            await self._down(self._ghosts[session.node_id], "node left the swarm")
+            self._disconnected[session.node_id].deadline = self._clock.monotonic()
+            await self._down(self._disconnected[session.node_id], "node left the swarm")
             return
         # Its containers run and serve on: to replace them before it is back would be the outage.
-        self._ghosts[session.node_id].deadline += GOODBYE_GRACES * grace_s(session.period_s)
+        self._disconnected[session.node_id].deadline += GOODBYE_GRACES * grace_s(session.period_s)
         try:
             await self._nodes.ended(
                 session.node_id, session.id, "disconnected", "the node's daemon has stopped"
@@ -222,7 +224,7 @@ class Dispatcher:
     async def _watch(self) -> None:
         while True:
             now = self._clock.monotonic()
-            deadlines = [g.deadline for g in self._ghosts.values()]
+            deadlines = [g.deadline for g in self._disconnected.values()]
             deadlines += [s.heard + grace_s(s.period_s) for s in self._sessions.values()]
             period = self._period()
             pause = min(max(min(deadlines, default=now + period) - now, 0.02), period)
@@ -234,8 +236,8 @@ class Dispatcher:
                 log.warning("this manager stood still for %.1f s", late)
                 for session in self._sessions.values():
                     session.heard += late
-                for ghost in self._ghosts.values():
-                    ghost.deadline += late
+                for lost in self._disconnected.values():
+                    lost.deadline += late
                 continue
             await self._expire(self._clock.monotonic())
 
@@ -243,13 +245,15 @@ class Dispatcher:
         for session in list(self._sessions.values()):
             if session.heard + grace_s(session.period_s) <= now:
                 del self._sessions[session.node_id]
-                self._ghosts[session.node_id] = DisconnectedNode(session.node_id, session.id, now)
+                self._disconnected[session.node_id] = DisconnectedNode(
+                    session.node_id, session.id, now
+                )
                 session.superseded = True  # its end says nothing that the ghost does not
                 session.end(HEARTBEAT_FAILURE)
         if not self._quorate:
             return
-        for ghost in [g for g in self._ghosts.values() if g.deadline <= now]:
-            await self._down(ghost, HEARTBEAT_FAILURE)
+        for lost in [g for g in self._disconnected.values() if g.deadline <= now]:
+            await self._down(lost, HEARTBEAT_FAILURE)
 
     async def _guard(self) -> None:
         """A manager without quorum sends its nodes to the others, if there are any; and when it
@@ -267,19 +271,19 @@ class Dispatcher:
             if not self._quorate:
                 self._quorate = True
                 deadline = self._clock.monotonic() + grace_s(period)
-                for ghost in self._ghosts.values():
-                    ghost.deadline = max(ghost.deadline, deadline)
+                for lost in self._disconnected.values():
+                    lost.deadline = max(lost.deadline, deadline)
 
-    async def _down(self, ghost: DisconnectedNode, message: str) -> None:
+    async def _down(self, lost: DisconnectedNode, message: str) -> None:
         try:
-            await self._nodes.ended(ghost.node_id, ghost.session_id, "down", message)
+            await self._nodes.ended(lost.node_id, lost.session_id, "down", message)
         except Unavailable as error:
-            log.warning("node %s is down, but that cannot be recorded: %s", ghost.node_id, error)
+            log.warning("node %s is down, but that cannot be recorded: %s", lost.node_id, error)
             self._quorate = False
-            ghost.deadline = self._clock.monotonic() + 1.0
+            lost.deadline = self._clock.monotonic() + 1.0
             return
-        if self._ghosts.get(ghost.node_id) is ghost:
-            del self._ghosts[ghost.node_id]
+        if self._disconnected.get(lost.node_id) is lost:
+            del self._disconnected[lost.node_id]
 
     # -- the cluster changes
 
@@ -297,7 +301,7 @@ class Dispatcher:
                 for session in list(self._sessions.values()) if again else ():
                     session.outbox.mark_all()
                     self._check(session)
-                    self._tell(session)
+                    self._report(session)
                     session.wake()
                 async for batch in feed:
                     self._spread(index.apply(batch.changes))
@@ -329,7 +333,7 @@ class Dispatcher:
             if node_id in touched.nodes:
                 self._check(session)
             if facts or node_id in touched.nodes:
-                self._tell(session)
+                self._report(session)
             if wake:
                 session.wake()
 
@@ -377,12 +381,12 @@ class Dispatcher:
             )
         )
 
-    def _tell(self, session: AgentSession) -> None:
+    def _report(self, session: AgentSession) -> None:
         state = self._store.state
         node = state.nodes.get(session.node_id)
         if node is None:
             return
-        session.tell(
+        session.report(
             Session(
                 id=session.id,
                 heartbeat_s=self._period(),

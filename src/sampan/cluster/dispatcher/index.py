@@ -158,11 +158,11 @@ class Touched:
         """A network's record changed."""
 
 
-def _remember(book: dict[str, tuple[str, ...]], id: str, networks: tuple[str, ...]) -> None:
+def _remember(table: dict[str, tuple[str, ...]], id: str, networks: tuple[str, ...]) -> None:
     if networks:
-        book[id] = networks
+        table[id] = networks
     else:
-        book.pop(id, None)
+        table.pop(id, None)
 
 
 def _managers_part(node: Node | None) -> object:

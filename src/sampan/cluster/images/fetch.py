@@ -37,18 +37,18 @@ class ImageFetch:
 
     wanted: Reference
     login: Credentials | None
-    exchange: PeerBlobs
+    peer_blobs: PeerBlobs
     registries: Registries
     peers: Peers | None
     """None: this host is in no cluster."""
     sources: Callable[[], Sequence[PeerSource]]
-    telling: ProgressReporter
+    reporter: ProgressReporter
     asked: list[str] = field(default_factory=lambda: ["not on this node"])
     """Who was asked, and what they said."""
 
     async def run(self) -> Image:
         """Raises NobodyHasIt, OutOfReach, Exhausted."""
-        self.telling.begin()
+        self.reporter.begin()
         found, image = await (self._pinned() if self.wanted.digest else self._by_tag())
         if image is not None:
             return image
@@ -90,10 +90,10 @@ class ImageFetch:
         registry = self.wanted.registry
         try:
             source, fetched = await self.registries.ask(
-                registry, lambda: self.exchange.ask(self.wanted, self.login), offered
+                registry, lambda: self.peer_blobs.ask(self.wanted, self.login), offered
             )
-            self.telling.source = registry
-            return await self.exchange.take(source, fetched, self.wanted, self.telling.report)
+            self.reporter.source = registry
+            return await self.peer_blobs.take(source, fetched, self.wanted, self.reporter.report)
         except Exhausted:
             raise
         except SampanError as error:
@@ -108,11 +108,11 @@ class ImageFetch:
             return None
         pinned = replace(self.wanted, tag="", digest=found.fetched.digest)
         source = PeerRepository(self.peers, pinned, found.holders, self.sources)
-        self.telling.source = ", ".join(each.shown for each in found.holders)
+        self.reporter.source = ", ".join(each.shown for each in found.holders)
         while True:
             try:
-                return await self.exchange.take(
-                    source, found.fetched, self.wanted, self.telling.report
+                return await self.peer_blobs.take(
+                    source, found.fetched, self.wanted, self.reporter.report
                 )
             except Exhausted:
                 raise
@@ -121,7 +121,7 @@ class ImageFetch:
                 if not source.distrust(error.diff_id):
                     self.asked.append(str(error))
                     return None
-                self.telling.trouble(str(error))
+                self.reporter.trouble(str(error))
             except SampanError as error:
                 self.asked.append(str(error))
                 return None

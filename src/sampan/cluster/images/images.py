@@ -39,14 +39,14 @@ from sampan.single_flight import SingleFlight
 class ClusterImages:
     """``TaskImages`` and ``Describes``."""
 
-    def __init__(self, exchange: PeerBlobs, clock: Clock) -> None:
-        self._exchange = exchange
+    def __init__(self, peer_blobs: PeerBlobs, clock: Clock) -> None:
+        self._peer_blobs = peer_blobs
         self._clock = clock
-        self._server = ImageServer(exchange)
+        self._server = ImageServer(peer_blobs)
         self._registries = Registries(clock)
         self._peers: Peers | None = None
         self._others: Callable[[], Sequence[PeerSource]] = tuple
-        self._flights: SingleFlight[str, str] = SingleFlight("bring")
+        self._in_flight: SingleFlight[str, str] = SingleFlight("bring")
 
     # -- membership
 
@@ -63,7 +63,7 @@ class ClusterImages:
         """It is none any more. What is under way ends."""
         self._peers = None
         self._others = tuple
-        await self._flights.close()
+        await self._in_flight.close()
 
     # -- for tasks
 
@@ -76,26 +76,26 @@ class ClusterImages:
         progress: Callable[[str], None] = lambda _: None,
     ) -> str:
         """Make ``reference`` present and return its image id; see ``TaskImages``."""
-        if (image := self._exchange.by_id(reference)) is not None:
+        if (image := self._peer_blobs.by_id(reference)) is not None:
             return image.id
         wanted = parse(reference)
-        if (image := await self._exchange.find(wanted)) is not None:
+        if (image := await self._peer_blobs.find(wanted)) is not None:
             return image.id
         login = logins.decode(auth)
 
         async def bring(say: Callable[[str], None]) -> str:
-            errand = ImageFetch(
+            fetch = ImageFetch(
                 wanted=wanted,
                 login=login,
-                exchange=self._exchange,
+                peer_blobs=self._peer_blobs,
                 registries=self._registries,
                 peers=self._peers,
                 sources=sources,
-                telling=ProgressReporter(wanted, say, self._clock),
+                reporter=ProgressReporter(wanted, say, self._clock),
             )
-            return (await errand.run()).id
+            return (await fetch.run()).id
 
-        return await self._flights.join((reference, auth), bring, progress)
+        return await self._in_flight.join((reference, auth), bring, progress)
 
     # -- for services
 
@@ -110,22 +110,22 @@ class ClusterImages:
             NotFound, RegistryFailed: with what the registry said.
         """
         if self._peers is None:
-            return await self._exchange.describe(reference, auth)
-        image = await self._exchange.find(reference)
-        here = await self._exchange.manifest(reference) if image is not None else None
+            return await self._peer_blobs.describe(reference, auth)
+        image = await self._peer_blobs.find(reference)
+        here = await self._peer_blobs.manifest(reference) if image is not None else None
         if (
             image is not None
             and here is not None
-            and (reference.digest or await self._exchange.said(reference, image) is None)
+            and (reference.digest or await self._peer_blobs.said(reference, image) is None)
         ):
-            return await self._exchange.explain(here, image)
+            return await self._peer_blobs.explain(here, image)
         try:
             return await self._registries.ask(
-                reference.registry, lambda: self._exchange.describe(reference, auth)
+                reference.registry, lambda: self._peer_blobs.describe(reference, auth)
             )
         except (NotFound, RegistryFailed) as error:
             if here is not None:
-                return await self._exchange.explain(here, image)
+                return await self._peer_blobs.explain(here, image)
             found = await self._peers.find(reference, self._others())
             if found.fetched is None:
                 raise type(error)(_also(error, found)) from error
@@ -134,7 +134,7 @@ class ClusterImages:
     async def _explained(self, reference: Reference, found: Found) -> Described:
         assert found.fetched is not None
         assert self._peers is not None
-        described = await self._exchange.explain(found.fetched, None)
+        described = await self._peer_blobs.explain(found.fetched, None)
         manifest = parse_manifest(found.fetched.body)
         if not isinstance(manifest, Manifest):
             return described

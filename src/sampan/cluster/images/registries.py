@@ -1,4 +1,4 @@
-"""Registries as a task's node asks them: for a short time, and not again at once in vain."""
+"""Registries as a task's node asks them: for a short time, and a silent one not again at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 ASK_S = 5.0
 """A registry must say within this time whether it has an image."""
-PATIENCE_S = 1.0
+SHORT_DEADLINE_S = 1.0
 """... and within this one if another node has offered it."""
 REMEMBERED_S = 15.0
 """One that did not answer is not asked again for so long: where there is no DNS, every question
@@ -34,7 +34,7 @@ class Registries:
         offered: Callable[[], Awaitable[bool]] | None = None,
     ) -> T:
         """Ask ``registry``. ``offered`` returns whether it can be had elsewhere, once that is
-        known: then there is less patience.
+        known: then the deadline is shorter.
 
         Raises:
             RegistryFailed: it does not answer, or did not a moment ago.
@@ -43,8 +43,8 @@ class Registries:
         until, why = self._silent.get(registry, (0.0, ""))
         if self._clock.monotonic() < until:
             raise RegistryFailed(why)
-        name, found = await first_of(answer=outcome(question()), patience=self._patience(offered))
-        if name == "patience":
+        name, found = await first_of(answer=outcome(question()), deadline=self._deadline(offered))
+        if name == "deadline":
             failure = RegistryFailed(f"registry {registry} did not answer within {found:g} s")
             self._remember(registry, failure)
             raise failure
@@ -53,13 +53,13 @@ class Registries:
         result: T = found.value()
         return result
 
-    async def _patience(self, offered: Callable[[], Awaitable[bool]] | None) -> float:
+    async def _deadline(self, offered: Callable[[], Awaitable[bool]] | None) -> float:
         """Returns when it is over, and how long it was."""
         begun = self._clock.monotonic()
         with suppress(TimeoutError):
             if offered is not None and await within(self._clock, ASK_S, offered()):
                 left = begun + ASK_S - self._clock.monotonic()
-                await self._clock.sleep(min(PATIENCE_S, max(0.0, left)))
+                await self._clock.sleep(min(SHORT_DEADLINE_S, max(0.0, left)))
                 return round(self._clock.monotonic() - begun, 1)
         await self._clock.sleep(max(0.0, begun + ASK_S - self._clock.monotonic()))
         return ASK_S

@@ -30,8 +30,8 @@ _RANGE = re.compile(r"bytes=(\d+)-")
 class ImageServer:
     """One a daemon; ``register`` with every peer server that it opens."""
 
-    def __init__(self, exchange: PeerBlobs) -> None:
-        self._exchange = exchange
+    def __init__(self, peer_blobs: PeerBlobs) -> None:
+        self._peer_blobs = peer_blobs
         self._sending = 0
 
     def register(self, server: Server) -> None:
@@ -47,7 +47,7 @@ class ImageServer:
 
     async def _manifest(self, request: PeerRequest) -> Reply:
         reference = _wanted(request.match["name"], request.match["which"])
-        found = await self._exchange.manifest(reference)
+        found = await self._peer_blobs.manifest(reference)
         if found is None:
             raise NotFound(f"{reference.familiar} is not on this node")
         headers = {
@@ -59,7 +59,7 @@ class ImageServer:
 
     async def _blob(self, request: PeerRequest) -> Reply:
         digest = request.match["digest"]
-        blob = self._exchange.blob(digest)
+        blob = self._peer_blobs.blob(digest)
         if blob is None:
             raise NotFound(f"blob {digest} is not on this node")
         at = _offset(request.headers.get("range", ""), blob.size)

@@ -23,7 +23,7 @@ class BootstrappedCluster:
 
 
 def bootstrap_cluster(
-    home: NodeDirectory,
+    state_dir: NodeDirectory,
     files: CertificateFiles,
     cluster: Cluster,
     *,
@@ -61,7 +61,7 @@ def bootstrap_cluster(
             lifetime_s=lifetime,
         ),
     )
-    secretbox.save_key(home.key, key)
+    secretbox.save_key(state_dir.key, key)
     return BootstrappedCluster(
         cluster, box, files.save(issued, key_pem(node_key), key_pem(etcd_key))
     )

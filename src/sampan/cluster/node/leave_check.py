@@ -19,7 +19,7 @@ def check_leaving(record: NodeRecord, member: Member | None) -> None:
         Unavailable: it has to be forced; with what that costs.
     """
     manager = member.manager if member is not None else None
-    store = member.standing.store if member is not None else None
+    store = member.peer_roles.store if member is not None else None
     # Taken out of the store already, it may never see why.
     out = manager is not None and manager.process.removed.is_set()
     if out or (store is not None and is_demoted(store.state, record.node_id)):

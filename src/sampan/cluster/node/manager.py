@@ -54,7 +54,7 @@ class Manager:
     def __init__(
         self,
         *,
-        home: NodeDirectory,
+        state_dir: NodeDirectory,
         record: NodeRecord,
         files: CertificateFiles,
         server: Server,
@@ -62,7 +62,7 @@ class Manager:
         events: EventBus,
         clock: Clock,
     ) -> None:
-        self._home, self._record, self._files = home, record, files
+        self._state_dir, self._record, self._files = state_dir, record, files
         self._server, self._peers, self._clock = server, peers, clock
         self._events = events
         self._stack = AsyncExitStack()
@@ -75,8 +75,8 @@ class Manager:
         """Raises: NoQuorum (it does not serve yet), Exhausted (its disk is full)."""
         if self.process.disk_is_full:
             raise Exhausted(
-                f"no space left on the disk of {self._home.directory}, where this manager keeps "
-                "the swarm's state: free some and try again"
+                f"no space left on the disk of {self._state_dir.directory}, where this manager "
+                "keeps the swarm's state: free some and try again"
             )
         if self._parts is None:
             raise NoQuorum
@@ -88,11 +88,11 @@ class Manager:
         Args:
             alone: make this member the only one (``--force-new-cluster``).
         """
-        box: SecretBox = await in_thread(load_box, self._home.key)
+        box: SecretBox = await in_thread(load_box, self._state_dir.key)
         record, files = self._record, self._files.etcd
         listen = host_of(record.listen)
         settings = EtcdSettings(
-            directory=self._home.etcd,
+            directory=self._state_dir.etcd,
             name=record.node_id,
             peer_url=record.etcd_url,
             listen_peer_url=f"https://{join_port(listen, etcd_port(record.etcd_url))}",
@@ -146,7 +146,7 @@ class Manager:
             return RootKeeper(term, self._box)
 
         leader = Leader(self.store, self._clock, node_id, (*STANDARD, roles, root))
-        upkeep = Upkeep(self.etcd, self._home.snapshots, self._clock)
+        upkeep = Upkeep(self.etcd, self._state_dir.snapshots, self._clock)
         running = Tasks()
         running.spawn(leader.run(), name="manager/leader")
         running.spawn(upkeep.run(), name="manager/upkeep")

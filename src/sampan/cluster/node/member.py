@@ -53,7 +53,7 @@ class Member:
     def __init__(
         self,
         host: Host,
-        home: NodeDirectory,
+        state_dir: NodeDirectory,
         record: NodeRecord,
         *,
         role_wanted: Callable[[NodeRole], None],
@@ -63,7 +63,7 @@ class Member:
         self.session = asyncio.Event()
         """A manager has taken this node's session since the start."""
         self.manager: Manager | None = None
-        self._host, self._home = host, home
+        self._host, self._state_dir = host, state_dir
         self._role_wanted, self._removed = role_wanted, removed
         self._tasks = Tasks()
         self._stack = AsyncExitStack()
@@ -93,11 +93,13 @@ class Member:
 
     async def _start(self, found: Callable[[Draft], None] | None, alone: bool) -> None:
         record, clock = self.record, self._host.clock
-        self.files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        self.files = CertificateFiles(
+            self._state_dir.certificates, etcd=self._state_dir.etcd_certificates
+        )
         credentials = await in_thread(self.files.load)
         self.tls = Tls(credentials)
-        self.standing = RoleLookup(self._tasks)
-        self.server = PeerServer(self.tls, self.standing.role_of, clock=clock)
+        self.peer_roles = RoleLookup(self._tasks)
+        self.server = PeerServer(self.tls, self.peer_roles.role_of, clock=clock)
         self.client = PeerClient(
             self.tls, instead={record.advertise: reached_from_here(record.listen)}, clock=clock
         )
@@ -105,7 +107,7 @@ class Member:
         self._stack.push_async_callback(self.client.close)
         if record.role == "manager":
             self.manager = Manager(
-                home=self._home,
+                state_dir=self._state_dir,
                 record=record,
                 files=self.files,
                 server=self.server,
@@ -133,7 +135,7 @@ class Member:
             client=self.client,
             executor=self._host.executor(facts),
             overlay=self._host.overlay,
-            files=DiskFiles(self._home.agent),
+            files=DiskFiles(self._state_dir.agent),
             clock=clock,
             managers=record.managers,
             server=self.server,
@@ -197,7 +199,7 @@ class Member:
 
     def _serving(self) -> None:
         assert self.manager is not None
-        self.standing.store = self.manager.store
+        self.peer_roles.store = self.manager.store
         self._served.set()
 
     # -- what managers say
@@ -210,7 +212,7 @@ class Member:
     def _others(self) -> Sequence[PeerSource]:
         """Other nodes that are up, as far as this one knows: a worker knows the managers."""
         own = self.record.node_id
-        store = self.standing.store
+        store = self.peer_roles.store
         if store is None:
             return [PeerSource(id, address) for id, address in self._managers if id != own]
         return [
@@ -221,7 +223,7 @@ class Member:
 
     async def _heard(self, session: Session) -> None:
         self._managers = tuple((m.node_id, m.address) for m in session.managers)
-        self.standing.managers = frozenset(m.node_id for m in session.managers)
+        self.peer_roles.managers = frozenset(m.node_id for m in session.managers)
         self.session.set()
         wanted = session.node.role
         if wanted == "manager" and self.record.role == "worker":

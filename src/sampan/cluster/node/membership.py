@@ -73,7 +73,7 @@ async def open_membership(host: Host) -> AsyncIterator[HostMembership]:
 class HostMembership:
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._home = NodeDirectory(host.directory)
+        self._state_dir = NodeDirectory(host.directory)
         self._member: Member | None = None
         self._record: NodeRecord | None = None
         self._error = ""
@@ -87,9 +87,9 @@ class HostMembership:
 
     async def start(self) -> None:
         """Never fails for the cluster's sake: the host's own containers must come up."""
-        record = await in_thread(self._home.read)
+        record = await in_thread(self._state_dir.read)
         if record is None:
-            await in_thread(self._home.clear)
+            await in_thread(self._state_dir.clear)
             return
         if record.phase == "joining":
             if record.role != "manager" or not record.initial:
@@ -97,7 +97,7 @@ class HostMembership:
             # Its store may have a vote by now, without which the others are no majority.
             log.warning("joining a swarm was cut short: going on as a manager")
             record = replace(record, phase="active")
-            await in_thread(self._home.write, record)
+            await in_thread(self._state_dir.write, record)
         self._record = record
         try:
             await self._begin(record)
@@ -141,7 +141,7 @@ class HostMembership:
 
         return Member(
             self._host,
-            self._home,
+            self._state_dir,
             record,
             role_wanted=self._follow_role,
             removed=self._removed,
@@ -200,15 +200,17 @@ class HostMembership:
         from sampan.cluster.ca.files import CertificateFiles
         from sampan.cluster.node.bootstrap import bootstrap_cluster
 
-        files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        files = CertificateFiles(
+            self._state_dir.certificates, etcd=self._state_dir.etcd_certificates
+        )
         self._state, self._error = "pending", ""
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(in_thread, self._home.clear)
+            undo.push_async_callback(in_thread, self._state_dir.clear)
             undo.callback(self._reset)
-            await in_thread(self._home.write, record)
+            await in_thread(self._state_dir.write, record)
             founded = await in_thread(
                 bootstrap_cluster,
-                self._home,
+                self._state_dir,
                 files,
                 cluster,
                 node_id=record.node_id,
@@ -233,7 +235,7 @@ class HostMembership:
                     f"this host's own manager did not take its node in within {ACTIVE_WITHIN_S:g} s"
                 ) from error
             self._record = replace(record, phase="active")
-            await in_thread(self._home.write, self._record)
+            await in_thread(self._state_dir.write, self._record)
             self._member = member
             undo.pop_all()
         self._state = "active"
@@ -302,15 +304,17 @@ class HostMembership:
         # While nobody knows of this node: with a certificate it would be one of the cluster.
         address, port = split_port(record.listen)
         listener(address or ANY, port).close()
-        files = CertificateFiles(self._home.certificates, etcd=self._home.etcd_certificates)
+        files = CertificateFiles(
+            self._state_dir.certificates, etcd=self._state_dir.etcd_certificates
+        )
         async with AsyncExitStack() as undo:
-            undo.push_async_callback(in_thread, self._home.clear)
-            await in_thread(self._home.write, record)
+            undo.push_async_callback(in_thread, self._state_dir.clear)
+            await in_thread(self._state_dir.write, record)
             asked = {"availability": request.availability, "advertise": record.advertise}
             token, clock = request.join_token, self._host.clock
             identity = (await get_certificate(manager, token, files, clock=clock, **asked)).identity
             record = replace(record, node_id=identity.node_id, cluster_id=identity.cluster_id)
-            await in_thread(self._home.write, record)
+            await in_thread(self._state_dir.write, record)
             member = self._make(record)
             await member.start()
             undo.push_async_callback(self._undo_join)
@@ -332,7 +336,7 @@ class HostMembership:
                 ) from error
             assert self._record is not None
             self._record = replace(self._record, phase="active")
-            await in_thread(self._home.write, self._record)
+            await in_thread(self._state_dir.write, self._record)
             undo.pop_all()
         # After it is on disk: from here on the managers do not forget a node that goes away.
         assert self._member is not None
@@ -379,7 +383,7 @@ class HostMembership:
         log.warning("joining a swarm was cut short: taking it back")
         if record.node_id and record.managers:
             await take_back(self._make(replace(record, role="worker")), self._host.overlay)
-        await in_thread(self._home.clear)
+        await in_thread(self._state_dir.clear)
 
     # -- role
 
@@ -417,7 +421,7 @@ class HostMembership:
         assert record is not None
         # Not the member's own record: that one is of its start, when it was joining perhaps, and
         # who is joining follows no change of its role.
-        changed = await ask_to_manage(member, record, self._home)
+        changed = await ask_to_manage(member, record, self._state_dir)
         # It serves as soon as it can. Nobody waits for that with the lock held: it may be told to
         # stop being one, or to leave, before.
         await self._restart(changed)
@@ -435,7 +439,7 @@ class HostMembership:
             managers=tuple(managers) or record.managers,
         )
         await self._restart(changed)
-        await in_thread(self._home.forget_manager)
+        await in_thread(self._state_dir.forget_manager)
         member = self._member
         # The certificate still says manager; from here it says what the store says.
         member.renew_soon()
@@ -446,14 +450,14 @@ class HostMembership:
         before = self._record
         await self._member.close()
         self._member = None
-        await in_thread(self._home.write, record)
+        await in_thread(self._state_dir.write, record)
         self._record = record
         try:
             await self._begin(record)
         except BaseException:
             if before is not None:
                 self._record = before
-                await shielded(in_thread(self._home.write, before))
+                await shielded(in_thread(self._state_dir.write, before))
                 await shielded(self._begin(before))
             raise
 
@@ -489,7 +493,7 @@ class HostMembership:
             else:
                 await self._host.overlay.leave()
             self._member = None
-            await in_thread(self._home.clear)
+            await in_thread(self._state_dir.clear)
             self._reset()
             self._error = ""
         log.info("this host has left its swarm")

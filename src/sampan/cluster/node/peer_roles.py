@@ -24,7 +24,7 @@ class RoleLookup:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._asking: set[str] = set()
-        self._strangers: dict[str, int] = {}
+        self._unknown: dict[str, int] = {}
         """Node id -> the copy's revision that surely did not have it."""
         self.store: ClusterStore | None = None
         """Of a manager, once it is loaded."""
@@ -39,7 +39,7 @@ class RoleLookup:
         if node is not None:
             # Who is to become a manager asks as one already.
             return "manager" if "manager" in (node.role, node.spec.role) else "worker"
-        if node_id in self._strangers:
+        if node_id in self._unknown:
             return None
         if node_id not in self._asking:
             self._asking.add(node_id)
@@ -51,9 +51,9 @@ class RoleLookup:
             await store.barrier()
             if node_id not in store.state.nodes:
                 # Ids are never used twice: who is not there now will not come.
-                self._strangers[node_id] = store.state.revision
-                while len(self._strangers) > 1024:
-                    del self._strangers[next(iter(self._strangers))]
+                self._unknown[node_id] = store.state.revision
+                while len(self._unknown) > 1024:
+                    del self._unknown[next(iter(self._unknown))]
         except SampanError as error:
             log.info("nothing is known of node %s: %s", node_id, error)
         finally:

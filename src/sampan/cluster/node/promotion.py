@@ -17,7 +17,7 @@ JOIN_S = 30.0
 """Another manager may be joining at the same time, and the store takes one after the other."""
 
 
-async def ask_to_manage(member: Member, record: NodeRecord, home: NodeDirectory) -> NodeRecord:
+async def ask_to_manage(member: Member, record: NodeRecord, state_dir: NodeDirectory) -> NodeRecord:
     """Certificates of a manager, the cluster's key, a place among the store's members. Returns the
     record to start with, of what ``record`` (the membership as it is by now) says.
 
@@ -41,8 +41,8 @@ async def ask_to_manage(member: Member, record: NodeRecord, home: NodeDirectory)
             refused = error
     else:
         raise refused
-    await in_thread(home.forget_store)
-    await in_thread(save_key, home.key, key)
+    await in_thread(state_dir.forget_store)
+    await in_thread(save_key, state_dir.key, key)
     return replace(
         record, role="manager", etcd_url=url, initial=joined.initial, managers=tuple(managers)
     )

@@ -33,7 +33,7 @@ def describe_membership(
     )
     if member is None or member.manager is None:
         return found
-    store = member.standing.store
+    store = member.peer_roles.store
     if store is None or not store.has_quorum:
         # What the copy says may be long past: clients show the error in its place.
         why = f"{UNKNOWN} {member.manager.error or NoQuorum()}"

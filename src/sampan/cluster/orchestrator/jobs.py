@@ -42,7 +42,7 @@ def plan_replicated_job(plan: ServicePlan, tasks: list[Task]) -> None:
         plan.wake(plan.now)
     born = min(missing, BIRTHS_AT_ONCE)
     for slot in islice(free_slots(tasks, (place.slot for place in places), 0), born):
-        plan.bear("a completion is missing", slot=slot)
+        plan.create_task("a completion is missing", slot=slot)
     for place in places:
         release(plan, place)
 
@@ -63,7 +63,7 @@ def plan_global_job(plan: ServicePlan, tasks: list[Task]) -> None:
         elif place.tasks:
             _again(plan, place)
         elif node.spec.availability == "active":
-            plan.bear("the job has not run on this node", node_id=node.id)
+            plan.create_task("the job has not run on this node", node_id=node.id)
 
 
 def _of_iteration(plan: ServicePlan, tasks: list[Task]) -> list[Task]:
@@ -102,7 +102,7 @@ def _again(plan: ServicePlan, place: Slot) -> bool:
     failed = ended_by_itself(last)
     if failed and not should_restart(last, plan.now, job=True):
         return False
-    task = plan.bear(
+    task = plan.create_task(
         f"{last.id} ended as {last.status.state.word}" if failed else f"{last.id} was stopped",
         slot=place.slot,
         node_id=place.node_id,

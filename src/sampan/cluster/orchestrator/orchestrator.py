@@ -96,7 +96,7 @@ class Orchestrator(Loop):
             plan = self._plan(draft, service, tasks)
             if plan is None:
                 return None
-            writes = [*plan.changes.values(), *plan.births]
+            writes = [*plan.changes.values(), *plan.created]
             for task in writes[:AT_MOST]:
                 draft.put(task)
             if plan.new_service is not None:

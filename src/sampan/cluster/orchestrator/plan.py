@@ -96,7 +96,7 @@ class ServicePlan:
     nodes: Mapping[str, Node]
     now: float
     observed: Observed
-    births: list[Task] = field(default_factory=list)
+    created: list[Task] = field(default_factory=list)
     changes: dict[str, Task] = field(default_factory=dict)
     steps: list[PlannedChange] = field(default_factory=list)
     new_service: Service | None = None
@@ -169,7 +169,7 @@ class ServicePlan:
         """Let a task that was held in READY run."""
         return self.change(replace(task, desired=TaskState.RUNNING), "start", why)
 
-    def bear(
+    def create_task(
         self,
         why: str,
         *,
@@ -199,7 +199,7 @@ class ServicePlan:
         )
         if delay_s > 0:
             self.wake(task.start_after)
-        self.births.append(task)
+        self.created.append(task)
         self.steps.append(PlannedChange("create", task.id, why))
         return task
 

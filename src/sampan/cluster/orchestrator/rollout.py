@@ -97,7 +97,7 @@ def replace_tasks(plan: ServicePlan, place: Slot, *, start_first: bool) -> None:
         for task in place.live:
             place.replace(plan.stop(task, "the service has been updated"))
     place.tasks.append(
-        plan.bear(
+        plan.create_task(
             "the service has been updated",
             slot=place.slot,
             node_id=place.node_id,

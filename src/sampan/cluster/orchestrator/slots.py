@@ -86,7 +86,7 @@ def refill(plan: ServicePlan, place: Slot) -> None:
                     plan.wake(due)
                     return
             same = last.spec_version == plan.service.spec_version
-            task = plan.bear(
+            task = plan.create_task(
                 f"{last.id} ended as {last.status.state.word}",
                 slot=place.slot,
                 node_id=place.node_id,
@@ -98,7 +98,7 @@ def refill(plan: ServicePlan, place: Slot) -> None:
             place.tasks.append(task)
         return
     if not alive:
-        task = plan.bear(
+        task = plan.create_task(
             "the slot is empty" if last is None else f"{last.id} was stopped",
             slot=place.slot,
             node_id=place.node_id,

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    strangers_per_address: int = 128
+    unknown_per_address: int = 128
     """Connections without a certificate, handshakes under way included. Joining takes two; a node
     that comes back may open many at once, which all begin as a stranger's."""
-    strangers: int = 512
+    unknown_peers: int = 512
     """The same, from everywhere. Addresses that nodes have come from are exempt: however many
     strangers there are, a node can come back."""
     members_per_address: int = 1024
@@ -25,7 +25,7 @@ class Limits:
     burst: int = 200
     """Handshakes at once, per address: so many nodes behind one may come back together."""
     handshake_s: float = 5.0
-    stranger_s: float = 30.0
+    unknown_s: float = 30.0
     """How long a connection without a certificate may live, whatever it does."""
 
 
@@ -33,7 +33,7 @@ class Limits:
 class _Address:
     tokens: float
     at: float
-    strangers: int = 0
+    unknown_peers: int = 0
     members: int = 0
     familiar: bool = False
     """A node has come from here."""
@@ -44,7 +44,7 @@ class Gate:
     """Counts. Pure: the caller says when it is."""
 
     limits: Limits = field(default_factory=Limits)
-    strangers: int = 0
+    unknown_peers: int = 0
     turned_away: int = 0
     """Connections closed unheard, ever."""
     _by: dict[str, _Address] = field(default_factory=dict)
@@ -60,14 +60,14 @@ class Gate:
         self._refill(found, now)
         if (
             found.tokens < 1
-            or found.strangers >= self.limits.strangers_per_address
-            or (self.strangers >= self.limits.strangers and not found.familiar)
+            or found.unknown_peers >= self.limits.unknown_per_address
+            or (self.unknown_peers >= self.limits.unknown_peers and not found.familiar)
         ):
             self.turned_away += 1
             return False
         found.tokens -= 1
-        found.strangers += 1
-        self.strangers += 1
+        found.unknown_peers += 1
+        self.unknown_peers += 1
         return True
 
     def recognise(self, address: str) -> bool:
@@ -76,7 +76,7 @@ class Gate:
         if found.members >= self.limits.members_per_address:
             self.turned_away += 1
             return False
-        self._forget_stranger(found)
+        self._forget_unknown(found)
         found.members += 1
         found.familiar = True
         return True
@@ -87,11 +87,11 @@ class Gate:
         if member:
             found.members -= 1
         else:
-            self._forget_stranger(found)
+            self._forget_unknown(found)
 
-    def _forget_stranger(self, found: _Address) -> None:
-        found.strangers -= 1
-        self.strangers -= 1
+    def _forget_unknown(self, found: _Address) -> None:
+        found.unknown_peers -= 1
+        self.unknown_peers -= 1
 
     def _refill(self, found: _Address, now: float) -> None:
         gained = (now - found.at) * self.limits.handshakes_per_s
@@ -101,7 +101,7 @@ class Gate:
         """Forget who has nothing open and a full bucket: a flood of addresses is not remembered."""
         for address, found in list(self._by.items()):
             self._refill(found, now)
-            idle = not found.strangers and not found.members and not found.familiar
+            idle = not found.unknown_peers and not found.members and not found.familiar
             if idle and found.tokens >= self.limits.burst:
                 del self._by[address]
         self._sweep_at = max(1024, 2 * len(self._by))

@@ -96,10 +96,10 @@ class Routes:
         """
         removed = False
         if identity is not None:
-            standing = self._role_of(identity.node_id)
-            if standing is None:
+            role = self._role_of(identity.node_id)
+            if role is None:
                 identity, removed = None, True
-            elif standing == "worker" and identity.role == "manager":
+            elif role == "worker" and identity.role == "manager":
                 identity = Identity(identity.node_id, "worker", identity.cluster_id)
         if route.allow is Allow.ANYONE:
             return identity

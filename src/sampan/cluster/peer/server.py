@@ -192,7 +192,7 @@ class PeerServer(Routes):
         self._connections[protocol] = connection
         if not self._recognise(connection):
             connection.deadline = asyncio.get_running_loop().call_later(
-                self._gate.limits.stranger_s, self._stranger_out, connection
+                self._gate.limits.unknown_s, self._unknown_out, connection
             )
 
     def _recognise(self, connection: _Connection) -> bool:
@@ -203,7 +203,7 @@ class PeerServer(Routes):
         connection.member = self._gate.recognise(connection.address)
         return connection.member
 
-    def _stranger_out(self, connection: _Connection) -> None:
+    def _unknown_out(self, connection: _Connection) -> None:
         # the state may have caught up since: a node that has just joined, over another manager
         if not self._recognise(connection):
             connection.transport.abort()

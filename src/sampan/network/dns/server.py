@@ -135,8 +135,8 @@ class Server:
             for sandbox in self._sandboxes.values():
                 sandbox.hot = {}
 
-    def _obey(self, told: dict[str, object], descriptors: list[int]) -> None:
-        match told:
+    def _obey(self, order: dict[str, object], descriptors: list[int]) -> None:
+        match order:
             case {"op": "serve", "sandbox": str(name), "servers": list(servers)}:
                 udp, tcp = (socket.socket(fileno=d) for d in descriptors)
                 self._close(name)
@@ -155,11 +155,11 @@ class Server:
             case {"op": "zone", "network": str(network), "forward": dict(forward)}:
                 self._table.zone(
                     network,
-                    str(told["name"]),
+                    str(order["name"]),
                     forward,
-                    cast(dict[str, str], told["reverse"]),
-                    anew=bool(told["anew"]),
-                    last=bool(told["last"]),
+                    cast(dict[str, str], order["reverse"]),
+                    anew=bool(order["anew"]),
+                    last=bool(order["last"]),
                 )
             case {"op": "unzone", "network": str(network)}:
                 self._table.unzone(network)
@@ -184,8 +184,8 @@ class Server:
         if sandbox is None:
             return
         self._streams.drop(name)
-        for book, sock in ((self._udp, sandbox.udp), (self._tcp, sandbox.tcp)):
-            del book[sock.fileno()]
+        for registered, sock in ((self._udp, sandbox.udp), (self._tcp, sandbox.tcp)):
+            del registered[sock.fileno()]
             # The daemon's duplicate may still be open for a moment, and would keep it polled.
             self._epoll.unregister(sock)
             sock.close()

@@ -81,23 +81,23 @@ class DnsTable:
         self._next = None
 
     def join(self, sandbox: str, network: str, endpoint: DnsEndpoint) -> None:
-        books = self._next or self._now
-        books.endpoints.setdefault(network, {})[sandbox] = endpoint
-        books.networks_of.setdefault(sandbox, set()).add(network)
+        tables = self._next or self._now
+        tables.endpoints.setdefault(network, {})[sandbox] = endpoint
+        tables.networks_of.setdefault(sandbox, set()).add(network)
         self._rebuild(network)
 
     def leave(self, sandbox: str, network: str) -> None:
         """Idempotent."""
-        books = self._next or self._now
-        books.endpoints.get(network, {}).pop(sandbox, None)
-        books.networks_of.get(sandbox, set()).discard(network)
+        tables = self._next or self._now
+        tables.endpoints.get(network, {}).pop(sandbox, None)
+        tables.networks_of.get(sandbox, set()).discard(network)
         self._rebuild(network)
 
     def drop(self, sandbox: str) -> None:
         """Idempotent."""
-        books = self._next or self._now
-        for network in list(books.networks_of.pop(sandbox, ())):
-            books.endpoints.get(network, {}).pop(sandbox, None)
+        tables = self._next or self._now
+        for network in list(tables.networks_of.pop(sandbox, ())):
+            tables.endpoints.get(network, {}).pop(sandbox, None)
             self._rebuild(network)
 
     def zone(
@@ -118,14 +118,14 @@ class DnsTable:
             reverse: address -> name, empty: none any more.
             anew: forget what is there; on the first call.
         """
-        books = self._next or self._now
-        coming = books.arriving.get(network)
+        tables = self._next or self._now
+        coming = tables.arriving.get(network)
         if coming is None or anew:
             coming = _ClusterZone("." + network_name.lower())
-            known = books.cluster.get(network)
+            known = tables.cluster.get(network)
             if known is not None and not anew:
                 coming.forward, coming.reverse = dict(known.forward), dict(known.reverse)
-            books.arriving[network] = coming
+            tables.arriving[network] = coming
         for name, addresses in forward.items():
             if addresses:
                 coming.forward[name] = tuple(addresses)
@@ -138,13 +138,13 @@ class DnsTable:
             else:
                 coming.reverse.pop(pointer, None)
         if last:
-            books.cluster[network] = books.arriving.pop(network)
+            tables.cluster[network] = tables.arriving.pop(network)
 
     def unzone(self, network: str) -> None:
         """Idempotent."""
-        books = self._next or self._now
-        books.cluster.pop(network, None)
-        books.arriving.pop(network, None)
+        tables = self._next or self._now
+        tables.cluster.pop(network, None)
+        tables.arriving.pop(network, None)
 
     def lookup(self, sandbox: str, name: str) -> tuple[str, ...]:
         """Addresses of ``name`` as this sandbox sees it; empty: it is none of ours."""
@@ -196,11 +196,11 @@ class DnsTable:
     def _rebuild(self, network: str) -> None:
         if self._next is not None:
             return
-        books = self._now
-        members = books.endpoints.get(network)
+        tables = self._now
+        members = tables.endpoints.get(network)
         if not members:
-            books.endpoints.pop(network, None)
-            books.zones.pop(network, None)
+            tables.endpoints.pop(network, None)
+            tables.zones.pop(network, None)
             return
         forward: dict[str, tuple[str, ...]] = {}
         reverse: dict[str, str] = {}
@@ -214,4 +214,4 @@ class DnsTable:
                 if endpoint.names:
                     told = f"{endpoint.names[0]}.{endpoint.network_name}"
                     reverse[message.reverse_name(address)] = told
-        books.zones[network] = _Zone(forward, reverse)
+        tables.zones[network] = _Zone(forward, reverse)

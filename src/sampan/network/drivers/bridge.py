@@ -84,10 +84,10 @@ class BridgeDriver:
         config: DaemonConfig,
         worker: NetworkWorker,
         firewall: Firewall | None,
-        reaper: DeferredDelete,
+        deferred: DeferredDelete,
     ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
-        self._reaper = reaper
+        self._deferred = deferred
         self._group = live_group(config.instance.suffix)
 
     # -- the segment
@@ -200,7 +200,7 @@ class BridgeDriver:
         veth = self._config.instance.veth(endpoint.endpoint_id)
         linux, path = self._worker.linux, sandbox.path
 
-        def plug() -> None:
+        def enter() -> None:
             host = self._worker.netlink
             add_port(
                 self._worker,
@@ -222,14 +222,14 @@ class BridgeDriver:
                 raise
 
         await self._worker.run(
-            plug, lambda: self._worker.netlink.request(netlink.delete_link(veth))
+            enter, lambda: self._worker.netlink.request(netlink.delete_link(veth))
         )
         return Joined(endpoint=endpoint)
 
     async def leave(
         self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
     ) -> None:
-        await self._reaper.delete(self._config.instance.veth(endpoint.endpoint_id))
+        await self._deferred.delete(self._config.instance.veth(endpoint.endpoint_id))
 
     async def restore(self, network: Network, attached: Sequence[Attached]) -> None:
         return

@@ -60,7 +60,7 @@ class HostIpam:
 
     def quarantine_address(self, pool: Pool, owner: str, address: str) -> None:
         if (subnet := self._subnets.get(_key(pool))) is not None:
-            subnet.release(address, owner, cool=True)
+            subnet.release(address, owner, quarantine=True)
 
     async def release_address(self, pool: Pool, owner: str, address: str) -> None:
         subnet = self._subnets.get(_key(pool))

@@ -37,12 +37,12 @@ class OverlayDriver:
         config: DaemonConfig,
         worker: NetworkWorker,
         firewall: Firewall | None,
-        reaper: DeferredDelete,
+        deferred: DeferredDelete,
         overlay: HostOverlay,
         places: Places,
     ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
-        self._reaper, self._overlay, self._places = reaper, overlay, places
+        self._deferred, self._overlay, self._places = deferred, overlay, places
         self._group = live_group(config.instance.suffix)
 
     def validate(self, network: Network) -> None:
@@ -98,7 +98,7 @@ class OverlayDriver:
         linux, path = self._worker.linux, sandbox.path
         mtu = Options.of(network).mtu
 
-        def plug() -> None:
+        def enter() -> None:
             host = self._worker.netlink
             add_port(
                 self._worker,
@@ -122,7 +122,7 @@ class OverlayDriver:
         self._places.add(sandbox, endpoint)
         try:
             await self._worker.run(
-                plug, lambda: self._worker.netlink.request(netlink.delete_link(veth))
+                enter, lambda: self._worker.netlink.request(netlink.delete_link(veth))
             )
             # What the cluster says, before the process runs.
             await self._overlay.joined(self._places.of(sandbox))
@@ -138,7 +138,7 @@ class OverlayDriver:
         if known and closing:
             # At once: the same container's next namespace is not to be taken for this one.
             self._overlay.closed(sandbox.container_id)
-        await self._reaper.delete(self._config.instance.veth(endpoint.endpoint_id))
+        await self._deferred.delete(self._config.instance.veth(endpoint.endpoint_id))
         if known and not closing:
             with contextlib.suppress(FileNotFoundError):
                 await self._overlay.joined(self._places.of(sandbox))

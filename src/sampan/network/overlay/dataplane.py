@@ -94,7 +94,9 @@ class HostOverlay:
         self._lock = asyncio.Lock()
         # On the worker's thread only.
         self._tunnels = Tunnels(config, worker.linux)
-        self._spaces = Namespaces(worker.linux, config.paths.state / "overlay", self._close_later)
+        self._namespaces = Namespaces(
+            worker.linux, config.paths.state / "overlay", self._close_later
+        )
         self._mesh: Mesh | None = None
         self._let_through: dict[str, BridgeSegment] = {}
         """By network: what the firewall has been told."""
@@ -123,13 +125,13 @@ class HostOverlay:
             self._came_through = False
             failed = _Failures()
             for place in self._places():
-                await failed.run(self._worker, functools.partial(self._spaces.clear, place))
+                await failed.run(self._worker, functools.partial(self._namespaces.clear, place))
             await failed.run(self._worker, self._remove_mesh)
             if self._firewall is not None:
                 await failed.run(self._worker, self._firewall.forget_tunnels)
             await self._left()
             await self._close()
-            failed.tell()
+            failed.log()
 
     # -- for the host's networks
 
@@ -159,7 +161,7 @@ class HostOverlay:
         aim = self._aim
 
         def program() -> None:
-            self._spaces.program(place, aim.plans, aim.nodes, fresh=True)
+            self._namespaces.program(place, aim.plans, aim.nodes, fresh=True)
 
         await self._worker.run(program)
         if aim is not self._aim:
@@ -169,7 +171,7 @@ class HostOverlay:
     def closed(self, container_id: str) -> None:
         """A container's namespace has gone."""
         self._tasks.spawn(
-            self._worker.run(lambda: self._spaces.forget(container_id)),
+            self._worker.run(lambda: self._namespaces.forget(container_id)),
             name="network/overlay/forget",
         )
 
@@ -231,13 +233,13 @@ class HostOverlay:
         for place in self._places():
             if not everywhere and touched.isdisjoint(place.endpoints):
                 continue
-            program = functools.partial(self._spaces.program, place, aim.plans, aim.nodes)
+            program = functools.partial(self._namespaces.program, place, aim.plans, aim.nodes)
             await failed.run(self._worker, program, gone_is_fine=True)
         await failed.run(self._worker, lambda: self._publish(plans))
         for network_id, plan in plans.items():
             if not plan.network.ingress:
                 self._names.cluster(network_id, plan.network.name, plan.zone)
-        for network_id in self._names.clustered() - plans.keys():
+        for network_id in self._names.cluster_networks() - plans.keys():
             self._names.cluster(network_id, "", None)
         self._flows.forget(left, plans)
         here = self._here()
@@ -252,7 +254,7 @@ class HostOverlay:
             await failed.run(self._worker, drop)
         await failed.run(self._worker, lambda: self._withdraw(aim, here))
         await self._close()
-        failed.tell()
+        failed.log()
         self._applied, self._came_through = view, True
 
     def _open(self, view: DataPlaneView, plan: NetworkPlan, mtu: int, here: frozenset[str]) -> None:
@@ -404,7 +406,7 @@ class _Failures:
         except (OSError, SampanError) as error:
             self._said.append(str(error))
 
-    def tell(self) -> None:
+    def log(self) -> None:
         if self._said:
             raise Unavailable("; ".join(dict.fromkeys(self._said)))
 

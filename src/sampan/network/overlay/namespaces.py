@@ -68,7 +68,7 @@ class Namespaces:
         """
         self._linux = linux
         self._directory, self._close_later = directory, close_later
-        self._told: dict[str, _LastApplied] = {}
+        self._last_applied: dict[str, _LastApplied] = {}
 
     def program(
         self,
@@ -90,7 +90,7 @@ class Namespaces:
         on = [plans[network_id] for network_id in place.endpoints if network_id in plans]
         balance = {vip: members for plan in on for vip, members in plan.balance.items()}
         through = next((p for p in on if p.network.ingress), None)
-        if fresh and place.container_id not in self._told:
+        if fresh and place.container_id not in self._last_applied:
             self._file(place.container_id).unlink(missing_ok=True)
         known = self._known(place.container_id)
         if through is None:
@@ -102,7 +102,7 @@ class Namespaces:
         mine = place.endpoints[through.network.id] if through is not None else None
         self._file(place.container_id).unlink(missing_ok=True)
         # Whatever happens to it now: unless all of it comes through, it is written anew.
-        del self._told[place.container_id]
+        del self._last_applied[place.container_id]
 
         def inside() -> bool:
             """Whether answers find their way now."""
@@ -125,21 +125,23 @@ class Namespaces:
 
         answers = self._linux.netns.run_inside(place.path, inside)
         now = _LastApplied(balance if serve else known.balance, nodes if answers else known.nodes)
-        self._told[place.container_id] = now
+        self._last_applied[place.container_id] = now
         self._file(place.container_id).write_bytes(msgspec.json.encode(now))
 
     def _file(self, container_id: str) -> Path:
         return self._directory / container_id
 
     def _known(self, container_id: str) -> _LastApplied:
-        told = self._told.get(container_id)
-        if told is None:
+        last_applied = self._last_applied.get(container_id)
+        if last_applied is None:
             try:
-                told = msgspec.json.decode(self._file(container_id).read_bytes(), type=_LastApplied)
+                last_applied = msgspec.json.decode(
+                    self._file(container_id).read_bytes(), type=_LastApplied
+                )
             except (FileNotFoundError, msgspec.MsgspecError):
-                told = _LastApplied()
-            self._told[container_id] = told
-        return told
+                last_applied = _LastApplied()
+            self._last_applied[container_id] = last_applied
+        return last_applied
 
     def clear(self, place: OverlayNamespace) -> None:
         """Nothing of the cluster is left in the namespace. Idempotent. Raises OSError, NftError."""
@@ -157,7 +159,7 @@ class Namespaces:
 
     def forget(self, container_id: str) -> None:
         """The namespace is gone, or another one has its name now."""
-        self._told.pop(container_id, None)
+        self._last_applied.pop(container_id, None)
         self._file(container_id).unlink(missing_ok=True)
 
 

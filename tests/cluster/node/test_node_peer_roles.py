@@ -12,11 +12,13 @@ from sampan.testing.cluster_store import MemoryCluster
 
 
 async def test_a_worker_believes_what_it_last_heard() -> None:
-    standing = RoleLookup(Tasks())
-    assert standing.role_of("anybody") == "manager"  # nothing was heard yet: the certificate counts
-    standing.managers = frozenset({"m"})
-    assert standing.role_of("m") == "manager"
-    assert standing.role_of("w") == "worker"
+    peer_roles = RoleLookup(Tasks())
+    assert (
+        peer_roles.role_of("anybody") == "manager"
+    )  # nothing was heard yet: the certificate counts
+    peer_roles.managers = frozenset({"m"})
+    assert peer_roles.role_of("m") == "manager"
+    assert peer_roles.role_of("w") == "worker"
 
 
 async def test_a_manager_looks_into_its_copy() -> None:
@@ -32,17 +34,17 @@ async def test_a_manager_looks_into_its_copy() -> None:
             draft.put(Node(id="former", role="manager", spec=NodeSpec(role="worker")))
 
         await store.update(found)
-        standing = RoleLookup(tasks)
-        standing.store = store
-        assert [standing.role_of(i) for i in ("m", "w", "next", "former")] == [
+        peer_roles = RoleLookup(tasks)
+        peer_roles.store = store
+        assert [peer_roles.role_of(i) for i in ("m", "w", "next", "former")] == [
             "manager",
             "worker",
             "manager",
             "manager",
         ]
-        assert standing.role_of("stranger") == "worker"  # it may just not be known here yet
+        assert peer_roles.role_of("stranger") == "worker"  # it may just not be known here yet
         await settle()
-        assert standing.role_of("stranger") is None
+        assert peer_roles.role_of("stranger") is None
         await tasks.close()
 
 
@@ -52,12 +54,12 @@ async def test_who_joined_through_another_manager_is_no_stranger() -> None:
         here, there = await hub.store(), await hub.store()
         await there.update(lambda draft: draft.put(Cluster(id="c")))
         await here.barrier()
-        standing = RoleLookup(tasks)
-        standing.store = here
+        peer_roles = RoleLookup(tasks)
+        peer_roles.store = here
         here.member.delay_s = 1.0
         await there.update(lambda draft: draft.put(Node(id="new")))
-        assert standing.role_of("new") == "worker"
+        assert peer_roles.role_of("new") == "worker"
         await clock.advance(2.0)
-        assert standing.role_of("new") == "worker"
+        assert peer_roles.role_of("new") == "worker"
         assert "new" in here.state.nodes
         await tasks.close()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from sampan.api.front import docker_front
 from sampan.errors import Forbidden
+from sampan.http.connection import Connection
 from sampan.http.context import RequestContext
 from sampan.http.front import Limits
 from sampan.http.router import Handler
@@ -148,6 +149,42 @@ class TestHangUps:
             async with asyncio.timeout(10):
                 while not notes.notes:  # noqa: ASYNC110
                     await asyncio.sleep(0)
+
+    @pytest.mark.parametrize("turns", range(6))
+    async def test_a_connection_ends_with_its_client_at_whatever_moment(
+        self, base: Path, turns: int
+    ) -> None:
+        """``turns`` of the loop after the answer the client's end of file comes."""
+        loop, contract = asyncio.get_running_loop(), TestNotes()
+
+        def ends(conn: Connection, left: int) -> None:
+            if left:
+                loop.call_soon(ends, conn, left - 1)
+            elif not conn.eof_received() and conn.transport is not None:
+                conn.transport.close()  # as the transport itself does
+
+        class Answered(web.Response):
+            conn: Connection
+
+            async def write_eof(self, data: bytes = b"") -> None:
+                await super().write_eof(data)
+                ends(self.conn, turns)
+
+        async def around(
+            context: RequestContext, handler: Handler[RequestContext]
+        ) -> web.StreamResponse:
+            answer = Answered(text="last")
+            assert isinstance(context.request.protocol, Connection)
+            answer.conn = context.request.protocol
+            return answer
+
+        async with (
+            listening(Notes().front(around), base / "n.sock"),
+            contract.connected(base / "n.sock") as (reader, writer),
+        ):
+            writer.write(contract.get("/hello"))
+            async with asyncio.timeout(10):
+                assert (await reader.read()).endswith(b"last")
 
     async def test_a_stream_ends_with_its_client(self, base: Path) -> None:
         notes, contract = Notes(), TestNotes()

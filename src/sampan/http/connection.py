@@ -87,7 +87,16 @@ class Connection(RequestHandler):
     none), ``failure`` makes the answer to what is no HTTP.
     """
 
-    __slots__ = ("_failure", "_held", "_hijackable", "_lingering", "ended", "raw", "streaming")
+    __slots__ = (
+        "_answered",
+        "_failure",
+        "_held",
+        "_hijackable",
+        "_lingering",
+        "ended",
+        "raw",
+        "streaming",
+    )
 
     def __init__(
         self,
@@ -105,6 +114,8 @@ class Connection(RequestHandler):
         self._lingering: asyncio.Event | None = None
         """What comes is dropped; set when the client's end of file does."""
         self._held = b""
+        self._answered = 0
+        """Requests whose handlers are through."""
         self._hijackable = hijackable
         self._failure = failure
 
@@ -222,10 +233,10 @@ class Connection(RequestHandler):
         request = self._current_request
         if request is not None and not request.content.is_eof():
             return None  # only half of it was asked
-        if self._messages or request is not None or not self._request_in_progress:
+        if self._answered < self._request_count:
             self.ended = True
         else:
-            self.close()  # the last answer is being sent
+            self.close()  # the last answer is being sent, or was sent a moment ago
         return True
 
     def _half_closes(self) -> bool:
@@ -235,6 +246,7 @@ class Connection(RequestHandler):
     def answered(self) -> None:
         """A handler is through. After the last one the connection ends, if its client's side has
         ended."""
+        self._answered += 1
         if self.ended and not self._messages:
             self.close()
 

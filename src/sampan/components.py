@@ -1,8 +1,8 @@
 """What sampan uses of the host: each component with what fails without it and its package.
 
 One table for everybody who asks: the daemon's start (which refuses to go on without what it
-cannot do without, and warns of the rest), ``GET /info``, and the error of whoever needs a component
-that is not there. ``script/setup`` installs every package of it.
+cannot do without, and warns of the rest), ``GET /info``, and the error of a caller that needs a
+component that is not there. ``script/setup`` installs every package of it.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def find(component: Component) -> Path | None:
 
 
 def require(component: Component) -> Path:
-    """``find``, for whoever cannot go on without.
+    """``find``, for callers that cannot go on without.
 
     Raises:
         Unsupported: it is not there; with the package to install.

@@ -19,7 +19,7 @@ class BoundedFeed(Generic[T]):
     """
 
     def __init__(self, limit: int, lagged: type[Exception], ended: Callable[[Any], None]) -> None:
-        """``ended`` is called with the feed when nothing needs to be offered any more."""
+        """``ended`` is called with the feed when it needs no more changes."""
         self._limit, self._error, self._ended = limit, lagged, ended
         self._queue: deque[T] = deque()
         self._ready = asyncio.Event()

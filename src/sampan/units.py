@@ -25,7 +25,7 @@ def size_bytes(text: str) -> int:
     """``64m``, ``1.5gb``, ``64MiB``, ``1024`` in bytes; units are powers of 1024.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has another form.
     """
     plain = text.strip().lower()
     number = plain.rstrip("bikmgtp ")
@@ -44,7 +44,7 @@ def duration_ns(text: str, *, days: bool = False, signed: bool = False) -> int:
         signed: whether it may begin with a sign.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it has another form.
     """
     plain = text.strip()
     sign = -1 if signed and plain.startswith("-") else 1

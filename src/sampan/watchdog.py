@@ -194,7 +194,7 @@ class Watchdog:
 
 
 def _callback(frame: FrameType | None) -> FrameType | None:
-    """The outermost frame that is not the loop's own; None: there is none."""
+    """The outermost frame that is not the loop's own, or None."""
     callback = None
     while frame is not None and not frame.f_code.co_filename.startswith(_LOOP_FILES):
         callback, frame = frame, frame.f_back

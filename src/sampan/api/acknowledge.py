@@ -1,4 +1,4 @@
-"""An answer to whoever changed something means: on disk.
+"""The answer to a change means: it is on disk.
 
 Every request but the reading ones waits for the store before the first word of its answer that can
 be taken for "done": the whole of a plain answer, each write of a streamed one. What a handler did

@@ -24,9 +24,9 @@ def to_write(call: DockerRequest) -> ManagerParts:
 
 
 async def to_read(call: DockerRequest) -> ManagerParts:
-    """The same, with a copy of the cluster that is as new as the quorum: whoever was told of a
-    change by another manager sees it here. It costs one round trip; a manager without quorum says
-    so instead of showing the past.
+    """The same, with a copy of the cluster that is as new as the quorum: a caller that was told of
+    a change by another manager sees it here. It costs one round trip; a manager without quorum
+    says so instead of showing the past.
 
     Raises:
         NotManager, WorkerOnly, Unavailable, NoQuorum.

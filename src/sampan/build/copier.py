@@ -195,7 +195,9 @@ class Copier:
                 _copy_bytes(source, fd, st.st_size)
                 self._finish(fd, stat.S_IMODE(st.st_mode), owner)
                 for name in os.listxattr(source):
-                    with contextlib.suppress(OSError):  # a kind that this file system has not
+                    with contextlib.suppress(
+                        OSError
+                    ):  # a kind that this file system does not support
                         os.setxattr(fd, name, os.getxattr(source, name))
                 os.utime(fd, ns=(st.st_atime_ns, st.st_mtime_ns))
             finally:

@@ -1,5 +1,5 @@
 """``RUN --mount``: ``bind``, ``cache`` and ``tmpfs``. ``secret`` and ``ssh`` need a session with
-the client that the classic protocol has not, and are refused by name.
+the client that the classic protocol lacks, and are refused by name.
 
 A cache is a directory of the daemon that outlives builds; what is in it never decides whether a
 step is cached. A bind shows files of the context or of another stage, read only for the sources:

@@ -212,7 +212,7 @@ def _bundle(
 
 
 def _absent(root: str, targets: list[str]) -> list[str]:
-    """Mount points that the image has not, as host paths, children first."""
+    """Mount points that the image lacks, as host paths, children first."""
     places = [resolve(root, path) for path in _MOUNT_POINTS]
     for target in targets:
         place = resolve(root, target)

@@ -114,8 +114,8 @@ def remove(
 def wait(client: Client, ref: str, condition: str | None = None) -> Response:
     """Ask for the exit; the daemon answers with the head at once and with the body at the exit.
 
-    So whoever asks with ``next-exit`` or ``removed`` before the start cannot miss it: pass the
-    response to ``exit_code`` later.
+    So a caller that asks with ``next-exit`` or ``removed`` before the start cannot miss it: pass
+    the response to ``exit_code`` later.
     """
     return client.stream("POST", _path(ref, "/wait"), {"condition": condition})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 FIRST_S = 0.1
 LONGEST_S = 5.0
 _DOUBLINGS = 32
-"""More change nothing, and a power of two with 1,024 of them is no float any more."""
+"""More change nothing, and a power of two with 1,024 of them does not fit into a float."""
 
 
 def backoff_s(failures: int, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> float:

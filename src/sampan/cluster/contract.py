@@ -1,7 +1,7 @@
 """The cluster's store as everyone above it sees it.
 
 Reading: ``store.state``, an indexed copy in memory. It changes only by the store's own watch, in
-the order of revisions, one whole revision in one turn of the loop: whoever reads without awaiting
+the order of revisions, one whole revision in one turn of the loop: a reader that does not await
 reads a consistent picture.
 
 Writing: ``await store.update(draft)``. ``draft`` is a *plain* function; it reads through

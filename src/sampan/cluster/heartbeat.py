@@ -17,7 +17,7 @@ the tasks of hosts that were only busy."""
 
 
 HEARTBEAT_FAILURE = "heartbeat failure"
-"""What a node's status says of why it is down, whoever noticed."""
+"""What a node's status says of why it is down, whichever manager noticed."""
 
 
 def heartbeat_s(nodes: int, chosen_ns: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""What a manager has that a worker has not. Everyone above the store works with it: control, the
+"""What a manager has and a worker lacks. Everyone above the store works with it: control, the
 dispatcher, the CA, the fronts."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Sealing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerParts:
-    """What a manager has that a worker has not; what ``cluster.control`` stands on."""
+    """What a manager has and a worker lacks; what ``cluster.control`` stands on."""
 
     node_id: str
     store: ClusterStore

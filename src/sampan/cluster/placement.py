@@ -36,7 +36,7 @@ def parse(expression: str) -> Constraint:
     """One constraint.
 
     Raises:
-        Refused: it is none.
+        Refused: it is not a constraint.
     """
     found = _OPERATOR.search(expression)
     if found is None:

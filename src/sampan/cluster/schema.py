@@ -11,7 +11,7 @@ and every transaction compares it:
                                     knows the newer one
 
 A field that is added is a line of ``Schema.additions``, with a new number. A field that is renamed
-or split is added first; the old one goes a release later, when nobody reads it any more.
+or split is added first; the old one goes a release later, when nothing reads it.
 """
 
 from __future__ import annotations

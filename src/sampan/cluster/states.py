@@ -45,7 +45,7 @@ class TaskState(enum.IntEnum):
 
     @property
     def ended(self) -> bool:
-        """No process of it runs any more (or will ever be heard of)."""
+        """No process of it runs (or will ever be heard of)."""
         return self > TaskState.RUNNING
 
     @classmethod

@@ -58,7 +58,7 @@ class ClusterNetworks(Protocol):
 
         Raises:
             NoSuchNetwork, Forbidden (not attachable), Conflict (the address wished for is taken),
-            InvalidArgument (it is none of the network's), Exhausted; Unavailable: nobody can be
+            InvalidArgument (it is not one of the network's), Exhausted; Unavailable: nobody can be
             asked.
         """
         ...

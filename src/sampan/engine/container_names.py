@@ -26,7 +26,7 @@ def checked_name(name: str) -> str:
 
 
 def made_up_name(taken: Callable[[str], bool]) -> str:
-    """An ``adjective_noun`` that nobody bears; with a number when luck runs out."""
+    """An ``adjective_noun`` that no container has; with a number when luck runs out."""
     for attempt in range(1000):
         name = f"{random.choice(ADJECTIVES)}_{random.choice(NOUNS)}"
         if attempt > 5:

@@ -209,7 +209,7 @@ class CommitRequest:
 class Engine(Protocol):
     events: EventBus
 
-    # -- containers: books
+    # -- containers: names and lists
 
     def get(self, ref: str) -> Container: ...
     def all(self) -> Sequence[Container]:

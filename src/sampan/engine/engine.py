@@ -181,7 +181,7 @@ class HostEngine:
             found_running=supervise,
         )
 
-    # -- containers: books
+    # -- containers: names and lists
 
     def get(self, ref: str) -> Container:
         return self._containers.get(ref)

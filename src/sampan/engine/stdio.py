@@ -17,7 +17,7 @@ class StdioAttachment:
     """An ``AttachStream`` whose run may be still to come.
 
     ``close_stdin`` reaches the container only when it was created with ``stdin_once``: otherwise
-    its stdin stays open for whoever attaches next.
+    its stdin stays open for the next client that attaches.
     """
 
     def __init__(self, *, stdin_once: bool) -> None:

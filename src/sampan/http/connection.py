@@ -30,7 +30,7 @@ CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 HEAD_LIMIT = 1 << 20
 """Bytes of such a request (a head and a small JSON body) that are held back at most."""
 INPUT_HIGH = 256 * 1024
-"""Above this many unread bytes the client is not read any more, until half of it is consumed."""
+"""Above this many unread bytes the client is no longer read, until half of it is consumed."""
 
 
 class RawInput:
@@ -262,7 +262,7 @@ class Connection(RequestHandler):
 
 
 class _LastWord(web.Response):
-    """An answer after which nothing is heard any more."""
+    """An answer after which nothing more is read."""
 
     def __init__(self, conn: Connection, answer: web.Response) -> None:
         super().__init__(status=answer.status, body=answer.body, headers=answer.headers)

@@ -80,7 +80,7 @@ class Limits:
     headers: int = 128
     """Number of headers of one request."""
     read_bytes: int = 256 * 1024
-    """Unread body that is held before the socket is not read any more."""
+    """Unread body that is held before the socket is no longer read."""
     keepalive_s: float = 3600.0
     """How long a connection may be idle."""
     linger_s: float = 2.0

@@ -81,7 +81,7 @@ class Router(Generic[R]):
             known.append((compiled, route))
 
     def resolve(self, method: str, path: str) -> tuple[R, Mapping[str, str]]:
-        """Route and variables of a path that has no version any more (and is still quoted).
+        """Route and variables of a path whose version has been taken off (and is still quoted).
 
         Raises:
             NoSuchRoute: no such path, or not with this method.

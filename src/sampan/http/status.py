@@ -35,7 +35,7 @@ class Statuses:
         self._table: dict[type[BaseException], int] = {**STATUS, **(differs or {})}
 
     def of(self, error: BaseException) -> int:
-        """The status of the nearest class of ``error`` that has one; 500 where none has."""
+        """The status of the nearest class of ``error`` that has one; 500 when there is none."""
         for kind in type(error).__mro__:
             if (status := self._table.get(kind)) is not None:
                 return status

@@ -1,5 +1,5 @@
 """Deleting without making anyone wait. A crash leaves the rest to the sweep at the next start: what
-goes is in ``tmp/`` already, or no row refers to it any more."""
+goes is in ``tmp/`` already, or no row refers to it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The layers on disk, and who still needs them.
 
     layers/<cache id>/diff      the directory that overlayfs stacks
-    layers/<cache id>/recipe    what makes its tar again (see recipe.py)
+    layers/<cache id>/recipe    what makes its tar again (see tar_split.py)
 
 A row says: the chain so-and-so has this diff ID on top, and its directory is so-and-so. A
 directory does not depend on what is below it, so every chain with the same diff ID shares one.

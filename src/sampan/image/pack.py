@@ -46,7 +46,7 @@ def pack(
     """The layer tar of the overlay directory ``root``, in chunks.
 
     Args:
-        record: gets what is not a file's contents (see ``recipe.py``).
+        record: gets what is not a file's contents (see ``tar_split.py``).
         skip: names (no slash before) that are left out when they are empty files or directories.
 
     Raises:

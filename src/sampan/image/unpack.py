@@ -9,7 +9,7 @@ its own links (``lib -> usr/lib``, then ``lib/x``) means what its author meant. 
 a worker process: a chroot is the whole process's.
 
 The *recipe* written beside it is the tar without the contents of its files: with it the layer can
-be put together again, byte for byte, as its diff ID demands (see ``recipe.py``).
+be put together again, byte for byte, as its diff ID demands (see ``tar_split.py``).
 """
 
 from __future__ import annotations

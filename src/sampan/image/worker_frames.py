@@ -117,7 +117,7 @@ class Channel:
 def channel_of_this_process() -> Channel:
     """Frames over standard input and output, which nothing else gets hold of: a stray print must
     not end up between them. From now on the process ends with its daemon, whose successor sweeps:
-    nobody wants the result any more."""
+    the result is no longer wanted."""
     threading.Thread(target=_end_with_the_daemon, daemon=True).start()
     out = os.dup(1)
     os.dup2(2, 1)

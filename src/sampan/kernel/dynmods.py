@@ -1,8 +1,9 @@
 """Ask the kernel to be quick where a container host is busiest: moving processes between cgroups.
 
 By default every process that joins a cgroup after a moment of quiet waits for an RCU grace period,
-10 to 15 ms here: the kernel spares forks and exits the cost of a lock, at the expense of whoever
-moves processes. A container engine does nothing but that: each start and each exec pays the wait.
+10 to 15 ms here: the kernel spares forks and exits the cost of a lock, at the expense of who
+moves processes. A container engine does nothing but that: each start and each exec pays the
+wait.
 The mount option ``favordynmods`` (Linux 6.0) turns the bargain round. It belongs to the whole
 kernel, whichever cgroup file system it is given to, so one remount does.
 """

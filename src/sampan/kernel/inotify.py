@@ -77,7 +77,7 @@ class Inotify:
         """End the watcher; a consumer's loop ends too."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
-            # The kernel waits until nobody can be looking at its watches any more: 20 ms.
+            # The kernel waits until nothing can look at its watches: 20 ms.
             self._loop.run_in_executor(None, os.close, self._fd)
             self._fd = -1
             self._wake()

@@ -9,7 +9,7 @@
 ``HOST`` is the real one, and only the daemon's composition root says so. Tests pass
 ``sampan.testing.linux.FakeLinux``, which keeps the same as plain data, fails with the same error
 numbers, and passes the same contract suites. Whatever a driver of the network does can so be driven
-without root, on a kernel that has not the feature, and with a failure at any of its calls.
+without root, on a kernel that lacks the feature, and with a failure at any of its calls.
 
 The seam is at the messages: a netlink request is a value, made by functions that both share, so the
 fake reads what the kernel would read. Sockets, contexts and numbers belong to the namespace that

@@ -146,7 +146,7 @@ def bind(
 
 
 def make_read_only(target: Path) -> None:
-    """Nobody may write through the mount at ``target`` any more; other mounts of the same stay."""
+    """The mount at ``target`` becomes read-only; other mounts of the same stay."""
     # A bind mount takes its flags only by a second call; those of the source that it must keep
     # (a locked nosuid, say) are read back first.
     mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY | flags_of(target))

@@ -51,7 +51,7 @@ def enter_process(pid: int, started: int) -> None:
     except FileNotFoundError as error:
         raise ProcessLookupError(f"process {pid} has ended") from error
     try:
-        # Checked after the descriptor is open: from here on it is the right one, or nobody's.
+        # Checked after the descriptor is open: it is the right one, or belongs to no process.
         if start_time(pid) != started:
             raise ProcessLookupError(f"process {pid} has ended")
         check(libc.setns(there, CLONE_NEWNS), f"enter the mounts of process {pid}")

@@ -59,7 +59,7 @@ class Addresses:
         return tuple(found)
 
     async def restore_pools(self, network: Network) -> None:
-        """They are in use, whoever chose them."""
+        """They are in use, no matter who chose them."""
         if network.pools:
             ipam = await self._drivers.find(network.ipam_driver)
             for pool in _pools(network):

@@ -204,8 +204,8 @@ class Networks(Protocol):
         ...
 
     async def restore(self, live: Sequence[Survivor]) -> None:
-        """These containers run on: take their sandboxes, addresses, ports and names back into the
-        books. Whatever else bears this instance's mark in the kernel is removed."""
+        """These containers run on: take their sandboxes, addresses, ports and names back into
+        memory. Whatever else bears this instance's mark in the kernel is removed."""
         ...
 
     async def stop(self) -> None:

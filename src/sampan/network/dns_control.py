@@ -71,8 +71,8 @@ class DnsControl:
         self._wanted[sandbox.container_id] = (sandbox, tuple(servers))
 
     async def settle(self, live: set[str]) -> None:
-        """After a restart: exactly these are alive. Not before is a server that outlived the last
-        daemon told anything: it would forget, and take apart, what is not yet in our books."""
+        """After a restart: exactly these are alive. A server that outlived the last daemon is told
+        nothing before this call: it would forget, and take apart, what we do not know yet."""
         for container_id in set(self._wanted) - live:
             self.close(container_id)
         await self._connect(start=bool(self._wanted))

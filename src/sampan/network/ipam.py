@@ -1,10 +1,10 @@
 """Which address is whose, on one subnet. Pure: no kernel, no clock, no I/O.
 
 The lowest free address is handed out, as Docker does: a container that restarts finds its old
-address again, and a proxy that resolved it once goes on working. An address given back first
-*cools*: its old interface may still answer ARP for some milliseconds while the kernel takes it
-apart, so it goes to nobody but its last owner (who waits for the quarantine to end) unless nothing
-else is left.
+address again, and a proxy that resolved it once goes on working. An address given back is in
+*quarantine* at first: its old interface may still answer ARP for some milliseconds while the kernel
+takes it apart, so it goes to its last owner only (who waits for the quarantine to end) unless
+nothing else is left.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Subnetwork:
                 self.quarantined[number] = owner
 
     def leave_quarantine(self, addresses: Iterable[str]) -> None:
-        """Nothing in the kernel answers for these any more."""
+        """Nothing in the kernel answers for these."""
         for address in addresses:
             self.quarantined.pop(int(parse_address(address)), None)
 

@@ -1,5 +1,5 @@
 """Endpoints on their way out. Nobody waits for them but who must: an address goes to the next when
-nothing answers for it any more, a network goes when its last endpoint has."""
+nothing answers for it, a network goes when its last endpoint has."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class PortAllocator:
                 for held in self._hold_group([requests[i] for i in group]):
                     undo.callback(close, held)
                     made.append(held)
-                    # In the books at once: sctp and later wishes of this very call see it.
+                    # Recorded at once: sctp and later requests of this very call see it.
                     self.held.setdefault(container_id, []).append(held)
                     undo.callback(self.held[container_id].remove, held)
             undo.pop_all()

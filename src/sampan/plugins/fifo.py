@@ -50,7 +50,7 @@ class FifoWriter:
         """Returns once all of it is in the pipe.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the reader is gone.
         """
         view = memoryview(data)
         while view:

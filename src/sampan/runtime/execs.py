@@ -236,7 +236,7 @@ class _PidFile:
 
 
 class _Console:
-    """The socket over which a runtime hands a terminal's master to whoever asked for one."""
+    """The socket over which a runtime hands a terminal's master to the caller."""
 
     def __init__(self, directory: Path, exec_id: str) -> None:
         # As short as it gets: a socket's path has 107 bytes at most.

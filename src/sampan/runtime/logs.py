@@ -3,7 +3,7 @@
     LOG.2  LOG.1  LOG        oldest to newest; only LOG is written to
 
 Every block is read and parsed in a thread, and one block is held at a time: a log of any size
-neither stops the loop nor fills the memory, whoever asks for how much of it.
+neither stops the loop nor fills the memory, however much is asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ wanted: a caller who goes away waits for no more than these."""
 _BOTH: frozenset[Stream] = frozenset(("stdout", "stderr"))
 _HEAD = 64
 VISIT_DEADLINE_S = 600.0
-"""For a disk that does not answer any more."""
+"""For a disk that no longer answers."""
 
 
 class LogFiles:
@@ -285,7 +285,7 @@ class _Scan:
 
 
 class _Changes:
-    """Tells when the log may have grown, or will not grow any more."""
+    """Tells when the log may have grown, or will not grow again."""
 
     def __init__(self, path: Path, follow: AsyncIterator[None]) -> None:
         self._path = path

@@ -208,7 +208,7 @@ class LinuxRuns:
         except UnknownRuntime as error:
             # Its program, or its line in daemon.json, has gone: what it keeps goes below anyway.
             log.warning("run %s is deleted without its runtime: %s", at.id[:12], error)
-        # In a thread: under load the kernel makes whoever changes cgroups wait for its turn.
+        # In a thread: under load the kernel makes a change of cgroups wait for its turn.
         await in_thread(self._clear, at)
 
     def _clear(self, at: RunFiles) -> None:

@@ -54,7 +54,7 @@ class Chunks:
         self._wake()
 
     def discard(self) -> None:
-        """Nobody will read any more."""
+        """There will be no more reader."""
         self._queue.clear()
         self._size = 0
         self._go_on()

@@ -4,7 +4,7 @@ In memory there is a model; a file is its durable shadow. ``transact`` runs a *p
 its end on the event loop (nothing can interleave) and writes what it put and deleted before it
 returns: a daemon that is killed from then on finds it again. ``await store.durable()`` waits until
 the *disk* has it: a host that loses its power from then on finds it again. Whoever answers a user
-waits for that, and whoever destroys on disk what a record speaks of. When the function raises,
+waits for that, and code that destroys on disk what a record speaks of. When the function raises,
 nothing has changed, in memory or on disk. docs/design/store.md says who waits where.
 
 Why plain functions: on one event loop a ``def`` without ``await`` is already a critical section.
@@ -28,7 +28,7 @@ __all__ = ["Rows", "Store", "StoreFailed", "Transaction"]
 
 class StoreFailed(Internal):
     """The disk did not take what was written to it. What was promised until then is kept; nothing
-    more is promised, and nothing changes any more, until the daemon is started again."""
+    more is promised, and nothing changes, until the daemon is started again."""
 
 
 class Transaction(Tables, Writable):

@@ -68,7 +68,7 @@ class GroupCommit:
 
     @property
     def failed(self) -> StoreFailed | None:
-        """Why nothing may change any more."""
+        """Why nothing may change from here on."""
         return self._failed
 
     @property

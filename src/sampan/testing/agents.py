@@ -227,7 +227,7 @@ class AgentWorld:
         """kill -9 of a node's daemon: its containers run on."""
         node = self.nodes[id]
         await self.hub.crash(node.address)
-        # Nothing of the process is left; its last words are not heard any more.
+        # Nothing of the process is left; its last words are lost.
         await node.agent.close()
 
     async def restart(self, id: str) -> None:

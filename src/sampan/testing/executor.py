@@ -44,7 +44,7 @@ class FakeContainer:
 
 
 class FakeHost:
-    """What is on a host, whoever asks."""
+    """What is on a host, for every caller."""
 
     def __init__(self, hostname: str = "host") -> None:
         self.hostname = hostname

@@ -315,7 +315,7 @@ class FakeImages:
     async def push(
         self, ref: str, *, credentials: Credentials | None = None, report: Report = _silent
     ) -> str:
-        """``remote`` has it afterwards, for whoever pulls."""
+        """``remote`` has it afterwards, for those who pull."""
         image, reference = self.get(ref), parse(ref)
         report(Progress(f"The push refers to repository [{reference.familiar}]"))
         self.remote[reference.canonical] = msgspec.json.decode(image.config)

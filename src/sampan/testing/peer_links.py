@@ -68,7 +68,7 @@ class Half:
 
     @property
     def ended(self) -> SocketClosed | None:
-        """Why nothing comes any more, if so."""
+        """Why nothing more comes, if so."""
         return self._ended
 
     def put(self, what: bytes | SocketClosed) -> None:
@@ -100,7 +100,7 @@ class Half:
             self._news.set()
 
     def end(self, why: SocketClosed, *, forget: bool = False) -> None:
-        """Nothing comes any more; ``forget``: not even what is here."""
+        """Nothing more comes; ``forget``: not even what is here."""
         if forget:
             self._arrived.clear()
         self._ended = self._ended or why

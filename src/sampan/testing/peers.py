@@ -120,7 +120,7 @@ class _MemoryIncoming:
 
 
 class MemoryClient:
-    """``Client`` of one node of a hub, or of a stranger (``identity`` None)."""
+    """``Client`` of one node of a hub, or of an unknown peer (``identity`` None)."""
 
     def __init__(self, hub: PeerHub, node: PeerNode) -> None:
         self._hub = hub

@@ -63,7 +63,7 @@ def _address(pid: int, name: str) -> ipaddress.IPv4Address:
         ours, theirs = network.hosts()
         _ip([], [f"address add {ours}/{network.prefixlen} dev {name}", f"link set {name} up"])
         if _shown().count(ours) > 1:
-            # another was as fast; whoever sees it takes the next
+            # another was as fast; the loser takes the next
             _ip([], [f"address flush dev {name}"])
             continue
         _ip(

@@ -101,7 +101,7 @@ def wanted(body: wire.CreateBody, *, now: float) -> Network:
     """A network as the client asked for it; the engine gives it an id and what else it lacks.
 
     Raises:
-        InvalidArgument: a name or an address that is none.
+        InvalidArgument: a name or an address that is not valid.
     """
     name = body.name or ""
     if not _NAME.fullmatch(name):

@@ -37,7 +37,7 @@ def stats(sample: Sample, before: Sample | None) -> wire.Stats:
         max_usage=usage.memory_max or UNSET,
         stats=usage.memory_stat,
         failcnt=usage.memory_failures or UNSET,
-        # A limit beyond what there is, is none.
+        # A limit beyond the host's memory limits nothing.
         limit=limit if 0 <= limit <= sample.memory_total else sample.memory_total,
     )
     if sample.interfaces:

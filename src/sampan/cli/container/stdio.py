@@ -22,7 +22,7 @@ _PROXIED = ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM", "ALRM", "CONT", "TSTP"
 
 
 def check_tty(wants_stdin: bool, tty: bool) -> None:
-    """Raises CliError when a terminal is wanted and stdin is none."""
+    """Raises CliError when a terminal is wanted and stdin is not one."""
     if wants_stdin and tty and not os.isatty(0):
         raise CliError("the input device is not a TTY: leave -t out, or use a terminal")
 

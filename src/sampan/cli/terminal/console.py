@@ -87,12 +87,12 @@ class Console:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal; 0 when stdout is none."""
+        """Columns of the terminal; 0 when stdout is not a terminal."""
         return columns(1)
 
 
 def columns(fd: int) -> int:
-    """Columns of the terminal at ``fd``; 0 when it is none."""
+    """Columns of the terminal at ``fd``; 0 when it is not a terminal."""
     try:
         return os.get_terminal_size(fd).columns
     except OSError:

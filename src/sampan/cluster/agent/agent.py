@@ -239,7 +239,7 @@ class Agent:
         self._joining = False
         await self._sessions.joined()
 
-    # -- containers that are nobody's task
+    # -- containers that are not tasks
 
     async def _ask(self, path: str, request: msgspec.Struct, reply: type[R]) -> R:
         """Any manager's answer, the session's first: it has just shown that it lives.

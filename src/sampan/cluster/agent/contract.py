@@ -5,7 +5,7 @@
 
 Every step may be repeated, also by another process after a crash: it finds what is there already
 and goes on from that. ``create``, ``start``, ``stop`` and ``remove`` are never cancelled by the
-runner; ``fetch``, ``ready`` and ``wait`` are, whenever the task is not wanted any more.
+runner; ``fetch``, ``ready`` and ``wait`` are, whenever the task is no longer wanted.
 
 Failures are told apart by their category: ``Unavailable`` is worth another try, everything else is
 final for this task (its service's restart policy decides what comes after).

@@ -182,7 +182,7 @@ class EngineExecutor:
             self._ids.pop(task_id, None)
             await in_thread(self._payloads.remove, task_id)
 
-    # -- containers that are nobody's task
+    # -- containers that are not tasks
 
     async def attached(self) -> Sequence[Presence]:
         return [

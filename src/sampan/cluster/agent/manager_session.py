@@ -45,7 +45,7 @@ managers allow us, so that we are elsewhere before we are given up."""
 
 
 class Removed(Exception):
-    """The cluster does not know this node any more."""
+    """The cluster no longer knows this node."""
 
 
 class ManagerSessions:

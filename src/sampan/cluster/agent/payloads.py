@@ -88,7 +88,7 @@ class PayloadFiles:
             return
 
     def sweep(self, kept: set[str]) -> None:
-        """Files of tasks that have no container any more."""
+        """Files of tasks that no longer have a container."""
         if self._root.is_dir():
             for entry in list(self._root.iterdir()):
                 if entry.name not in kept:

@@ -4,7 +4,7 @@
                           fetch,     waits for  start,      wait
                           create     desired    ready
     not wanted: out of every table first (the managers do that), drain, stop -> SHUTDOWN
-    not assigned any more, or desired REMOVE: the container goes, too
+    no longer assigned, or desired REMOVE: the container goes, too
 
 A step that fails is repeated (``Unavailable``), or ends the task: REJECTED if it never started,
 else FAILED. What is observed never goes back; a daemon that comes back finds the container and
@@ -59,7 +59,7 @@ class Runner:
     ) -> None:
         self.task, self.status = task, status
         self.released = False
-        """Not assigned here any more."""
+        """No longer assigned here."""
         self._restored = restored
         """Known from disk only: nothing new begins before a manager has spoken."""
         self._executor, self._supplies, self._clock = executor, supplies, clock
@@ -192,7 +192,7 @@ class Runner:
         return bool(self.task.attachments)
 
     async def _clear(self) -> bool:
-        """The container of a task that has ended goes once nobody may ask for it any more."""
+        """The container of a task that has ended goes once nobody can ask for it."""
         if self._removed or not (self.released or self.task.desired is TaskState.REMOVE):
             return False
         await self._executor.stop(self.task.id)
@@ -231,7 +231,7 @@ class Runner:
     async def _while_wanted(
         self, step: Callable[[], Coroutine[Any, Any, T]], *others: asyncio.Task[Any]
     ) -> T:
-        """``step``, given up when the task is not wanted any more or one of ``others`` ends.
+        """``step``, given up when the task is no longer wanted or one of ``others`` ends.
 
         Raises:
             Unwanted: it was given up for the first reason.

@@ -151,7 +151,7 @@ class TaskWorker:
                 table.pop(id, None)
 
     async def _compare(self, message: Assignments) -> None:
-        """A full set: what is not in it is not ours any more, whoever made it."""
+        """A full set: what is not in it is no longer ours, even if another manager made it."""
         wanted = {task.id for task in message.tasks}
         for id, runner in self._runners.items():
             if id not in wanted:

@@ -1,8 +1,8 @@
-"""Addresses of one network: a set of what is used, and a hand that only moves on.
+"""Addresses of one network: a set of what is used, and a cursor that only moves on.
 
 The next address is always the one after the last that was given, around the whole subnet, so that
-a freed address comes back as late as possible: whoever still has it in a cache or in a connection
-table talks to nobody, not to a stranger. Pure.
+a freed address comes back as late as possible: a client that still has it in a cache or a
+connection table talks to nothing, and not to another container. Pure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def number_of(address: str) -> int:
     """Of an IPv4 address, with or without prefix.
 
     Raises:
-        OSError: it is none.
+        OSError: it is not an address.
     """
     return int.from_bytes(socket.inet_aton(address.partition("/")[0]), "big")
 

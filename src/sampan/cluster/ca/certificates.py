@@ -109,7 +109,7 @@ def issue_node(
     """A node's certificate with what leads to the root, PEM.
 
     Raises:
-        InvalidArgument: a bad request, or ``node_id`` is none.
+        InvalidArgument: a bad request, or ``node_id`` is not a node's id.
     """
     if not _NODE_ID.fullmatch(node_id):
         raise InvalidArgument(f"{node_id!r} is not a node's id")

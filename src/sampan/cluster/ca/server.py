@@ -77,7 +77,7 @@ class CertificateServer:
         """
         role = self._authority.role_of(caller.node_id)
         if role is None:
-            # The server lets in who is not certainly a stranger; to call a node removed that has
+            # The server lets in callers that may be nodes; to call a node removed that has
             # only just joined over another manager would make it leave.
             raise NotKnownYet(caller.node_id)
         if request.etcd_csr and role != "manager":

@@ -86,7 +86,7 @@ async def update(
     rotate_unlock_key: bool = False,
 ) -> Cluster:
     """Change the specification; new join secrets where asked for. A higher
-    ``ca_config.force_rotate`` asks for a new root: whoever runs the CA acts on it.
+    ``ca_config.force_rotate`` asks for a new root: the leader's CA acts on it.
 
     Raises:
         OutOfSequence, Refused, NotDone.

@@ -1,7 +1,7 @@
 """What a service names: networks, secrets, configs. Names become ids in what is stored.
 
-Whoever uses something and whoever removes it serialise on ``REFERENCES``: else a secret could be
-removed in the very moment that a service begins to use it.
+A change that uses something and one that removes it serialise on ``REFERENCES``: else a secret
+could be removed in the very moment that a service begins to use it.
 """
 
 from __future__ import annotations

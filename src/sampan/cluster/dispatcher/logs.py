@@ -222,7 +222,7 @@ class ServiceLogs:
                             yield news
                 away = None
             except NotFound:
-                # No container yet, or none any more; or a daemon that is just taking its tasks up.
+                # No container yet, or it is gone; or a daemon that is just taking its tasks up.
                 log.debug("task %s has no log yet", task_id)
             except (SampanError, msgspec.DecodeError) as error:
                 why = str(error)

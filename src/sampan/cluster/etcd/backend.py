@@ -1,4 +1,4 @@
-"""What the replicated store needs of whoever keeps the keys: etcd, or a dictionary in tests."""
+"""What the replicated store needs of its key-value store: etcd, or a dictionary in tests."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Members:
             for other in others:
                 try:
                     return await self._client.move_leader(other.ID)
-                except (Unavailable, Internal) as error:  # gone, or no voter any more
+                except (Unavailable, Internal) as error:  # gone, or no longer a voter
                     log.debug("leadership could not go to %x: %s", other.ID, error)
         except Unavailable as error:
             log.info("leadership of the store was not handed on: %s", error)

@@ -61,7 +61,7 @@ _decode = msgspec.json.Decoder(_LogLine).decode
 
 
 class EtcdRemoved(Unavailable):
-    """The cluster has removed this member: its data is of no use any more."""
+    """The cluster has removed this member: its data is of no further use."""
 
 
 def find_etcd() -> str:

@@ -47,7 +47,7 @@ class EtcdSettings:
     token: str = "sampan"
     """Of the first start; keeps clusters on the same addresses apart: the cluster's id."""
     force_new_cluster: bool = False
-    """Start from the data on disk as the only member, whoever else there was.
+    """Start from the data on disk as the only member, whatever others there were.
 
     What this member has not written down as agreed is thrown away; of a member that was killed and
     not stopped, this may be the last few acknowledged changes. So stop it before, if it runs."""

@@ -1,7 +1,7 @@
 """Images travel between nodes; no registry is needed.
 
-A *source* is a node that may have an image, a *holder* one that said so. An *errand* brings one
-image here, once, from wherever it can be had; a *flight* is an errand that several tasks wait for.
-*Pinned* is an image by its digest: then it does not matter who sends it. *Busy* is a node that
-sends enough already. See docs/design/image.md.
+A *source* is a node that may have an image, a *holder* one that said so. A *fetch* brings one
+image here, once, from the registry or another node; tasks that want the same image wait for the
+same fetch. An image is *pinned* by its digest: then it does not matter who sends it. A node is
+*busy* when it sends enough already. See docs/design/image.md.
 """

@@ -60,7 +60,7 @@ class ClusterImages:
         self._others = others
 
     async def leave(self) -> None:
-        """It is none any more. What is under way ends."""
+        """This host has left the cluster. What is under way ends."""
         self._peers = None
         self._others = tuple
         await self._in_flight.close()

@@ -180,7 +180,7 @@ class Peers:
         """A layer from byte ``at`` on.
 
         Raises:
-            Busy: it sends enough already. Unreachable: it broke off. NotFound: not there any more.
+            Busy: it sends enough already. Unreachable: it broke off. NotFound: no longer there.
         """
         headers = {"Range": f"bytes={at}-"} if at else {}
         async with self._get(
@@ -288,7 +288,7 @@ class PeerRepository:
         return [source for source in self._holders if source.node_id not in self._bad]
 
     def distrust(self, diff_id: str) -> bool:
-        """Leave out whoever sent a part of this layer. False: nobody did, or nobody is left."""
+        """Leave out the nodes that sent a part of this layer. False: none did, or none is left."""
         suspects = {source.node_id for source in self._served.get(diff_id, ())}
         self._bad |= suspects
         return bool(suspects and self._usable())

@@ -82,7 +82,7 @@ class ImageServer:
         return Reply(status=206 if at else 200, headers=headers, body=body)
 
     def left(self) -> None:
-        """A layer has been sent, or nobody wants it any more."""
+        """A layer has been sent, or is no longer wanted."""
         self._sending -= 1
 
 

@@ -30,7 +30,7 @@ class Host:
     events: EventBus
     """Where a manager tells of the cluster's objects."""
     of_containers: Callable[[str], bool]
-    """Whether an interface of that name belongs to containers: its addresses are none of the
+    """Whether an interface of that name belongs to containers: its addresses are not among the
     host's own."""
 
 

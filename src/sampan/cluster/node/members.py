@@ -70,7 +70,7 @@ class StoreMembership(Protocol):
     """What the leader does with the store's members by itself."""
 
     async def dismiss(self, node_id: str) -> None:
-        """Out of etcd, then no manager any more in the store; also of one that only joined.
+        """Out of etcd, then no longer a manager in the store; also of one that only joined.
 
         Raises:
             LastManager, QuorumAtRisk.
@@ -111,7 +111,7 @@ class Members:
             member_id = f"{admission.member_id:x}"
 
             def draft(draft: Draft) -> None:
-                # Known to the store before it votes: whoever cleans up finds a learner that never
+                # Known to the store before it votes: a clean-up finds a learner that never
                 # came.
                 node = draft.get(Node, node_id)
                 if node is None:

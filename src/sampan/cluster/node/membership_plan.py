@@ -95,7 +95,7 @@ def plan_join(
 
 
 def only_manager(draft: Draft, own: str) -> None:
-    """After ``--force-new-cluster``: no other node is a manager any more."""
+    """After ``--force-new-cluster``: no other node remains a manager."""
     for node in draft.state.nodes.values():
         if node.id == own:
             if node.spec.role != "manager" or node.role != "manager":

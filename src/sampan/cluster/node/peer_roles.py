@@ -1,4 +1,4 @@
-"""What a certificate's holder counts as on this node.
+"""Which role a peer has, as this node knows it from its certificate and the store.
 
 The managers' copy of the store knows every node, but a moment late: a node that has just joined
 through another manager is unknown here until the watch has caught up, and would be told that it is

@@ -28,7 +28,7 @@ JOIN_WITHIN_S = 90.0
 taken it back and could not say so, or never came."""
 LEARNER_AWAY_S = 30.0
 """A learner whose node is away for so long loses its place in the store: there is only one such
-place, and whoever wants to be a manager next waits for it. Once back, it asks again."""
+place, and the next node that wants to be a manager waits for it. Once back, it asks again."""
 STRAY_S = 20.0
 """A learner that no node's record names is in the middle of being written down, or its manager was
 killed there."""

@@ -96,7 +96,7 @@ class NodeDirectory:
         write_private(self.directory / "node.json", msgspec.json.encode(record))
 
     def forget_manager(self) -> None:
-        """No manager any more: the store's files and the key go."""
+        """No longer a manager: the store's files and the key go."""
         shutil.rmtree(self.manager, ignore_errors=True)
 
     def forget_store(self) -> None:
@@ -104,6 +104,7 @@ class NodeDirectory:
         shutil.rmtree(self.etcd, ignore_errors=True)
 
     def clear(self) -> None:
-        """No member any more. ``node.json`` goes first: what is killed here is still no member."""
+        """No longer a member. ``node.json`` goes first: a daemon that is killed in between starts
+        as a host outside of any cluster."""
         (self.directory / "node.json").unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)

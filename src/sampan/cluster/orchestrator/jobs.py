@@ -95,7 +95,7 @@ def _completed(place: Slot) -> bool:
 
 
 def _again(plan: ServicePlan, place: Slot) -> bool:
-    """Bear a successor of the last task, which has not completed; False: the policy forbids it."""
+    """Create a successor of the last task, which did not complete; False: the policy forbids it."""
     last = place.last_dead()
     if last is None or live(last):
         return False

@@ -1,6 +1,6 @@
-"""The loop that bears tasks, asks them to stop, restarts and rolls services over.
+"""The loop that makes tasks, asks them to stop, restarts and rolls services over.
 
-It writes: a task's birth and its desired state (of one that no node has been given also its end);
+It writes: a new task and its desired state (of one that no node has been given also its end);
 a service's ``update_status``, and its ``spec`` when it rolls back. The key is a service: one plan,
 one transaction. Births, restarts and rollouts are one loop, because each is a reason to leave the
 others alone: as three they would have to watch each other's intentions.
@@ -70,7 +70,7 @@ class Orchestrator(Loop):
             self.observed.forget(before.id)
             return (before.service_id,) if before.service_id else ()
         self.observed.note(before, after, self.term.clock.now())
-        # on its way to RUNNING a task is nobody's business but its node's
+        # on its way to RUNNING a task is its node's business alone
         reached = before is None or before.status.state != after.status.state
         if after.service_id and reached and after.status.state >= TaskState.RUNNING:
             return (after.service_id,)

@@ -12,7 +12,7 @@ from sampan.cluster.placement import fulfils
 from sampan.cluster.records import Node, Task
 
 BIRTHS_AT_ONCE = 2000
-"""Of one service in one pass: whoever wants very many must not make all others wait."""
+"""Of one service in one pass: one that wants very many must not make all others wait."""
 
 
 def plan_replicated(plan: ServicePlan, tasks: list[Task]) -> None:

@@ -5,7 +5,7 @@ A place is in one of four conditions, read off its tasks:
     current   a live task of the newest specification
     outdated  only live tasks of an older one: a rollout's to replace
     done      its last task ended by itself, and the restart policy lets it rest
-    vacant    nothing lives in it: bear a task
+    vacant    nothing lives in it: create a task
 """
 
 from __future__ import annotations

@@ -2,6 +2,6 @@
 
 A *call* is one typed question and its answer, a *stream* a reply as it comes, a *socket* a channel
 of messages both ways. *Identity*: what a caller's verified certificate says of it. ``Allow`` says
-who may ask a route: anyone, nodes, managers. A *stranger* is a connection that is not known to be a
-node's; the *gate* counts what strangers cost, before the handshake.
+who may ask a route: anyone, nodes, managers. An *unknown peer* is a connection that is not known to
+be a node's; the *gate* counts what unknown peers cost, before the handshake.
 """

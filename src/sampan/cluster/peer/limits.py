@@ -1,4 +1,4 @@
-"""What strangers may cost: how many connections, and how many handshakes a second, per address.
+"""What unknown peers may cost: how many connections, and how many handshakes a second, per address.
 
 A handshake is the dearest thing that somebody unknown can make this node do (1.3 ms of the
 event loop), so arrivals are turned away before it. Nodes are counted apart once they are known.
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 class Limits:
     unknown_per_address: int = 128
     """Connections without a certificate, handshakes under way included. Joining takes two; a node
-    that comes back may open many at once, which all begin as a stranger's."""
+    that comes back may open many at once, which all begin as unknown."""
     unknown_peers: int = 512
     """The same, from everywhere. Addresses that nodes have come from are exempt: however many
-    strangers there are, a node can come back."""
+    unknown peers there are, a node can come back."""
     members_per_address: int = 1024
     """Connections of nodes behind one address: sessions, image pulls, logs."""
     handshakes_per_s: float = 50.0
@@ -51,7 +51,7 @@ class Gate:
     _sweep_at: int = 1024
 
     def arrive(self, address: str, now: float) -> bool:
-        """A connection was accepted: may it shake hands? If so, it counts as a stranger's."""
+        """A connection was accepted: may it shake hands? If so, it counts as an unknown peer's."""
         found = self._by.get(address)
         if found is None:
             if len(self._by) >= self._sweep_at:
@@ -71,7 +71,7 @@ class Gate:
         return True
 
     def recognise(self, address: str) -> bool:
-        """A stranger proved to be a node: count it so. False: that address has too many."""
+        """An unknown peer proved to be a node: count it so. False: that address has too many."""
         found = self._by[address]
         if found.members >= self.limits.members_per_address:
             self.turned_away += 1

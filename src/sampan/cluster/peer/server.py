@@ -1,6 +1,6 @@
 """``Server`` on a TCP port.
 
-Connections are accepted here and not by asyncio's server, because what a stranger may cost is
+Connections are accepted here and not by asyncio's server, because what an unknown peer may cost is
 decided before the TLS handshake, and because each connection takes the context of the moment: a
 renewed certificate needs no new listener.
 """
@@ -46,7 +46,7 @@ LIMITS = HttpLimits(
 )
 _CHUNK = 256 * 1024
 _STOP_S = 2.0
-_TELL_EVERY_S = 5.0
+_LOG_EVERY_S = 5.0
 
 
 @dataclass(eq=False, slots=True)
@@ -81,7 +81,7 @@ class PeerServer(Routes):
         """Connections that have become sockets."""
         self._seen: set[object] = set()
         """Protocols that HTTP has begun on, while their handshake's task is not through."""
-        self._refused, self._tell_at = 0, 0.0
+        self._refused, self._log_at = 0, 0.0
         """Handshakes that failed and were not told of; when the next may be."""
 
     @property
@@ -167,21 +167,21 @@ class PeerServer(Routes):
                 ssl_shutdown_timeout=1.0,
             )
         except OSError as error:  # what TLS refuses, time-outs and resets are OSErrors, too
-            self._tell_refused(address, error)
+            self._log_refused(address, error)
         finally:
             # One that got as far as HTTP is counted out by ``lost``, whenever that comes.
             if not shaken or shaken[0] not in self._seen:
                 self._gate.leave(address, member=False)
             self._seen.difference_update(shaken)
 
-    def _tell_refused(self, address: str, error: OSError) -> None:
-        """Once in a while: strangers could fill the log."""
+    def _log_refused(self, address: str, error: OSError) -> None:
+        """Once in a while: unknown peers could fill the log."""
         self._refused += 1
         now = self._clock.monotonic()
-        if now >= self._tell_at:
+        if now >= self._log_at:
             more = f" ({self._refused - 1} more were refused)" if self._refused > 1 else ""
             log.info("no connection with %s: %s%s", address, str(error) or "it broke off", more)
-            self._refused, self._tell_at = 0, now + _TELL_EVERY_S
+            self._refused, self._log_at = 0, now + _LOG_EVERY_S
 
     def connected(self, protocol: object, transport: asyncio.Transport) -> None:
         """The handshake is through (called by the HTTP server)."""

@@ -148,7 +148,7 @@ class Payload(Part, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Assignments(Message, frozen=True, kw_only=True, omit_defaults=True, tag="assign"):
-    """Tasks, and what they need. ``full``: what is not in it is not this node's any more."""
+    """Tasks, and what they need. ``full``: what is not in it is no longer this node's."""
 
     full: bool = False
     tasks: tuple[Assignment, ...] = ()
@@ -210,7 +210,7 @@ class Kick(Message, frozen=True, kw_only=True, omit_defaults=True, tag="kick"):
 
     reason: str
     removed: bool = False
-    """The node is not a member any more: no manager will have it."""
+    """The node is no longer a member: every manager refuses it."""
 
 
 class Pong(Message, frozen=True, kw_only=True, omit_defaults=True, tag="pong"):
@@ -274,7 +274,7 @@ def merged_view(view: DataPlaneView, change: ViewChange, node_id: str) -> DataPl
     """``view`` after ``change``. Pure.
 
     Raises:
-        msgspec.DecodeError: a delta that is none.
+        msgspec.DecodeError: not a delta.
     """
     networks = {} if change.full else {network.id: network for network in view.networks}
     for raw in change.networks:

@@ -112,7 +112,7 @@ class Scheduler(Loop):
             return self._again()
         if not _matters(before, after):
             return ()
-        self._refused.clear()  # what is said of all nodes is not true any more
+        self._refused.clear()  # what is said of all nodes is no longer true
         return self._again()
 
     def _again(self) -> set[str]:

@@ -208,7 +208,7 @@ def rank(
         }
     if not spread:
         return strategy.ranking(group, branches.get((), ()))
-    # what is on a node that does not fit any more does not speak against its branch
+    # a node that no longer fits does not speak against its branch
     counted: Counter[tuple[str, ...]] = Counter()
     for id, count in group.nodes.with_some_of(group.wanted.affinity).items():
         info = group.nodes.nodes.get(id)
@@ -299,6 +299,6 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 
 def strategy_of(service: Service | None) -> Strategy:
-    """A name that is not known any more counts as none: it was checked when it was given."""
+    """A name that is no longer known counts as not given: it was checked when it was."""
     name = service.spec.labels.get(LABEL, DEFAULT) if service is not None else DEFAULT
     return STRATEGIES.get(name) or STRATEGIES[DEFAULT]

@@ -285,12 +285,12 @@ class _Work:
         if not tree.entries or "services" in tree.entries or "include" in tree.entries:
             return
         known = set(self.schema.keys)
-        strangers = [k for k in tree.entries if k not in known and not k.startswith("x-")]
-        if strangers and all(not suggestion(k, known) for k in strangers):
+        unknown = [k for k in tree.entries if k not in known and not k.startswith("x-")]
+        if unknown and all(not suggestion(k, known) for k in unknown):
             raise ComposeFileError(
                 tree.where,
                 'no "services:" at the top: this is the format of docker-compose 1.x without a '
-                f"version; put {', '.join(strangers[:3])} below a `services:` key",
+                f"version; put {', '.join(unknown[:3])} below a `services:` key",
             )
 
     def _include(self, tree: Map, base: str) -> Node:

@@ -39,7 +39,7 @@ class PathConflict(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractOptions:
     keep_kinds: bool = False
-    """A directory and what is none never replace each other: ``noOverwriteDirNonDir``."""
+    """A directory and something else never replace each other: ``noOverwriteDirNonDir``."""
     owner: tuple[int, int] | None = None
     """Everything belongs to these (user, group); None: as the tar says."""
 

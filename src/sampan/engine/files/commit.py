@@ -24,7 +24,7 @@ RUNTIMES_OWN = frozenset(
         "/sys/fs/cgroup",
     )
 )  # fmt: skip
-"""Mount points that the runtime makes in an image that has not got them: nobody wrote them."""
+"""Mount points that the runtime makes in an image that lacks them: no process wrote them."""
 
 
 class Committer:

@@ -1,4 +1,4 @@
-"""A container's file system from outside, running or not: what a job of ``viewer`` needs of it.
+"""A container's file system from outside, running or not: what a ``rootfs_worker`` needs of it.
 
 A running container is entered through its init. For one that rests the snapshot is mounted, and
 unmounted by the last who looks. The container's lock is held only while that is arranged, never
@@ -33,7 +33,7 @@ class NothingThere(SampanError):
 
 
 def failure(answer: dict[str, Any]) -> SampanError:
-    """The error that a viewer's last frame means."""
+    """The error that a worker's last frame means."""
     text = answer["text"]
     match answer["kind"]:
         case "missing":
@@ -73,7 +73,7 @@ class RootfsAccess:
 
     @asynccontextmanager
     async def of(self, container_id: str) -> AsyncIterator[dict[str, Any]]:
-        """How a viewer gets in, as the fields of its job. Raises NoSuchContainer, Conflict."""
+        """How a worker gets in, as the fields of its job. Raises NoSuchContainer, Conflict."""
         async with self._in_flight.locks.hold(container_id):
             container = self._containers.get(container_id)
             if container.removing or container.dead:

@@ -4,7 +4,7 @@ It speaks the frames of ``sampan.image.worker_frames``. Every job is done by a c
 which enters the container's view for good (``sampan.kernel.view``) and ends with its answer: this
 process stays warm and never leaves the host, the child is as confined as the container is.
 
-Inside, nothing may be loaded any more: an ``import`` would execute the container's files as root
+Inside, nothing may be loaded: an ``import`` would execute the container's files as root
 on the host. So everything is imported above, and the child forgets how to.
 """
 
@@ -51,7 +51,7 @@ class RootfsWorker:
             _, status = os.waitpid(child, 0)
             if status:
                 # Its answer may lie half in the pipe: the frames are lost, so this process is.
-                sys.exit(f"a viewer ended with status {os.waitstatus_to_exitcode(status)}")
+                sys.exit(f"a rootfs worker ended with status {os.waitstatus_to_exitcode(status)}")
 
     def _child(self, job: dict[str, Any]) -> None:
         code = 1
@@ -61,7 +61,7 @@ class RootfsWorker:
             self._answer(job)
             code = 0
         except BrokenPipeError:
-            pass  # nobody waits for the answer any more
+            pass  # the caller no longer waits for the answer
         finally:
             os._exit(code)
 
@@ -127,7 +127,7 @@ def _enter(job: dict[str, Any]) -> None:
 
 
 def _shut_doors() -> None:
-    """No module is found any more, by any path."""
+    """From here on no module is found, by any path."""
     sys.path.clear()
     sys.path_importer_cache.clear()
     sys.meta_path.clear()

@@ -73,7 +73,7 @@ class ExitHandler:
             except NoSuchRun:
                 return ExitStatus(NOBODY_KNOWS, self._parts.clock.now())
             except Exception:
-                # A container without its supervisor would run for ever in the books.
+                # A container without its supervisor would be shown as running for ever.
                 log.exception("waiting for container %s failed", container_id[:12])
                 await self._parts.clock.sleep(FAILED_WAIT_PAUSE_S)
 

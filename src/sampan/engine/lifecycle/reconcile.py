@@ -1,4 +1,4 @@
-"""A daemon's first minute: make the books and the world agree again.
+"""A daemon's first minute: make the records and the kernel agree again.
 
 Whatever the daemon before this one was doing when it went (stopped, killed, or the host lost
 power), each container is in one of these states, and each has one answer:

@@ -50,7 +50,7 @@ class Attachments:
                 return Attached("host", {}, ())
             return Attached(self.sandbox(holder.id).path, {}, ())
         networks = self._parts.networks
-        # Undone after the sandbox is closed: an address is free when nobody has it any more.
+        # Undone after the sandbox is closed: an address is free when no endpoint has it.
         undo.callback(self._give_back, container)
         undo.push_async_callback(networks.close_sandbox, container.id)
         sandbox = await networks.open_sandbox(self.net_of(container))

@@ -118,7 +118,7 @@ class NetworkIndex:
                 f"error while removing network: network {network.name} id {network.id} has active "
                 f"endpoints ({', '.join(users)})"
             )
-        # Row first, in the same turn as the look at its users: no container can join any more.
+        # Row first, in the same turn as the look at its users: no container can join from here on.
         self._parts.store.transact(lambda tx: tx.networks.delete(network.id))
         try:
             await self._parts.networks.remove(network)

@@ -118,7 +118,7 @@ def _mount(mount: Mount) -> None:
 
 
 def validate_ports(spec: ContainerSpec) -> None:
-    """Raises InvalidArgument for a port that is none."""
+    """Raises InvalidArgument for what is not a port."""
     for port in (*spec.exposed_ports, *spec.host.port_bindings):
         match = _PORT.fullmatch(port)
         if not match or not 1 <= int(match[1]) <= 65535:

@@ -114,8 +114,8 @@ class DnsTable:
         answered from what was true before until the ``last``.
 
         Args:
-            forward: name -> addresses, none: no such name any more.
-            reverse: address -> name, empty: none any more.
+            forward: name -> addresses, none: the name is gone.
+            reverse: address -> name, empty: the name is gone.
             anew: forget what is there; on the first call.
         """
         tables = self._next or self._now
@@ -147,7 +147,7 @@ class DnsTable:
         tables.arriving.pop(network, None)
 
     def lookup(self, sandbox: str, name: str) -> tuple[str, ...]:
-        """Addresses of ``name`` as this sandbox sees it; empty: it is none of ours."""
+        """Addresses of ``name`` as this sandbox sees it; empty: it is not one of ours."""
         found: list[str] = []
         for network in sorted(self._now.networks_of.get(sandbox, ())):
             zone = self._now.zones[network]

@@ -166,7 +166,7 @@ class NetworkDriver(Protocol):
     async def leave(
         self, network: Network, endpoint: EndpointSettings, sandbox: Sandbox, *, closing: bool
     ) -> None:
-        """Take the endpoint away, and return when nothing answers for its addresses any more: they
+        """Take the endpoint away, and return when nothing answers for its addresses: they
         go to the next. Idempotent.
 
         Args:

@@ -85,7 +85,7 @@ def take_in(
 ) -> None:
     """Move the host's interface ``source`` into the sandbox, and make it the endpoint's.
 
-    On failure it is not the endpoint's; whoever made it takes it away.
+    On failure it is not the endpoint's; its maker takes it away.
 
     Raises:
         OSError: ENODEV: there is no such interface.

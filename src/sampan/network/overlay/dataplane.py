@@ -3,7 +3,7 @@
     apply:  write down -> tunnels and entries of the new -> maps of containers -> published ports
             -> names -> entries and tunnels of the old; soon after, connections to who has left
 
-In this order: whoever is told an address can reach it, and whoever can be reached no more is told
+In this order: who is told an address can reach it, and who can no longer be reached is told
 to nobody. The kernel's part runs on the network's worker thread, a namespace at a time, so that a
 container's start never waits for more than one step of it. Each step compares with what the kernel
 was told before; a view in which nothing has changed costs the comparison.

@@ -223,7 +223,7 @@ class Tunnels:
     def drop_entries(
         self, link: Rtnetlink, network_id: str, plan: NetworkPlan, here: frozenset[str]
     ) -> None:
-        """Forget everyone who is no member any more; otherwise as ``add_entries``."""
+        """Forget every former member; otherwise as ``add_entries``."""
         known = self._known[network_id]
         bridge = self._linux.index_of(bridge_name(self._config, network_id))
         remote = known.remote.keys() - plan.wire.remote.keys()

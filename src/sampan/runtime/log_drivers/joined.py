@@ -24,7 +24,7 @@ class Joiner:
 
     @property
     def holds(self) -> bool:
-        """Whether something that was fed has not come out yet."""
+        """Whether something that was fed is still held."""
         return bool(self._held)
 
     def feed(self, entries: Sequence[LogEntry]) -> list[LogEntry]:

@@ -51,7 +51,7 @@ def run(checkout: Path, order: Order, lifeline: int) -> int:
 
     Args:
         lifeline: a descriptor; a byte on it is the number of a signal for the command, its end
-            means that nobody waits any more.
+            means that the caller has gone.
 
     Raises:
         BareFailed: the machine could not be made.

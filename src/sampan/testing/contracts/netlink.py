@@ -1,7 +1,7 @@
 """What rtnetlink, namespaces and parameters keep to, with the real kernel and with the fake.
 
 Subclass it as ``TestX`` and give the fixture ``linux``. Every test works in namespaces of its own.
-What a kernel has not is skipped, with the reason.
+What a kernel lacks is skipped, with the reason.
 """
 
 from __future__ import annotations

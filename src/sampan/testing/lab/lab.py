@@ -48,7 +48,7 @@ class Lab:
         everyone = [LabHost(self.base / i.name, i, self.lan, text, arguments) for i in identities]
         self.hosts = everyone[:-1]
         self.client = everyone[-1]
-        """A host without a daemon: whoever visits the cluster."""
+        """A host without a daemon: a visitor of the cluster."""
         self._lock: IO[bytes] | None = None
         self._watchman: sweep.Watchman | None = None
 

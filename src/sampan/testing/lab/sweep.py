@@ -1,4 +1,4 @@
-"""Taking a laboratory apart, whoever made it and however that process ended.
+"""Taking a laboratory apart, no matter which process made it and however that process ended.
 
 A laboratory is a directory; what it has in the kernel is found from that. Whoever made it holds
 its lock; one that nobody holds, and that was not left standing on purpose, is debris.

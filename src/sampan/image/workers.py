@@ -234,7 +234,9 @@ class WorkerPool:
                 await worker.drain()
             return self._checked(*await answer)
         finally:
+            # To its end, as the pipe has one reader at a time; how it ends interests nobody now.
             answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
 
     async def _result(self, worker: _Worker) -> dict[str, Any]:
         return self._checked(*await worker.receive())

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from sampan.aio import Clock, Tasks
 from sampan.config import DaemonConfig
 from sampan.drivers import Registry
-from sampan.network.deferred_delete import DeferredDelete
+from sampan.network.deferred_delete import DeferredLinkDelete
 from sampan.network.dns_control import DnsControl
 from sampan.network.drivers.bridge import BridgeDriver, segment_of
 from sampan.network.drivers.contract import IpamDriver, NetworkDriver
@@ -45,7 +45,7 @@ class BuiltinDrivers:
         self.firewall: Firewall | None = None
         if config.iptables:
             self.firewall = Firewall(worker.nft, config.instance.table)
-        deferred = DeferredDelete(worker.linux, config.instance.suffix, tasks)
+        deferred = DeferredLinkDelete(worker.linux, config.instance.suffix, tasks)
         places = Places()
         self.overlay = HostOverlay(
             config, worker, self.firewall, names, clock, tasks, places.all, left

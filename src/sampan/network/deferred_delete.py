@@ -27,7 +27,7 @@ def dying_group(suffix: str) -> int:
     return _DYING | int(suffix or "0", 16)
 
 
-class DeferredDelete:
+class DeferredLinkDelete:
     """Deletes interfaces of the host's namespace."""
 
     def __init__(self, linux: Linux, instance_suffix: str, tasks: Tasks) -> None:
@@ -46,7 +46,7 @@ class DeferredDelete:
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((interface, done))
         if self._running is None or self._running.done():
-            self._running = self._tasks.spawn(self._work(), name="network/reaper")
+            self._running = self._tasks.spawn(self._work(), name="network/deferred delete")
         await done
 
     async def _work(self) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from sampan.aio import Clock, Tasks
 from sampan.cluster.contract import NoQuorum
-from sampan.cluster.etcd.backend import Everything, KeyChange, Outcome, Step, Transaction
+from sampan.cluster.etcd.backend import Everything, KeyChange, Step, Transaction, TransactionOutcome
 from sampan.cluster.etcd.failures import LeaseGone, NoAnswer
 from sampan.cluster.etcd.replicated import ReplicatedStore
 from sampan.cluster.schema import SCHEMA, Schema
@@ -121,14 +121,14 @@ class MemoryCluster:
             return self.everything()
         return self._history[revision + 1]
 
-    def commit(self, transaction: Transaction) -> Outcome:
+    def commit(self, transaction: Transaction) -> TransactionOutcome:
         for key, revision in transaction.compares.items():
             kept = self._keys.get(key)
             if (0 if kept is None else kept.revision) != revision:
                 fence = transaction.fence
                 holder = self._keys.get(fence)
                 now = 0 if holder is None else holder.revision
-                return Outcome(
+                return TransactionOutcome(
                     committed=False,
                     revision=self.revision,
                     fenced=bool(fence) and now != transaction.compares[fence],
@@ -136,7 +136,7 @@ class MemoryCluster:
         if transaction.lease and transaction.lease not in self._leases:
             raise LeaseGone("requested lease not found")
         self._write(transaction.puts, transaction.deletes, transaction.lease)
-        return Outcome(committed=True, revision=self.revision)
+        return TransactionOutcome(committed=True, revision=self.revision)
 
     def _write(self, puts: Mapping[str, bytes], deletes: frozenset[str], lease: int) -> None:
         gone = [key for key in deletes if key in self._keys]
@@ -215,7 +215,7 @@ class MemoryMember:
         self._cut = False
         self._hub.wake()
 
-    async def commit(self, transaction: Transaction, *, deadline_s: float) -> Outcome:
+    async def commit(self, transaction: Transaction, *, deadline_s: float) -> TransactionOutcome:
         await self._reach(deadline_s)
         outcome = self._hub.commit(transaction)
         if self.lose_answers and outcome.committed:

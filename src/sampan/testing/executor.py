@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sampan.aio import Clock
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Presence, Supplies, TaskPlace
+from sampan.cluster.agent.contract import ContainerPresence, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import NodeDescription, TaskAttachment
 from sampan.cluster.spec import Platform, PortConfig, Resources
@@ -51,7 +51,7 @@ class FakeHost:
         self.containers: dict[str, FakeContainer] = {}
         """By task id."""
         self.networks: set[str] = set()
-        self.attached: dict[str, Presence] = {}
+        self.attached: dict[str, ContainerPresence] = {}
         """Containers that were put on a network by hand, by id."""
         self.left: Callable[[str, str], None] = lambda container_id, network_id: None
         """Told of every such container that goes."""
@@ -143,7 +143,7 @@ class FakeExecutor:
         self.host.most_running = max(self.host.most_running, len(self.host.running))
         return _place(container)
 
-    async def attached(self) -> Sequence[Presence]:
+    async def attached(self) -> Sequence[ContainerPresence]:
         return [*self.host.attached.values()]
 
     async def ensure(self, places: tuple[TaskAttachment, ...], supplies: Supplies) -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from sampan.aio import Tasks
-from sampan.cluster.agent.contract import Presence, Supplies
+from sampan.cluster.agent.contract import ContainerPresence, Supplies
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.control import networks as control
 from sampan.cluster.errors import Precondition
@@ -68,7 +68,7 @@ class World(AgentWorld):
         """Returns the address of the container, which runs."""
         place = await self.attach(node, container, address)
         endpoint = replace(place, ipv4=place.ipv4_wanted)
-        self.nodes[node].host.attached[container] = Presence(
+        self.nodes[node].host.attached[container] = ContainerPresence(
             container_id=container, endpoint=endpoint, names=(container, "alias")
         )
         return endpoint.ipv4

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.cluster.allocator.addresses import Pool, number_of
+from sampan.cluster.allocator.addresses import NetworkAddresses, number_of
 from sampan.cluster.allocator.ports import PortTaken, allocate_ports
 from sampan.cluster.allocator.subnets import (
     ChosenSubnet,
@@ -68,7 +68,7 @@ def test_vxlan_ids_grow_and_may_be_asked_for() -> None:
 
 
 def test_an_address_comes_back_as_late_as_possible() -> None:
-    pool = Pool.of("10.0.0.0/29")
+    pool = NetworkAddresses.of("10.0.0.0/29")
     pool.hold(["10.0.0.1"])
     given = [pool.take() for _ in range(2)]
     assert given == ["10.0.0.2", "10.0.0.3"]
@@ -77,13 +77,13 @@ def test_an_address_comes_back_as_late_as_possible() -> None:
 
 
 def test_a_range_narrows_the_pool() -> None:
-    pool = Pool.of("10.0.0.0/24", within="10.0.0.128/30")
+    pool = NetworkAddresses.of("10.0.0.0/24", within="10.0.0.128/30")
     assert pool.take() == "10.0.0.128"
 
 
 @given(st.lists(st.integers(0, 9), max_size=200))
 def test_no_address_twice_whatever_is_freed(order: list[int]) -> None:
-    pool = Pool.of("10.0.0.0/28")
+    pool = NetworkAddresses.of("10.0.0.0/28")
     out: list[str] = []
     for number in order:
         if number < 6:

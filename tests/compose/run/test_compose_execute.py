@@ -11,7 +11,7 @@ from sampan.compose.model.create_request import PREFIX
 from sampan.compose.model.project import Project
 from sampan.compose.plan.down import plan_down
 from sampan.compose.plan.up import UpOptions, plan_up
-from sampan.compose.run.execute import Executor, Outcome
+from sampan.compose.run.execute import Executor, StepOutcome
 from sampan.compose.run.observe import list_project, observe
 from sampan.compose.run.progress import Progress
 from sampan.compose.run.watch import patience_s
@@ -27,7 +27,7 @@ volumes: {data: }
 """
 
 
-def up(api: FakeApi, project: Project, **options: Any) -> tuple[Outcome, str]:
+def up(api: FakeApi, project: Project, **options: Any) -> tuple[StepOutcome, str]:
     out = io.StringIO()
     observed = observe(api, project, tuple(project.services))
     plan = plan_up(project, observed, UpOptions(**options))

@@ -31,7 +31,7 @@ from sampan.cluster.agent.contract import Executor
 from sampan.cluster.agent.dataplane import DataPlane
 from sampan.cluster.agent.files import AgentFiles
 from sampan.cluster.agent.logs import LogRoute
-from sampan.cluster.agent.manager_session import ManagerSessions, Removed
+from sampan.cluster.agent.manager_session import ManagerSessions, NodeRemoved
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.worker import TaskWorker
 from sampan.cluster.peer.contract import Client, Server
@@ -205,7 +205,7 @@ class Agent:
     async def _keep_session(self) -> None:
         try:
             await self._sessions.run(lambda: self.managers)
-        except Removed as error:
+        except NodeRemoved as error:
             log.warning("this node was removed from the cluster: %s", error)
             await self._clear()
             await self._on_removed(str(error))

@@ -24,7 +24,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sampan.aio import Clock, Tasks, within
-from sampan.cluster.agent.contract import Presence
+from sampan.cluster.agent.contract import ContainerPresence
 from sampan.cluster.agent.networks import network_of
 from sampan.cluster.protocol.messages import (
     ATTACH_PATH,
@@ -199,7 +199,7 @@ class ClusterAttachments:
 
     # -- the agent's side
 
-    def join(self, link: ManagerLink, running: Iterable[Presence]) -> None:
+    def join(self, link: ManagerLink, running: Iterable[ContainerPresence]) -> None:
         """An agent starts. ``running``: the containers that are on the cluster's networks."""
         self._link = link
         for one in running:

@@ -45,7 +45,7 @@ class Supplies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Presence:
+class ContainerPresence:
     """A container that runs on a network of the cluster without being a task."""
 
     container_id: str
@@ -124,7 +124,7 @@ class Executor(Protocol):
         """Take away its container and its files. Safe to repeat."""
         ...
 
-    async def attached(self) -> Sequence[Presence]:
+    async def attached(self) -> Sequence[ContainerPresence]:
         """Containers that a person has put on networks of the cluster, where they run now."""
         ...
 

@@ -17,7 +17,7 @@ from sampan.cluster.agent.container import (
     protocol_of,
     request_of,
 )
-from sampan.cluster.agent.contract import Exit, NoSuchTask, Presence, Supplies, TaskPlace
+from sampan.cluster.agent.contract import ContainerPresence, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.agent.describe import describe
 from sampan.cluster.agent.listening import all_listening
 from sampan.cluster.agent.networks import NodeNetworks
@@ -184,9 +184,9 @@ class EngineExecutor:
 
     # -- containers that are not tasks
 
-    async def attached(self) -> Sequence[Presence]:
+    async def attached(self) -> Sequence[ContainerPresence]:
         return [
-            Presence(
+            ContainerPresence(
                 container_id=container.id,
                 endpoint=endpoint,
                 names=self._engine.names_on(container.id, endpoint),

@@ -44,7 +44,7 @@ SILENT_PERIODS = 2.5
 managers allow us, so that we are elsewhere before we are given up."""
 
 
-class Removed(Exception):
+class NodeRemoved(Exception):
     """The cluster no longer knows this node."""
 
 
@@ -99,7 +99,7 @@ class ManagerSessions:
                 address, SESSION_PATH, role="manager", timeout_s=CONNECT_DEADLINE_S
             )
         except NotMember as error:
-            raise Removed(str(error)) from error
+            raise NodeRemoved(str(error)) from error
         except SampanError as error:
             log.info("manager %s: %s", address, error)
             return False
@@ -130,7 +130,7 @@ class ManagerSessions:
             listening.heard = self._clock.monotonic()
             if isinstance(message, Kick):
                 if message.removed:
-                    raise Removed(message.reason)
+                    raise NodeRemoved(message.reason)
                 raise SocketClosed(message.reason)
             if not listening.accepted.is_set():
                 self.manager, self._socket = address, socket

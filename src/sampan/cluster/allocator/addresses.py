@@ -32,7 +32,7 @@ def within(address: str, subnet: str) -> bool:
 
 
 @dataclass(slots=True)
-class Pool:
+class NetworkAddresses:
     """The addresses of a network."""
 
     first: int
@@ -43,7 +43,7 @@ class Pool:
     """The address given last; 0: none yet."""
 
     @classmethod
-    def of(cls, subnet: str, *, within: str = "") -> Pool:
+    def of(cls, subnet: str, *, within: str = "") -> NetworkAddresses:
         """All host addresses of ``subnet``, or only those that lie in ``within`` as well.
 
         Raises:

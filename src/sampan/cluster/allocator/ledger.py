@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sampan.cluster.allocator.addresses import Pool, number_of
+from sampan.cluster.allocator.addresses import NetworkAddresses, number_of
 from sampan.cluster.allocator.ports import PortTable
 from sampan.cluster.allocator.subnets import Net, parsed
 from sampan.cluster.model import Change, State
@@ -140,7 +140,7 @@ class Ledger:
             network.spec.ingress and number in self._node_addresses
         )
 
-    def cursor(self, network_id: str, pool: Pool) -> int:
+    def cursor(self, network_id: str, pool: NetworkAddresses) -> int:
         """The address after which the search begins; 0: at the beginning."""
         if network_id not in self._hands and network_id in self._youngest:
             # younger ones may have come and gone under the leader before: keep well away from them
@@ -156,7 +156,7 @@ class Draw:
     """What one transaction gives out."""
 
     _ledger: Ledger
-    _pools: dict[str, Pool]
+    _pools: dict[str, NetworkAddresses]
     _empty: set[str]
     """Networks that had none left: nobody else in this transaction need search them through."""
 
@@ -180,11 +180,11 @@ class Draw:
         pool.used.add(number)
         return True
 
-    def _pool(self, network: ClusterNetwork) -> Pool:
+    def _pool(self, network: ClusterNetwork) -> NetworkAddresses:
         pool = self._pools.get(network.id)
         if pool is None:
             configs = network.spec.ipam_configs
-            pool = Pool.of(network.subnet, within=configs[0].range if configs else "")
+            pool = NetworkAddresses.of(network.subnet, within=configs[0].range if configs else "")
             pool.hold([network.gateway])
             for config in configs:
                 pool.hold(config.auxiliary_addresses.values())

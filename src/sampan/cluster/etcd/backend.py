@@ -47,7 +47,7 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TransactionOutcome:
     committed: bool
     revision: int
     """The commit's, or one at which the comparison failed."""
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class Backend(Protocol):
-    async def commit(self, transaction: Transaction, *, deadline_s: float) -> Outcome:
+    async def commit(self, transaction: Transaction, *, deadline_s: float) -> TransactionOutcome:
         """Raises:
         NoQuorum: no answer within ``deadline_s``. It may have been committed.
         """

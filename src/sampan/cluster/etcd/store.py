@@ -19,7 +19,7 @@ from sampan.aio import Clock
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.contract import NoQuorum
 from sampan.cluster.etcd import wire
-from sampan.cluster.etcd.backend import Everything, KeyChange, Outcome, Step, Transaction
+from sampan.cluster.etcd.backend import Everything, KeyChange, Step, Transaction, TransactionOutcome
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.copy import steps
 from sampan.cluster.etcd.failures import Compacted, LeaderUnknown, NoAnswer, Unreachable
@@ -51,7 +51,7 @@ class EtcdBackend:
         self._gave_up = -math.inf
         """When a transaction last found no quorum."""
 
-    async def commit(self, transaction: Transaction, *, deadline_s: float) -> Outcome:
+    async def commit(self, transaction: Transaction, *, deadline_s: float) -> TransactionOutcome:
         proof = _proof_key(transaction)
         request = _request(transaction, proof)
         unanswered = False
@@ -77,18 +77,18 @@ class EtcdBackend:
                 raise
         revision = reply.header.revision
         if reply.succeeded:
-            return Outcome(committed=True, revision=revision)
+            return TransactionOutcome(committed=True, revision=revision)
         found = [_first(answer.response_range) for answer in reply.responses]
         if unanswered and proof:
             done = _proves(transaction, proof, found[0])
             if done is not None:
-                return Outcome(committed=True, revision=done or revision)
+                return TransactionOutcome(committed=True, revision=done or revision)
         fenced = False
         if transaction.fence:
             holder = found[-1]
             now = 0 if holder is None else holder.mod_revision
             fenced = now != transaction.compares[transaction.fence]
-        return Outcome(committed=False, revision=revision, fenced=fenced)
+        return TransactionOutcome(committed=False, revision=revision, fenced=fenced)
 
     async def newest(self, *, deadline_s: float) -> int:
         request = wire.Range(LEADER.encode())

@@ -43,7 +43,7 @@ class RoleLookup:
             return None
         if node_id not in self._asking:
             self._asking.add(node_id)
-            self._tasks.spawn(self._ask(self.store, node_id), name="node/standing")
+            self._tasks.spawn(self._ask(self.store, node_id), name="node/peer roles")
         return "worker"
 
     async def _ask(self, store: ClusterStore, node_id: str) -> None:

@@ -42,7 +42,7 @@ _WORKERS = 8
 
 
 @dataclass(slots=True)
-class Outcome:
+class StepOutcome:
     """What became of a plan. ``failed`` holds the causes, ``skipped`` what fell with them."""
 
     failed: list[tuple[Step, BaseException]] = field(default_factory=list)
@@ -70,9 +70,9 @@ class Executor:
         self.ids: dict[str, str] = {}
         self._watch: Watch | None = None
 
-    def run(self, plan: Plan) -> Outcome:
+    def run(self, plan: Plan) -> StepOutcome:
         """Every step whose predecessors succeeded, as many at once as they allow."""
-        outcome = Outcome()
+        outcome = StepOutcome()
         if not plan.steps:
             return outcome
         if any(isinstance(step.action, Await) for step in plan.steps):
@@ -282,7 +282,7 @@ def _gone(remove: Callable[[], Any]) -> None:
 class _Run:
     """One execution: which steps are ready, running, done."""
 
-    def __init__(self, executor: Executor, plan: Plan, outcome: Outcome) -> None:
+    def __init__(self, executor: Executor, plan: Plan, outcome: StepOutcome) -> None:
         self._executor = executor
         self._outcome = outcome
         self._todo = {step.n: step for step in plan.steps}

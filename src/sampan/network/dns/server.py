@@ -50,7 +50,7 @@ class Sandbox:
         """A question without its id -> its answers without theirs, in turn."""
 
 
-class Server:
+class DnsServer:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._daemon: socket.socket | None = None
@@ -262,7 +262,7 @@ def main(path: str) -> None:
     os.setsid()
     # Ours is to end when told over the socket; a terminal's ^C is for the daemon.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Server(control).run()
+    DnsServer(control).run()
     with contextlib.suppress(OSError):
         if os.stat(path).st_ino == mine:
             os.unlink(path)

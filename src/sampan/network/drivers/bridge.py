@@ -16,7 +16,7 @@ from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
 from sampan.network.contract import Sandbox, SubnetOverlap
-from sampan.network.deferred_delete import DeferredDelete, live_group
+from sampan.network.deferred_delete import DeferredLinkDelete, live_group
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
 from sampan.network.drivers.veth import add_port, configure
 from sampan.network.firewall import BridgeSegment, Firewall
@@ -84,7 +84,7 @@ class BridgeDriver:
         config: DaemonConfig,
         worker: NetworkWorker,
         firewall: Firewall | None,
-        deferred: DeferredDelete,
+        deferred: DeferredLinkDelete,
     ) -> None:
         self._config, self._worker, self._firewall = config, worker, firewall
         self._deferred = deferred

@@ -15,7 +15,7 @@ from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
 from sampan.network.contract import Sandbox
-from sampan.network.deferred_delete import DeferredDelete, live_group
+from sampan.network.deferred_delete import DeferredLinkDelete, live_group
 from sampan.network.drivers.bridge import Options
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
 from sampan.network.drivers.veth import add_port, configure
@@ -37,7 +37,7 @@ class OverlayDriver:
         config: DaemonConfig,
         worker: NetworkWorker,
         firewall: Firewall | None,
-        deferred: DeferredDelete,
+        deferred: DeferredLinkDelete,
         overlay: HostOverlay,
         places: Places,
     ) -> None:

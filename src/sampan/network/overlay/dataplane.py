@@ -37,7 +37,7 @@ from sampan.network.firewall import BridgeSegment, Firewall
 from sampan.network.overlay import rules
 from sampan.network.overlay.contract import DataPlaneView, OverlayNetwork
 from sampan.network.overlay.flows import Flows
-from sampan.network.overlay.namespaces import Namespaces, OverlayNamespace, forget_askers
+from sampan.network.overlay.namespaces import OverlayNamespace, OverlayNamespaces, forget_askers
 from sampan.network.overlay.plan import Mesh, NetworkPlan, Planner, departed
 from sampan.network.overlay.tunnels import OVERHEAD, TunnelEnd, Tunnels, bridge_name, underlay_mtu
 from sampan.network.worker import NetworkWorker
@@ -94,7 +94,7 @@ class HostOverlay:
         self._lock = asyncio.Lock()
         # On the worker's thread only.
         self._tunnels = Tunnels(config, worker.linux)
-        self._namespaces = Namespaces(
+        self._namespaces = OverlayNamespaces(
             worker.linux, config.paths.state / "overlay", self._close_later
         )
         self._mesh: Mesh | None = None

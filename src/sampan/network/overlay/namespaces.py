@@ -52,7 +52,7 @@ class _LastApplied(msgspec.Struct):
     nodes: frozenset[str] | None = None
 
 
-class Namespaces:
+class OverlayNamespaces:
     """Everything here runs on the network's worker thread.
 
     What a namespace was told is kept in a file as well, which is away while the namespace is being

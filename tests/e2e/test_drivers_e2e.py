@@ -56,6 +56,29 @@ def test_a_volume_driver_that_is_not_there(sh: Shell) -> None:
     assert sh.docker("volume", "ls", "-q").stdout == ""
 
 
+def test_an_option_that_a_network_has_not_is_warned_of(
+    sh: Shell, sampan: str, tmp_path: Path
+) -> None:
+    known, unknown = "com.docker.network.driver.mtu", "com.docker.network.bridge.mtu"
+    options = ("-o", f"{known}=1400", "-o", f"{unknown}=1400")
+    done = sh(sampan, "network", "create", *options, "odd")
+    assert done.stderr.startswith("WARNING: network odd: its driver bridge has no option ")
+    assert unknown in done.stderr
+    assert known not in done.stderr
+    done = sh(sampan, "network", "create", "-o", f"{known}=1400", "even")
+    assert done.stderr == ""
+    file = tmp_path / "compose.yaml"
+    options_of_it = f"driver_opts: {{{unknown}: 1400}}"
+    file.write_text(
+        "services:\n  a: {image: busybox, command: 'true', networks: [n]}\n"
+        f"networks:\n  n: {{{options_of_it}}}\n"
+    )
+    done = sh(sampan, "compose", "-f", str(file), "-p", "odd", "up", "-d")
+    assert f"odd_n: its driver bridge has no option {unknown}" in done.stderr + done.stdout
+    sh(sampan, "compose", "-f", str(file), "-p", "odd", "down", "-t", "0")
+    sh(sampan, "network", "rm", "odd", "even")
+
+
 @pytest.mark.skipif(shutil.which("runc") is None, reason="runc is not installed")
 def test_exec_in_a_container_of_another_runtime(sh: Shell) -> None:
     sh.docker("run", "-d", "--name", "other", "--runtime", "runc", "busybox", "sleep", "1000")

@@ -39,6 +39,11 @@ class System(Protocol):
         has named, makes networks of a host."""
         ...
 
+    def network_options(self, driver: str) -> frozenset[str] | None:
+        """The names of the options that take effect on networks of this driver; None: whether one
+        does is between the user and the driver."""
+        ...
+
     @property
     def scratch(self) -> Path:
         """Where a build's context may be unpacked: a directory that is emptied at start."""

@@ -72,6 +72,10 @@ class HostSystem:
         drivers = self.services.drivers.network
         return drivers.get(driver).capabilities.scope if driver in drivers else "local"
 
+    def network_options(self, driver: str) -> frozenset[str] | None:
+        drivers = self.services.drivers.network
+        return drivers.get(driver).capabilities.options if driver in drivers else None
+
     @property
     def scratch(self) -> Path:
         return self.services.config.paths.tmp

@@ -450,6 +450,9 @@ class ManySystems:
     def network_scope(self, driver: str) -> Literal["local", "swarm"]:
         return self._first.network_scope(driver)
 
+    def network_options(self, driver: str) -> frozenset[str] | None:
+        return self._first.network_options(driver)
+
     @property
     def scratch(self) -> Path:
         return self._first.scratch

@@ -176,7 +176,20 @@ async def create_network(call: DockerRequest) -> web.Response:
         raise Conflict(f"network with name {body.name} already exists")
     wanted = network.wanted(body, now=call.services.clock.now())
     made = await call.services.engine.network_create(wanted)
-    return call.json(wire.CreatedNetwork(id=made.id), status=201)
+    warning = _without_effect(call, made)
+    return call.json(wire.CreatedNetwork(id=made.id, warning=warning), status=201)
+
+
+def _without_effect(call: DockerRequest, made: Network) -> str:
+    """A warning of the options that nobody heeds; empty: there are none."""
+    heeded = call.services.system.network_options(made.driver)
+    idle = [] if heeded is None else sorted(made.options.keys() - heeded)
+    if not idle:
+        return ""
+    return (
+        f"network {made.name}: its driver {made.driver} has no option {', '.join(idle)}: without "
+        "effect"
+    )
 
 
 async def remove(call: DockerRequest) -> web.Response:

@@ -95,7 +95,9 @@ class Executor:
             case BuildImage():
                 build_image(client, action, self.progress)
             case CreateNetwork(network):
-                networks.create(client, bodies.network_body(self.project, network))
+                made = networks.create(client, bodies.network_body(self.project, network))
+                if made.get("Warning"):
+                    self.progress.warn(str(made["Warning"]))
             case CreateVolume(volume):
                 volumes.create(client, bodies.volume_body(self.project, volume))
             case CreateContainer():

@@ -27,6 +27,13 @@ from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, Network
 
 _PREFIX = "com.docker.network."
+_OPTIONS = (
+    "bridge.name",
+    "bridge.enable_icc",
+    "bridge.enable_ip_masquerade",
+    "bridge.host_binding_ipv4",
+    "driver.mtu",
+)
 INTERFACE_NAME_LIMIT = 15
 
 
@@ -77,7 +84,9 @@ def segment_of(network: Network) -> BridgeSegment:
 
 
 class BridgeDriver:
-    capabilities = NetworkCapabilities(publishes=True)
+    capabilities = NetworkCapabilities(
+        publishes=True, options=frozenset(_PREFIX + name for name in _OPTIONS)
+    )
 
     def __init__(
         self,

@@ -51,6 +51,9 @@ class NetworkCapabilities:
     mac_from_address: bool = False
     """An endpoint's MAC is 02:42 and its IPv4 address, whatever the user asks for: other hosts
     reckon with it."""
+    options: frozenset[str] | None = None
+    """The names of all options of a network that take effect: the user is warned of others. None:
+    the driver takes or refuses them itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,13 @@ def nothing_is_collected_while_parsing(request: pytest.FixtureRequest) -> Iterat
         yield
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long first, otherwise in the random order that there is: a file is one worker's,
+    and the last one should not keep all the others waiting."""
+    items.sort(key=lambda item: not {"e2e", "testing"}.intersection(item.path.parts))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     own = session.config.stash.get(SESSION, None)
     if own is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sampan.aio import SystemClock
 from sampan.config import DaemonConfig, Paths
 from sampan.engine.drivers import Drivers
+from sampan.errors import InvalidArgument
 from sampan.network.drivers.contract import IpamDriver, Lease, Pool, PoolRequest
 from sampan.network.drivers.ipam import HostIpam
 from sampan.network.networks import HostNetworks
@@ -32,6 +34,12 @@ class TestHostIpam(IpamDriverContract):
     @pytest.fixture
     async def ipam(self, tmp_path: Path) -> IpamDriver:
         return HostIpam(config_at(tmp_path))
+
+
+async def test_options_of_another_driver_are_refused(tmp_path: Path) -> None:
+    wanted = replace(asked("10.216.0.0/29"), options={"pool": "blue"})
+    with pytest.raises(InvalidArgument, match="IPAM driver default has no option pool: leave it"):
+        await HostIpam(config_at(tmp_path)).request_pool(wanted)
 
 
 async def test_an_address_that_was_given_up_twice_is_free_once(tmp_path: Path) -> None:

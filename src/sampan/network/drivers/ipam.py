@@ -4,6 +4,7 @@ records; after a restart they are told again (``restore_pool``, ``restore_addres
 from __future__ import annotations
 
 from sampan.config import DaemonConfig
+from sampan.errors import InvalidArgument
 from sampan.network.contract import BadAddress
 from sampan.network.drivers.contract import Lease, Pool, PoolRequest
 from sampan.network.ipam import Subnetwork, complete, parse_address, parse_subnet
@@ -20,6 +21,11 @@ class HostIpam:
         """(network, CIDR) -> who has which of its addresses."""
 
     async def request_pool(self, request: PoolRequest) -> Pool:
+        if request.options:
+            raise InvalidArgument(
+                f"the IPAM driver default has no option {', '.join(sorted(request.options))}: "
+                "leave it out, or name the --ipam-driver that it is for"
+            )
         record = IpamPool(
             subnet=request.subnet,
             gateway=request.gateway,

@@ -59,6 +59,18 @@ def uses(plugin: PluginProcess) -> list[tuple[str, str]]:
     return [(call, user) for call, user in found if not user.startswith("seed-")]
 
 
+def test_what_a_plugins_volume_holds_is_not_counted(sh: Shell, start: Start) -> None:
+    plugin = start("volume", "far")
+    sh.docker("volume", "create", "-d", "far", "elsewhere")
+    sh.docker("volume", "create", "here")
+    sh.docker("run", "--rm", "-v", "elsewhere:/a", "-v", "here:/b", "busybox", "touch", "/a/x")
+    listed = sh.docker("system", "df", "-v", "--format", "{{json .Volumes}}").stdout
+    sizes = {one["Name"]: one["Size"] for one in json.loads(listed)}
+    assert (sizes["elsewhere"], sizes["here"]) == ("-1B", "0B")
+    sh.docker("volume", "rm", "elsewhere", "here")
+    assert plugin.calls("VolumeDriver.Remove")
+
+
 def test_a_volume_of_a_plugin_is_mounted_and_unmounted_by_each_run(sh: Shell, start: Start) -> None:
     plugin = start("volume", "store")
     assert sh.docker("volume", "create", "-d", "store", "-o", "size=1G", "vol").stdout == "vol\n"

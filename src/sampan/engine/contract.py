@@ -345,6 +345,10 @@ class Engine(Protocol):
         """Whether a volume of that name is the same on every host that has its driver."""
         ...
 
+    def volume_is_engine_owned(self, volume: Volume) -> bool:
+        """False: it is its driver's, and may be far away, or the whole host."""
+        ...
+
     async def volume_status(self, volume: Volume) -> Mapping[str, object]:
         """What its driver has to say of it, whatever that is. Asks a plugin, which may take time.
 

@@ -397,6 +397,9 @@ class HostEngine:
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         return self._parts.volumes.scope(volume)
 
+    def volume_is_engine_owned(self, volume: Volume) -> bool:
+        return self._parts.volumes.is_engine_owned(volume.name)
+
     async def volume_status(self, volume: Volume) -> Mapping[str, object]:
         return await self._parts.volumes.status(volume)
 

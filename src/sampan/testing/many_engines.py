@@ -307,6 +307,9 @@ class ManyContainers:
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         return self._with_volume(volume.name).volume_scope(volume)
 
+    def volume_is_engine_owned(self, volume: Volume) -> bool:
+        return self._with_volume(volume.name).volume_is_engine_owned(volume)
+
     async def volume_status(self, volume: Volume) -> Mapping[str, object]:
         return await self._with_volume(volume.name).volume_status(volume)
 

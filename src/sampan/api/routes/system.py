@@ -146,7 +146,10 @@ async def df(call: DockerRequest) -> web.Response:
                 engine.volume_scope(volume),
                 UsageData(
                     ref_count=len(engine.volume_users(volume.name)),
-                    size=await disk_usage(volume.mountpoint),
+                    # Not what is a plugin's: it may be on another host, or gone.
+                    size=await disk_usage(volume.mountpoint)
+                    if engine.volume_is_engine_owned(volume)
+                    else -1,
                 ),
             )
             for volume in engine.volumes()

@@ -59,7 +59,9 @@ def test_a_file_that_is_no_socket_is_passed_over(base: Path, directories: Direct
         directories.find("plug")
 
 
-@pytest.mark.parametrize("name", ["", "..", "../plug", "a/b", "plug:latest", ".plug", "pl ug"])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../plug", "a/b", "plug:latest", ".plug", "pl ug", "p" * 5000]
+)
 def test_a_name_never_leads_out_of_the_directories(
     base: Path, directories: Directories, name: str
 ) -> None:

@@ -16,7 +16,7 @@ from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from sampan.kernel import mount as kernel
 from sampan.testing.store import MemoryStore
 from sampan.volume.contract import NoSuchDriver, NoSuchVolume, VolumeDriver
-from sampan.volume.local import LocalVolumes
+from sampan.volume.local import LocalVolumes, check_name
 from sampan.volume.volumes import DriverVolumes
 
 
@@ -246,3 +246,9 @@ async def test_a_volume_whose_container_never_came_is_swept(volumes: DriverVolum
     await volumes.recover()
     assert [v.name for v in volumes.all()] == ["wanted"]
     assert not Path(half.mountpoint).exists()
+
+
+def test_a_name_longer_than_a_files_is_refused() -> None:
+    check_name("v" * 255)
+    with pytest.raises(InvalidArgument, match=r"too long \(5000 characters\)"):
+        check_name("v" * 5000)

@@ -26,7 +26,7 @@ import msgspec
 
 from sampan.plugins.errors import BadPluginFile, NoSuchPlugin
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,199}")  # with its suffix it is a file's name
 FILE_LIMIT = 64 << 10
 """Bytes of a specification file."""
 SCHEMES = ("unix", "tcp", "http", "https")

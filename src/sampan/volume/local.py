@@ -42,6 +42,8 @@ MOUNTS_AT_ONCE = 64
 _REMOVED = ".removed-"
 """No volume's name begins so."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+NAME_LIMIT = 255
+"""Characters of a name: what Linux allows for a file's."""
 
 
 def check_name(name: str) -> None:
@@ -49,6 +51,11 @@ def check_name(name: str) -> None:
     if len(name) == 1:
         raise InvalidArgument(
             "volume name is too short, names should be at least two alphanumeric characters"
+        )
+    if len(name) > NAME_LIMIT:
+        raise InvalidArgument(
+            f"volume name is too long ({len(name)} characters): it names a directory, which has at "
+            f"most {NAME_LIMIT}"
         )
     if not _NAME.fullmatch(name):
         raise InvalidArgument(

@@ -4,8 +4,9 @@
     node    ──1:n── task ──n:1── service        network, secret, config: named by services
 
 Who may write which field (DESIGN, "The cluster"): the user a specification; the allocator
-addresses, ports, network identifiers; the scheduler a task's node; an orchestrator a task as it is made
-and desired state; the node's agent, through a dispatcher, what is observed; the reaper removals.
+addresses, ports, network identifiers; the scheduler a task's node; an orchestrator a task as it is
+made and its desired state; the node's agent, through a dispatcher, what is observed; the reaper
+removals.
 
 ``version`` is the store's revision of the last change. It is not in the stored value: the store
 fills it in when it reads. Times are seconds since the epoch.

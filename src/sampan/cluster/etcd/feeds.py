@@ -13,7 +13,8 @@ class FeedHub:
     """All feeds of one copy."""
 
     def __init__(self) -> None:
-        self._feeds: dict[ChangeFeed, frozenset[str]] = {}  # in order of creation: runs repeat exactly
+        # In order of creation: runs repeat exactly.
+        self._feeds: dict[ChangeFeed, frozenset[str]] = {}
 
     def feed(self, kinds: frozenset[str], limit: int) -> ChangeFeed:
         """``kinds``: what the reader wants to hear of; empty: everything."""

@@ -50,21 +50,23 @@ def test_drain_and_pause(swarm3: Lab) -> None:
 @pytest.mark.parametrize("how", ["power", "cable", "frozen"])
 def test_a_lost_worker_is_replaced_and_comes_back_empty(swarm3: Lab, how: str) -> None:
     one, two, three = swarm3.hosts
-    create(one, "web", "--replicas", "6", *SLEEP)
-    wait_running(one, "web", 6)
-    {"power": three.kill, "cable": three.cut_off, "frozen": three.daemon.freeze}[how]()
-    wait_for(
-        lambda: sorted(swarm.running(one, "web").values()) == ["host1"] * 3 + ["host2"] * 3,
-        one,
-        "web",
-        "replaced",
-        40,
-    )
-    assert status(one, "host3") == "down"
-    {"power": three.revive, "cable": three.heal, "frozen": three.daemon.thaw}[how]()
-    swarm.wait_ready(one, 3)
-    # removed, not doubled
-    assert wait_until(lambda: containers(swarm3, "web")["host3"] == [], 20)
+    # only who is lost is to be missed, on a busy machine, too
+    with swarm.heartbeat(one, "3s"):
+        create(one, "web", "--replicas", "6", *SLEEP)
+        wait_running(one, "web", 6)
+        {"power": three.kill, "cable": three.cut_off, "frozen": three.daemon.freeze}[how]()
+        wait_for(
+            lambda: sorted(swarm.running(one, "web").values()) == ["host1"] * 3 + ["host2"] * 3,
+            one,
+            "web",
+            "replaced",
+            60,
+        )
+        assert status(one, "host3") == "down"
+        {"power": three.revive, "cable": three.heal, "frozen": three.daemon.thaw}[how]()
+        swarm.wait_ready(one, 3)
+        # removed, not doubled
+        assert wait_until(lambda: containers(swarm3, "web")["host3"] == [], 20)
     assert len(wanted(one, "web")) == 6
     assert sum(len(c) for c in containers(swarm3, "web").values()) == 6
     assert not [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
-from sampan.testing.lab import Lab, LabHost
+from sampan.testing.lab import Lab, LabHost, swarm
 from sampan.testing.lab.services import create, wait_running
 from sampan.testing.place import wait_until
 
@@ -42,8 +43,16 @@ def gone(host: LabHost, network: str) -> bool:
     return wait_until(lambda: host.docker("network", "rm", network, ok=False).returncode == 0, 15)
 
 
-def test_containers_and_tasks_find_each_other(swarm3: Lab) -> None:
-    one, two, three = swarm3.hosts
+@pytest.fixture
+def patient3(swarm3: Lab) -> Iterator[Lab]:
+    """What a node has attached goes with it when it is down: here none is, however long it takes
+    to start its daemon."""
+    with swarm.heartbeat(swarm3.hosts[0], "30s"):
+        yield swarm3
+
+
+def test_containers_and_tasks_find_each_other(patient3: Lab) -> None:
+    one, two, three = patient3.hosts
     one.docker("network", "create", "-d", "overlay", "--attachable", "net")
     create(
         one,
@@ -72,7 +81,7 @@ def test_containers_and_tasks_find_each_other(swarm3: Lab) -> None:
     ):
         assert wait_until(lambda h=host, c=container, n=name: answers(h, c, n), 5), name
     (task,) = one.docker("ps", "-q").stdout.split()
-    assert answers(one, task, "boat")
+    assert wait_until(lambda: answers(one, task, "boat"), 5)
     # nobody's task
     assert one.docker("node", "ps", "-q", "host2").stdout == ""
     refused(one.docker("network", "rm", "net", ok=False), "in use")
@@ -83,7 +92,7 @@ def test_containers_and_tasks_find_each_other(swarm3: Lab) -> None:
     # its daemon is killed, and knows what it had
     two.daemon.kill()
     two.daemon.start()
-    assert answers(three, "ship", "vessel")
+    assert wait_until(lambda: answers(three, "ship", "vessel"), 5)
     two.docker("rm", "-f", "boat")
     assert wait_until(lambda: not answers(three, "ship", "vessel"), 5)
     assert wait_until(lambda: "net" not in networks(two), 5)
@@ -102,7 +111,7 @@ def test_connected_while_it_runs(swarm3: Lab) -> None:
     start(two, "boat")
     two.docker("network", "connect", "--alias", "vessel", "net", "boat")
     assert wait_until(lambda: answers(three, "ship", "vessel"), 5)
-    assert answers(two, "boat", "ship")
+    assert wait_until(lambda: answers(two, "boat", "ship"), 5)
     two.docker("network", "disconnect", "net", "boat")
     assert wait_until(lambda: not answers(three, "ship", "vessel"), 5)
     assert not answers(two, "boat", ship)

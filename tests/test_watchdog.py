@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import threading
@@ -16,6 +17,15 @@ from sampan.watchdog import Report, watching
 
 LIMIT_S = 0.02
 GIVE_UP_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def no_collection() -> Iterator[None]:
+    """After thousands of other tests a collection takes long, and it is nobody's callback here."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])

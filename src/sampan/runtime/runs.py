@@ -120,6 +120,8 @@ class LinuxRuns:
             undo.push_async_callback(unmake)
             # To its end also when the caller goes: nothing is removed under a thread that writes.
             await shielded(in_thread(_write_files, spec_, at, bundle, made_by_us))
+            # Also in a thread: the first run of a runtime copies its program.
+            await in_thread(oci.executable)
             async with self._launches:
                 made = await monitor.launch(
                     monitor.arguments(self._conmon, spec_, at, oci),

@@ -217,7 +217,7 @@ class Agent:
             case ViewChange():
                 self._dataplane.take(message)
             case Session(heartbeat_s=period, managers=managers):
-                self._sessions.period_s = period
+                self._sessions.beat_every(period)
                 self._worker.remember_managers(managers)
                 await self._report(self._on_session, message)
             case Nodes(nodes=nodes):

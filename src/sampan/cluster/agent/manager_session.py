@@ -64,7 +64,8 @@ class ManagerSessions:
         """Address of the manager to try first: the one on this host."""
         self.manager = ""
         """Address of the manager that holds the session; empty: none."""
-        self.period_s = 1.0
+        self._period_s = 1.0
+        self._period_changed = asyncio.Event()
         self._client, self._worker, self._reports = client, worker, reports
         self._clock, self._rng = clock, rng
         self._hello, self._heard = hello, heard
@@ -124,6 +125,12 @@ class ManagerSessions:
             log.info("session with manager %s is over: %s", address, error)
         return listening.accepted.is_set()
 
+    def beat_every(self, period_s: float) -> None:
+        """What the manager asks for: seconds between heartbeats, from now on."""
+        if period_s != self._period_s:
+            self._period_s = period_s
+            self._period_changed.set()
+
     async def _listen(self, address: str, socket: Socket, listening: _Listening) -> None:
         while True:
             message = decode_down(await socket.receive())
@@ -145,11 +152,15 @@ class ManagerSessions:
     async def _beat(self, address: str, socket: Socket, listening: _Listening) -> None:
         while True:
             before = self._clock.monotonic()
-            await self._clock.sleep(self.period_s)
+            # A manager that has asked for shorter periods does not wait for the end of a long one.
+            self._period_changed.clear()
+            await first_of(
+                due=self._clock.sleep(self._period_s), changed=self._period_changed.wait()
+            )
             now = self._clock.monotonic()
-            if now - before > 2 * self.period_s:
+            if now - before > 2 * self._period_s:
                 listening.heard = now  # it was us who stood still
-            elif now - listening.heard > SILENT_PERIODS * self.period_s and (
+            elif now - listening.heard > SILENT_PERIODS * self._period_s and (
                 listening.accepted.is_set() or now - listening.heard > CONNECT_DEADLINE_S * 2
             ):
                 raise SocketClosed(f"manager {address} no longer answers")

@@ -77,6 +77,9 @@ class AgentSession:
         message, encoded: the same for everyone."""
         if facts != self._facts:
             self._facts = facts
+            if facts.heartbeat_s < self.period_s:
+                # What it said last was in time by the longer period.
+                self.heard = self._clock.monotonic()
             self.period_s = facts.heartbeat_s
             self._urgent.append(encode(facts))
             self._wake.set()

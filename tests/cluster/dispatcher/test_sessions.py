@@ -24,6 +24,7 @@ from sampan.cluster.records import (
 from sampan.cluster.spec import (
     ConfigSpec,
     ContainerSpec,
+    DispatcherConfig,
     FileTarget,
     NetworkAttachmentConfig,
     NetworkSpec,
@@ -311,6 +312,31 @@ async def test_a_silent_node_is_down_and_a_newer_session_counts(world: AgentWorl
     await world.until(lambda: node_state(world, "w1") == "ready", step_s=0.1)
     await world.until(lambda: world.state_of("t2") is S.RUNNING)
     await world.until(lambda: set(node.host.containers) == {"t2"})
+
+
+async def test_nodes_outlive_a_shorter_heartbeat(world: AgentWorld) -> None:
+    cluster_id = world.store.state.cluster.id if world.store.state.cluster is not None else ""
+    assert cluster_id
+
+    async def beat_every(seconds: int) -> None:
+        cluster = world.store.state.cluster
+        assert cluster is not None
+        dispatcher = DispatcherConfig(heartbeat_period=seconds * 10**9)
+        await world.change(
+            Cluster, cluster_id, spec=msgspec.structs.replace(cluster.spec, dispatcher=dispatcher)
+        )
+
+    await beat_every(30)
+    node = await world.node("w1")
+    await world.clock.advance(40)
+    await beat_every(1)
+    for _ in range(320):  # longer than the manager slept by the longer one
+        await world.clock.advance(0.1)
+        assert node_state(world, "w1") == "ready"
+    # and by the shorter one it is missed
+    world.hub.cut(node.address)
+    took = await world.until(lambda: node_state(world, "w1") == "down", step_s=0.1)
+    assert took < 4.1
 
 
 async def test_an_agent_goes_to_another_manager(world: AgentWorld) -> None:

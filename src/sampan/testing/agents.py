@@ -9,6 +9,7 @@ async with AgentWorld() as world:
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -72,8 +73,12 @@ class FakeOverlay:
         self.history: list[DataPlaneView] = []
         self.broken: Exception | None = None
         self.left = False
+        self.late = asyncio.Event()
+        """Clear: what it is told is applied only when this is set."""
+        self.late.set()
 
     async def apply(self, view: DataPlaneView) -> None:
+        await self.late.wait()
         if self.broken is not None:
             raise self.broken
         self.applied = view

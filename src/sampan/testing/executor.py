@@ -82,7 +82,7 @@ class FakeExecutor:
     """``Executor`` on a ``FakeHost``.
 
     ``broken`` may name an error for a task and a step (``fetch``, ``create``, ``start``, ``ready``,
-    ``stop``); it is asked before each step.
+    ``answered``, ``stop``); it is asked before each step.
     """
 
     def __init__(
@@ -169,6 +169,9 @@ class FakeExecutor:
         await container.ended.wait()
         assert container.exit is not None
         return container.exit
+
+    async def answered(self, task: Assignment) -> None:
+        await self._step("answered", task, 0.0)
 
     async def stop(self, task_id: str) -> Exit | None:
         container = self.host.containers.get(task_id)

@@ -33,6 +33,7 @@ from sampan.cluster.agent.files import AgentFiles
 from sampan.cluster.agent.logs import LogRoute
 from sampan.cluster.agent.manager_session import ManagerSessions, NodeRemoved
 from sampan.cluster.agent.reports import Reports
+from sampan.cluster.agent.withdrawal import Withdrawal
 from sampan.cluster.agent.worker import TaskWorker
 from sampan.cluster.peer.contract import Client, Server
 from sampan.cluster.protocol.messages import (
@@ -95,8 +96,19 @@ class Agent:
         self._client = client
         self._reports = reports = Reports(clock)
         self._attachments = attachments or ClusterAttachments(clock)
-        self._worker = TaskWorker(node_id, executor, files, reports, clock, self._attachments)
         self._dataplane = DataPlane(node_id, overlay, clock)
+        self._withdrawal = Withdrawal(
+            node_id, self._dataplane, client, clock, lambda: self._worker.supplies.sources
+        )
+        self._worker = TaskWorker(
+            node_id,
+            executor,
+            files,
+            reports,
+            clock,
+            self._attachments,
+            self._withdrawal.everywhere,
+        )
         self._sessions = ManagerSessions(
             client,
             self._worker,
@@ -113,6 +125,7 @@ class Agent:
         self.logs = LogRoute(executor, self._worker, clock)
         if server is not None:
             self.logs.mount(server)
+            self._withdrawal.register(server)
 
     # -- life
 
@@ -144,6 +157,7 @@ class Agent:
         await self._sessions.goodbye(leaving=False)
         await self._tasks.close()
         await self._worker.close()
+        await self._withdrawal.close()
 
     async def leave(self) -> None:
         """The host leaves the cluster. Returns when no container and no network of it is left."""
@@ -155,10 +169,12 @@ class Agent:
             await asyncio.wait({self._session})
         await self._clear()
         await self._tasks.close()
+        await self._withdrawal.close()
 
     async def _clear(self) -> None:
         await self._executor.evict()
         await self._attachments.part()
+        self._withdrawal.leave()
         await self._worker.leave()
         if self._following is not None:
             self._following.cancel()

@@ -116,6 +116,11 @@ class Executor(Protocol):
         """
         ...
 
+    async def answered(self, task: Assignment) -> None:
+        """Wait, for a moment at most, until nothing that has come to the task's ports is still to
+        be taken or read by it, or on its way out."""
+        ...
+
     async def stop(self, task_id: str) -> Exit | None:
         """Stop signal, grace, kill; at once when there is nothing to stop. None: it never ran."""
         ...

@@ -19,7 +19,7 @@ from sampan.cluster.agent.container import (
 )
 from sampan.cluster.agent.contract import ContainerPresence, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.agent.describe import describe
-from sampan.cluster.agent.listening import all_listening
+from sampan.cluster.agent.listening import all_listening, any_waiting
 from sampan.cluster.agent.networks import NodeNetworks
 from sampan.cluster.agent.payloads import PayloadFiles
 from sampan.cluster.images.contract import TaskImages
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 LISTEN_LIMIT_S = 5.0
 """A task that does not listen by then is taken for one that never will."""
+ANSWER_LIMIT_S = 2.0
+"""A task that is to stop gets so long to answer what has reached it: long downloads are cut off."""
 _LOOK_AGAIN_S = 0.01
 _LOOK_SLOWER_S = 0.05
 UNHEALTHY = "unhealthy container"
@@ -160,6 +162,15 @@ class EngineExecutor:
             return await self._wait_healthy(container.id)
         except NotFound as error:
             raise NoSuchTask(task.id) from error
+
+    async def answered(self, task: Assignment) -> None:
+        container = self._find(task.id)
+        pid = container.run.pid if container is not None and container.run is not None else 0
+        begin = self._clock.monotonic()
+        while pid and await in_thread(any_waiting, pid):
+            if self._clock.monotonic() - begin >= ANSWER_LIMIT_S:
+                return
+            await self._clock.sleep(_LOOK_SLOWER_S)
 
     async def stop(self, task_id: str) -> Exit | None:
         async with self._locks.hold(task_id):

@@ -1,10 +1,11 @@
-"""Whether something in a container listens on a port. Pure but for reading /proc."""
+"""Whether something in a container listens on a port, and has taken what came to it. Pure but for
+reading /proc."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-_LISTEN = b"0A"
+_ESTABLISHED, _SYN_RECEIVED, _LISTEN = b"01", b"03", b"0A"
 
 
 def all_listening(pid: int, ports: Iterable[tuple[str, int]]) -> bool:
@@ -38,6 +39,40 @@ def parse_sockets(table: bytes, *, listening_only: bool) -> set[int]:
         if len(fields) > 3 and (not listening_only or fields[3] == _LISTEN):
             found.add(int(fields[1].rpartition(b":")[2], 16))
     return found
+
+
+def any_waiting(pid: int) -> bool:
+    """Something that came to a TCP port of the network namespace of ``pid`` has not been accepted
+    or read yet, or its answer has not been sent yet."""
+    table = b""
+    for family in ("", "6"):
+        try:
+            with open(f"/proc/{pid}/net/tcp{family}", "rb") as file:
+                table += file.read()
+        except OSError:
+            continue
+    return parse_waiting(table)
+
+
+def parse_waiting(table: bytes) -> bool:
+    """The same of a /proc/net/tcp-like table, or several."""
+    listening, busy = set[bytes](), set[bytes]()
+    for line in table.splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 5 or fields[0] == b"sl":
+            continue
+        port, state = fields[1].rpartition(b":")[2], fields[3]
+        to_send, _, to_take = fields[4].partition(b":")
+        if state == _LISTEN:
+            listening.add(port)
+            if int(to_take, 16):  # connections that nobody has accepted
+                return True
+        elif state == _SYN_RECEIVED or (
+            state == _ESTABLISHED and (int(to_take, 16) or int(to_send, 16))
+        ):
+            busy.add(port)
+    # what the task itself has begun elsewhere is its own business
+    return not listening.isdisjoint(busy)
 
 
 def _is(pid: int) -> bool:

@@ -3,7 +3,8 @@
     (new) -> ACCEPTED -> PREPARING -> READY -> STARTING -> RUNNING -> COMPLETE | FAILED
                           fetch,     waits for  start,      wait
                           create     desired    ready
-    not wanted: out of every table first (the managers do that), drain, stop -> SHUTDOWN
+    not wanted: out of every table first (the managers do that, ``withdrawal.py`` waits for it),
+                what has come is answered, stop -> SHUTDOWN
     no longer assigned, or desired REMOVE: the container goes, too
 
 A step that fails is repeated (``Unavailable``), or ends the task: REJECTED if it never started,
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,8 +33,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LINGER_S = 0.1
+"""Between leaving the last table and the stop signal: what has been sent on the way arrives."""
 DRAIN_S = 0.3
-"""Between leaving every table and the stop signal: until the last node has heard of it."""
+"""Between the wish and the stop signal, at least: a request that was just read is answered."""
 ATTEMPTS = 6
 """Of preparing; then another node may have more luck."""
 FIRST_RETRY_S = 0.5
@@ -55,6 +58,7 @@ class Runner:
         supplies: Supplies,
         clock: Clock,
         report: Callable[[str, TaskStatus], None],
+        withdrawn: Callable[[Assignment], Awaitable[None]],
         restored: bool = False,
     ) -> None:
         self.task, self.status = task, status
@@ -63,7 +67,7 @@ class Runner:
         self._restored = restored
         """Known from disk only: nothing new begins before a manager has spoken."""
         self._executor, self._supplies, self._clock = executor, supplies, clock
-        self._report = report
+        self._report, self._withdrawn = report, withdrawn
         self._changed = asyncio.Event()
         self._tasks = Tasks()
         self._removed = False
@@ -178,7 +182,11 @@ class Runner:
 
     async def _shut_down(self) -> None:
         if self.status.state is TaskState.RUNNING and self._visible:
-            await self._clock.sleep(DRAIN_S)
+            begin = self._clock.monotonic()
+            await self._withdrawn(self.task)
+            waited = self._clock.monotonic() - begin
+            await self._clock.sleep(max(LINGER_S, DRAIN_S - waited))
+            await self._executor.answered(self.task)
         end = await self._executor.stop(self.task.id)
         self._to(
             TaskState.SHUTDOWN,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -35,7 +36,10 @@ class TaskWorker:
         reports: Reports,
         clock: Clock,
         attachments: ClusterAttachments,
+        withdrawn: Callable[[Assignment], Awaitable[None]],
     ) -> None:
+        """``withdrawn``: waits until no node leads anything to a task that is to stop."""
+        self._withdrawn = withdrawn
         self._node_id = node_id
         self._attachments = attachments
         self.supplies = Supplies()
@@ -188,6 +192,7 @@ class TaskWorker:
             supplies=self.supplies,
             clock=self._clock,
             report=self._report,
+            withdrawn=self._withdrawn,
             restored=restored,
         )
         self._runners[task.id] = runner

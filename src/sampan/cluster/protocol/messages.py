@@ -32,6 +32,7 @@ from sampan.network.overlay.contract import (
 SESSION_PATH = "/session"
 FIND_PATH = "/networks/find"
 ATTACH_PATH = "/networks/attach"
+WITHDRAWN_PATH = "/tasks/withdrawn"
 
 M = TypeVar("M")
 
@@ -245,6 +246,22 @@ class Attach(Part, frozen=True, kw_only=True, omit_defaults=True):
 class Attached(Part, frozen=True, kw_only=True, omit_defaults=True):
     address: str
     """IPv4, as in ``Attachment``."""
+
+
+# ---------------------------------------------------------------- between agents, by calls
+
+
+class AwaitWithdrawal(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """The asking node is about to stop these tasks."""
+
+    tasks: tuple[str, ...]
+
+
+class Withdrawn(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of it, when all are out of the asked node's data plane or a moment has passed."""
+
+    pending: tuple[str, ...] = ()
+    """Those that the node still leads connections to."""
 
 
 Up = Hello | StatusUpdates | Joined | DescriptionChanged | Heartbeat | Goodbye

@@ -47,6 +47,30 @@ def given_back(daemon: DaemonProcess, before: int) -> bool:
     return used(daemon) - before < 1024 * 1024
 
 
+def fill(daemon: DaemonProcess) -> Path:
+    """Leave nothing of the disk to anybody else."""
+    filler = daemon.root / "filler"
+    for size in ("64k", "4k"):
+        subprocess.run(
+            ["dd", "if=/dev/zero", f"of={filler}", f"bs={size}", "oflag=append", "conv=notrunc"],
+            capture_output=True, check=False,
+        )  # fmt: skip
+    return filler
+
+
+def exhaust_log(sh: Shell) -> None:
+    """Have containers renamed until that is refused: it needs nothing but room in the database,
+    which has some of its own on a full disk."""
+    for name in ("large", "small"):
+        for n in range(300):
+            done = sh.docker("rename", f"{name}{n}", f"{name}{n + 1}", ok=False)
+            if done.returncode != 0:
+                assert "no space left on the disk" in done.stderr
+                break
+        else:
+            raise AssertionError("the disk is not full")
+
+
 def large_tar(path: Path) -> Path:
     with tarfile.open(path, "w") as tar:
         for n in range(10):
@@ -79,24 +103,51 @@ def test_a_build_step(cramped: DaemonProcess, tmp_path: Path) -> None:
     assert given_back(cramped, before)
 
 
-def test_a_database_that_cannot_grow(cramped: DaemonProcess) -> None:
+@pytest.fixture
+def full(cramped: DaemonProcess) -> tuple[Shell, Path, str]:
+    """A daemon with a volume, a network and a container that runs, on a disk without a free block,
+    and the file that takes them all."""
     sh = Shell(cramped)
-    filler = cramped.root / "filler"
-    subprocess.run(
-        ["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], capture_output=True, check=False
-    )
-    refused = [
-        sh.docker("create", "-l", "text=" + "x" * 60_000, "busybox", ok=False) for _ in range(20)
-    ]
-    failed = [r for r in refused if r.returncode != 0]
-    assert failed
-    assert all("no space left" in r.stderr.lower() for r in failed)
+    sh.docker("volume", "create", "spare")
+    sh.docker("network", "create", "spare")
+    running = sh.docker("run", "-d", "-v", "spare:/data", "busybox", "top").stdout.strip()
+    sh.docker("create", "--name", "large0", "-l", "text=" + "x" * 60_000, "busybox")
+    sh.docker("create", "--name", "small0", "busybox")
+    filler = fill(cramped)
+    exhaust_log(sh)
+    assert os.statvfs(cramped.root).f_bfree == 0
+    return sh, filler, running
+
+
+def test_a_full_disk_is_told_as_such(cramped: DaemonProcess, full: tuple[Shell, Path, str]) -> None:
+    sh, filler, _ = full
+    for _ in range(5):
+        refused = sh.docker("create", "-l", "text=" + "x" * 60_000, "busybox", ok=False)
+        assert refused.returncode != 0
+        assert "no space left on the disk" in refused.stderr
+        assert "internal error" not in refused.stderr
+    before = sh.docker("ps", "-aq", "--no-trunc").stdout.split()
+    assert len(before) == 3
     filler.unlink()
-    made = [r.stdout.strip() for r in refused if r.returncode == 0]
-    assert set(sh.docker("ps", "-aq", "--no-trunc").stdout.split()) == set(made)
     cramped.restart()
-    assert set(sh.docker("ps", "-aq", "--no-trunc").stdout.split()) == set(made)
-    if made:
-        sh.docker("rm", *made)
+    assert sh.docker("ps", "-aq", "--no-trunc").stdout.split() == before
+    sh.docker("rm", "-f", *before)
     assert not list((cramped.root / "containers").glob("*"))
     assert not list((cramped.root / "snapshots").glob("*"))
+
+
+def test_whoever_makes_room_needs_none(
+    cramped: DaemonProcess, full: tuple[Shell, Path, str]
+) -> None:
+    sh, filler, running = full
+    sh.docker("network", "rm", "spare")
+    sh.docker("stop", "-t", "0", running)
+    sh.docker("rm", running)
+    sh.docker("volume", "rm", "spare")
+    sh.docker("rm", *sh.docker("ps", "-aq").stdout.split())
+    cramped.kill()
+    cramped.start()
+    assert filler.exists()  # all of that without the room that it has
+    assert sh.docker("ps", "-aq").stdout == ""
+    assert sh.docker("volume", "ls", "-q").stdout == ""
+    sh.docker("rmi", "busybox")

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from sampan.store.records import (
     PortBinding,
     Run,
 )
+from sampan.store.redo import RESERVE_BYTES
 from sampan.testing.contracts.store import StoreContract, volume
 
 FULL_CONTAINER = Container(
@@ -83,6 +85,7 @@ def test_what_was_acknowledged_survives_sigkill(path: Path) -> None:
 import os, signal
 from pathlib import Path
 from sampan.store.database import open_store
+from sampan.store.redo import RESERVE_BYTES
 from sampan.testing.contracts.store import volume
 store = open_store(Path({str(path)!r}))
 for n in range(20):
@@ -130,23 +133,93 @@ def test_a_row_that_cannot_be_read_names_itself(path: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     where = tmp_path / "small"
     where.mkdir()
-    kernel_mount.mount("tmpfs", where, "tmpfs", data="size=256k")
+    kernel_mount.mount("tmpfs", where, "tmpfs", data="size=1m")
     yield where
     kernel_mount.unmount(where)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs")
+
+
+def fill(directory: Path) -> Path:
+    """Leave not one byte to anybody else."""
+    filler = directory / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    return filler
+
+
+def fill_log(store: Store) -> set[str]:
+    """Put volumes until one is refused; the names of those that were taken."""
+    for n in range(1000):
+        try:
+            store.transact(lambda tx, n=n: tx.volumes.put(volume(str(n), "x" * 4000)))  # type: ignore[misc]
+        except Exhausted:
+            return {str(i) for i in range(n)}
+    raise AssertionError("the disk is not full")
+
+
+@needs_root
 def test_a_full_disk_changes_nothing_and_is_survived(small_disk: Path) -> None:
     store = open_store(small_disk / "sampan.db")
-    n = 0
-    with pytest.raises(Exhausted):  # noqa: PT012
-        for n in range(1000):
-            store.transact(lambda tx, n=n: tx.volumes.put(volume(str(n), "x" * 4000)))
-    assert set(store.volumes) == {str(i) for i in range(n)}
+    names = fill_log(store)
+    assert set(store.volumes) == names
     with pytest.raises(Exhausted):
         store.transact(lambda tx: tx.volumes.put(volume("again", "x" * 9000)))
     before = dict(store.volumes)
     store.close()
     store = open_store(small_disk / "sampan.db")
     assert dict(store.volumes) == before
+    store.close()
+
+
+@needs_root
+def test_removals_go_on_when_the_disk_is_full_to_everything_else(small_disk: Path) -> None:
+    path = small_disk / "sampan.db"
+    store = open_store(path)
+    for n in range(20):
+        store.transact(lambda tx, n=n: tx.volumes.put(volume(f"old{n}")))
+    filler = fill(small_disk)
+    kept = fill_log(store)
+    assert os.statvfs(small_disk).f_bfree == 0
+    marked = volume("old0", "x" * 6000)
+    with pytest.raises(Exhausted):
+        store.transact(lambda tx: tx.volumes.put(marked))
+    store.transact(lambda tx: tx.volumes.put(marked), frees=True)
+    for n in range(20):
+        store.transact(lambda tx, n=n: tx.volumes.delete(f"old{n}"))
+    assert set(store.volumes) == kept
+    # ... and it survives a kill, on the same full disk: as files are after one
+    found = {one.name: one.read_bytes() for one in small_disk.iterdir() if one != filler}
+    store.close()
+    for one in small_disk.iterdir():
+        if one != filler:
+            one.unlink()
+    for name, content in found.items():
+        (small_disk / name).write_bytes(content)
+    assert os.statvfs(small_disk).f_bfree == 0
+    store = open_store(path)
+    assert set(store.volumes) == kept
+    for name in kept:
+        store.transact(lambda tx, name=name: tx.volumes.delete(name))
+    assert not store.volumes
+    store.close()
+
+
+@needs_root
+def test_the_reserve_comes_back_with_the_space(small_disk: Path) -> None:
+    store = open_store(small_disk / "sampan.db")
+    filler = fill(small_disk)
+    kept = fill_log(store)
+    for _ in range(3):
+        filler.unlink()
+        store.transact(lambda tx: tx.volumes.put(volume("there is room")))
+        store.transact(lambda tx: tx.volumes.delete("there is room"))
+        filler = fill(small_disk)
+        # more than one reserve, if it were not filled up again
+        big = volume("big", "x" * (RESERVE_BYTES // 2))
+        store.transact(lambda tx, big=big: tx.volumes.put(big), frees=True)
+        store.transact(lambda tx: tx.volumes.delete("big"))
+    assert set(store.volumes) >= kept
     store.close()

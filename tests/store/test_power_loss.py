@@ -23,6 +23,7 @@ from sampan.store.contract import StoreFailed, Transaction
 from sampan.store.database import DatabaseStore, open_store
 from sampan.store.records import Volume
 from sampan.store.syncing import GroupCommit
+from sampan.store.tables import declared
 from sampan.testing.contracts.store import volume
 
 State = dict[str, Volume]
@@ -43,17 +44,25 @@ class Disk:
         self.syncs += 1
 
     def cut(self, database: Path, target: Path, dice: random.Random) -> None:
-        """Leave in ``target`` what a power cut might: of what was never synced any part, and
-        anything behind it."""
+        """Leave in ``target`` what a power cut might: of what was never synced any part, in front
+        of what was there before (the zeros of blocks that nothing was written to), or of nothing
+        or anything."""
         for thread in threading.enumerate():
             if thread.name == "store-checkpoint":
                 thread.join()  # SQLite's own power cuts are SQLite's tests'
         shutil.copytree(database.parent, target)
         for path in redo.segments(target / database.name):
             whole = path.read_bytes()
-            kept = len(self.synced.get(str(database.parent / path.name), b""))
-            end = dice.randint(kept, len(whole))
-            path.write_bytes(whole[:end] + dice.randbytes(dice.choice((0, 0, 7, 40))))
+            synced = self.synced.get(str(database.parent / path.name), b"")
+            kept = len(synced.rstrip(b"\0"))
+            end = dice.randint(kept, len(whole.rstrip(b"\0")))
+            behind = dice.choice((b"", synced[end:], dice.randbytes(7), dice.randbytes(40)))
+            path.write_bytes(whole[:end] + behind)
+
+
+def identity_of(database: Path) -> bytes:
+    """As the head of a log's first segment has it."""
+    return redo.segments(database)[0].read_bytes()[8:24]
 
 
 def put(store: DatabaseStore, name: str, mountpoint: str = "/data") -> None:
@@ -99,13 +108,14 @@ def test_every_end_of_the_log_is_a_whole_number_of_transactions(tmp_path: Path) 
     for n in range(3):
         put(store, str(n))
     (segment,) = redo.segments(path)
-    whole = segment.read_bytes()
+    whole = segment.read_bytes().rstrip(b"\0")
+    identity = identity_of(path)
     seen = set()
     for end in range(len(whole) + 1):
         for garbage in (b"", b"\x00" * 30, b"\xff" * 30):
             found = tmp_path / segment.name
             found.write_bytes(whole[:end] + garbage)
-            numbers = [number for number, _ in redo.replay([found], 0)]
+            numbers = [number for number, _ in redo.replay([found], 0, identity)]
             assert numbers == list(range(1, len(numbers) + 1))
             assert end < len(whole) or len(numbers) == 3
             seen.add(len(numbers))
@@ -202,7 +212,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     }
     assert store.committed == 600
     store.close()
-    assert not [one for one in redo.segments(path) if one.stat().st_size]
+    assert redo.segments(path) == []
 
 
 def test_a_closed_store_is_one_file(tmp_path: Path) -> None:
@@ -227,7 +237,7 @@ def test_what_is_appended_to_a_segment_while_it_is_synced_and_left_is_synced(
         synced[path] = content
 
     go_on.set()
-    log = GroupCommit(tmp_path / "sampan.db", 0, sync)
+    log = GroupCommit(tmp_path / "sampan.db", b"i" * 16, 0, sync, 4000)
 
     def append(number: int) -> None:
         log.append(number, redo.encode(number, [("volumes", "a", b"{}")]))
@@ -274,6 +284,12 @@ async def test_what_a_killed_daemon_left_unsynced_is_synced_before_anything_foll
     second.close()
 
 
+def written_for(path: Path) -> bytes:
+    """The identity of the database, which nobody has open."""
+    with closing(sqlite3.connect(path)) as connection:
+        return bytes(connection.execute("SELECT identity FROM redo_log").fetchone()[0])
+
+
 def logged(path: Path, *numbers: int, table: str = "volumes") -> Path:
     """A segment with these transactions, each of which puts a record of the number's name."""
     records = []
@@ -281,7 +297,7 @@ def logged(path: Path, *numbers: int, table: str = "volumes") -> Path:
         document = msgspec.json.encode(volume(str(n), "/data"))
         records.append(redo.encode(n, [(table, str(n), document)]))
     segment = path.with_name(f"{path.name}.redo-{numbers[0]:020d}")
-    segment.write_bytes(b"".join(records))
+    segment.write_bytes(redo.opening(written_for(path)) + b"".join(records))
     return segment
 
 
@@ -309,11 +325,12 @@ def test_a_log_without_its_file_is_refused_and_stays(tmp_path: Path) -> None:
     path = tmp_path / "sampan.db"
     open_store(path).close()
     segment = logged(path, 1, 2)
+    identity = written_for(path)
     path.unlink()
     for _ in range(2):
         with pytest.raises(Internal, match="put the file back, or move the log away"):
             open_store(path)
-        assert [number for number, _ in redo.replay([segment], 0)] == [1, 2]
+        assert [number for number, _ in redo.replay([segment], 0, identity)] == [1, 2]
     segment.unlink()
     open_store(path).close()
 
@@ -329,3 +346,51 @@ def test_a_table_of_a_newer_sampan_in_the_log_is_kept(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT key FROM hammocks").fetchall() == [("1",)]
     assert set(open_store(path).volumes) == {"a"}
+
+
+def test_the_log_of_another_database_is_refused_and_stays(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine" / "sampan.db", tmp_path / "other" / "sampan.db"
+    for path in (mine, other):
+        open_store(path).close()
+    segment = logged(other, 1, 2)
+    stray = segment.rename(mine.with_name(segment.name))
+    content = stray.read_bytes()
+    for _ in range(2):
+        with pytest.raises(Internal, match="is not the log of"):
+            open_store(mine)
+        assert stray.read_bytes() == content
+    stray.rename(segment)  # where it belongs
+    assert set(open_store(other).volumes) == {"1", "2"}
+    assert not open_store(mine).volumes
+
+
+def test_every_end_of_a_segments_head_is_an_empty_segment(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    open_store(path).close()
+    whole = logged(path, 1).read_bytes()
+    head = redo.opening(written_for(path))
+    for end in range(len(head)):
+        for garbage in (b"", b"\x00" * 60, b"\xff" * 60):
+            (tmp_path / "sampan.db.redo-00000000000000000001").write_bytes(whole[:end] + garbage)
+            store = open_store(path)
+            assert store.committed == 0
+            store.close()
+
+
+def test_a_log_from_before_there_were_identities_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "sampan.db"
+    with closing(sqlite3.connect(path)) as connection:
+        for table in declared():
+            connection.execute(f"CREATE TABLE {table.name} (key TEXT PRIMARY KEY, document BLOB)")
+        connection.execute("CREATE TABLE redo_log (applied INTEGER NOT NULL)")
+        connection.execute("INSERT INTO redo_log VALUES (0)")
+        connection.execute("PRAGMA user_version=3")
+        connection.commit()
+    document = msgspec.json.encode(volume("old"))
+    segment = path.with_name("sampan.db.redo-00000000000000000001")
+    segment.write_bytes(redo.encode(1, [("volumes", "old", document)]))
+    store = open_store(path)
+    assert set(store.volumes) == {"old"}
+    store.close()
+    assert len(written_for(path)) == 16
+    assert set(open_store(path).volumes) == {"old"}

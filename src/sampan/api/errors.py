@@ -6,6 +6,7 @@ the client reads one sentence, the log has the traceback.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 
 import msgspec
@@ -43,6 +44,9 @@ def sentence_of(error: BaseException) -> str:
         return str(error) or INTERNAL
     if isinstance(error, msgspec.ValidationError):
         return f"invalid JSON: {error}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" of {error.filename}" if error.filename else ""
+        return f"no space left on the disk{where}: free some and try again"
     log.error("unexpected error", exc_info=error)
     if isinstance(error, OSError) and error.strerror:
         where = f": {error.filename}" if error.filename else ""

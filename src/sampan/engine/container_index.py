@@ -85,7 +85,7 @@ class ContainerIndex:
             raise NoSuchContainer(container_id)
         new = change(row)
         if new is not row:
-            self._store.transact(lambda tx: tx.containers.put(new))
+            self._store.transact(lambda tx: tx.containers.put(new), frees=_gives_up(row, new))
         return new
 
     def rename(self, container: Container, name: str) -> Container:
@@ -110,3 +110,15 @@ class ContainerIndex:
 
         self._store.transact(drop)
         self.release(container.name)
+
+
+def _gives_up(old: Container, new: Container) -> bool:
+    """Whether the change is a step on the way out, which a full disk must not stand in: a removal
+    begins with a mark, an end with a request, and a run that has ended gives back what it held."""
+    if old.run is None or new.run is None:
+        return new.removing
+    return (
+        new.removing
+        or (new.run.stop_requested and not old.run.stop_requested)
+        or (old.running and not new.running)
+    )

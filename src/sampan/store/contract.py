@@ -44,8 +44,9 @@ class Store(Tables, Readable):
         """The number of the last transaction that changed something. They count up by one."""
 
     @abstractmethod
-    def transact(self, change: Callable[[Transaction], T]) -> T:
-        """Run ``change`` and commit.
+    def transact(self, change: Callable[[Transaction], T], *, frees: bool = False) -> T:
+        """Run ``change`` and commit. ``frees``: it is the first step of a removal, as a mark is. It
+        has some space left on a disk that is full to everything else, as has what deletes.
 
         Raises:
             Exhausted: the disk is full; nothing has changed.

@@ -2,7 +2,8 @@
 
     sampan.db           the state as of the last checkpoint: a table for each one declared in
                         ``sampan.store.tables``, (key TEXT PRIMARY KEY, document BLOB), and
-                        redo_log(applied): the last transaction that is in it
+                        redo_log(applied, identity): the last transaction that is in it, and
+                        what its log is known by
     sampan.db.redo-N    the transactions since, see ``sampan.store.redo``
 
 A document is a record as msgspec writes it in JSON. Nothing is ever looked up in SQL, as all of it
@@ -102,6 +103,8 @@ class Checkpoint:
         """What the segments ``_behind`` hold."""
         self.committed = 0
         """The last transaction of the segments ``_behind``."""
+        self.identity = b""
+        """Of this file, random: a segment of the log that has another one is not its own."""
 
     def recover(self, migrations: Sequence[Migration]) -> None:
         """See what is there, and bring it to the newest schema."""
@@ -134,27 +137,37 @@ class Checkpoint:
             ) from error
         if version < len(migrations):
             self._caught_up()
+        row = self._connection.execute("SELECT identity FROM redo_log").fetchone()
+        self.identity = bytes(row[0])
 
     def _read_log(self) -> None:
         """Read the segments; remove those that hold nothing new."""
         found = redo.segments(self.path)
         if self._connection.execute("SELECT 1 FROM sqlite_master WHERE name='redo_log'").fetchone():
-            row = self._connection.execute("SELECT applied FROM redo_log").fetchone()
-            self.committed = row[0]
+            row = self._connection.execute("SELECT * FROM redo_log").fetchone()
+            self.committed, self.identity = row[0], bytes(row[1]) if len(row) > 1 else b""
         elif found:
             raise Internal(
                 f"{self.path} is gone or replaced, and its log ({found[0].name}) is still there: "
                 "put the file back, or move the log away to begin with nothing"
             )
         for segment in found:
+            if redo.is_foreign(segment, self.identity):
+                raise Internal(
+                    f"{segment.name} is not the log of {self.path}, but of a file that was there "
+                    "before: put that one back, or move this log away to go on without it"
+                )
+        for segment in found:
             fresh = False
-            for number, changes in redo.replay([segment], self.committed):
+            for number, changes in redo.replay([segment], self.committed, self.identity):
                 fresh = True
                 self.committed = number
                 self._missing.update({(table, key): document for table, key, document in changes})
             if fresh:
+                # The next segment, which is not made yet, needs it on a full disk.
+                redo.give_up_allocated(segment)
                 self._behind.append(segment)
-            elif redo.first_number(segment) > self.committed + 1:
+            elif redo.first_number(segment, self.identity) > self.committed + 1:
                 # After a power cut nobody was told of these; it may also be that somebody has
                 # removed the segment before, and then they are worth something.
                 aside = redo.set_aside(segment)
@@ -246,9 +259,11 @@ class DatabaseStore(ModelStore):
         self._checkpointing: threading.Thread | None = None
         checkpoint.load(self._tables)
         checkpoint.sync(sync)
-        self._log = GroupCommit(self._path, self._committed, sync)
+        self._log = GroupCommit(
+            self._path, checkpoint.identity, self._committed, sync, segment_bytes
+        )
 
-    def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:
+    def commit(self, number: int, changed: list[ModelRows[Record]], *, frees: bool) -> None:
         if (failed := self._log.failed) is not None:
             raise failed
         changes: list[redo.Change] = [
@@ -257,7 +272,8 @@ class DatabaseStore(ModelStore):
             for key, record in rows.changes()
         ]
         try:
-            self._log.append(number, redo.encode(number, changes))
+            deletes = any(document is None for _, _, document in changes)
+            self._log.append(number, redo.encode(number, changes), frees=frees or deletes)
         except OSError as error:
             raise _translated(error, self._path) from error
         for table, key, document in changes:
@@ -282,6 +298,7 @@ class DatabaseStore(ModelStore):
     def _advance(self, changes: Changes, number: int, full: LogSegment) -> None:
         # The syncing thread may still have use for its descriptor.
         if self._log.wait_synced(number):
+            full.finish()
             self._checkpoint.advance(changes, number, [full.path])
         full.close()
 

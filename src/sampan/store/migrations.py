@@ -11,6 +11,7 @@ released, and knows its records as they were *then*: it must not import them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -89,7 +90,14 @@ def _requested_or_allocated(documents: Documents) -> None:
     documents.change("containers", renamed)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_first, _redo_log, _requested_or_allocated)
+def _identity(documents: Documents) -> None:
+    """What the log beside the file is known by."""
+    execute = documents.connection.execute
+    execute("ALTER TABLE redo_log ADD COLUMN identity BLOB NOT NULL DEFAULT ''")
+    execute("UPDATE redo_log SET identity=?", (os.urandom(16),))
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first, _redo_log, _requested_or_allocated, _identity)
 
 
 def migrate(connection: sqlite3.Connection, version: int, steps: Sequence[Migration]) -> None:

@@ -93,7 +93,7 @@ class ModelStore(Store):
     def committed(self) -> int:
         return self._committed
 
-    def transact(self, change: Callable[[Transaction], T]) -> T:
+    def transact(self, change: Callable[[Transaction], T], *, frees: bool = False) -> T:
         """See ``Store.transact``. Not reentrant: a transaction is one function."""
         if self._busy:
             raise Internal("a transaction was started inside another; pass the outer one along")
@@ -105,7 +105,7 @@ class ModelStore(Store):
                 raise Internal("a transaction must be a plain function, not a coroutine function")
             changed = [rows for rows in self._tables if rows.undo]
             if changed:
-                self.commit(self._committed + 1, changed)
+                self.commit(self._committed + 1, changed, frees=frees)
                 self._committed += 1
         except BaseException:
             for rows in self._tables:
@@ -117,9 +117,9 @@ class ModelStore(Store):
             rows.forget()
         return result
 
-    def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:
+    def commit(self, number: int, changed: list[ModelRows[Record]], *, frees: bool) -> None:
         """Write what ``changed`` changed as transaction ``number``, or raise and leave the disk as
-        it was."""
+        it was. ``frees``: see ``Store.transact``."""
 
     async def durable(self, number: int | None = None) -> None:
         pass

@@ -1,6 +1,12 @@
 """The redo log: every transaction since the last checkpoint, appended.
 
-A segment is a file of records, and a record is one transaction:
+A segment is a file of records behind a head that says whose they are:
+
+    "sampanRL"               8 bytes
+    identity                16 bytes, those of the database: no other one takes it in
+    crc32              u32   of both
+
+and a record is one transaction:
 
     bytes of payload   u32   little endian, as all of it
     crc32              u32   of the number and the payload
@@ -10,10 +16,15 @@ A segment is a file of records, and a record is one transaction:
 Segments are named by the number of their first record, so their order is that of their names.
 Reading stops at the first record that is not whole, or that does not follow the one before it:
 nothing behind it was ever acknowledged, as a sync of the log covers all of the log.
+
+A segment's blocks are allocated ahead: what follows its last record is zeros, which are no record.
+Of them, ``RESERVE_BYTES`` are kept for transactions that give space back: on a full disk it is
+those that a user needs.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zlib
@@ -26,6 +37,12 @@ import msgspec
 Change = tuple[str, str, bytes | None]
 """Table, key, and the record as a document (None: deleted)."""
 
+RESERVE_BYTES = 256 << 10
+"""What is left to transactions that give space back: hundreds of removals, each of which makes
+room for more. Every other one is refused when the disk has not this much beside it."""
+
+_MAGIC = b"sampanRL"
+_OPENING = struct.Struct("<8s16sI")
 _HEAD = struct.Struct("<IIQ")
 _SUFFIX = ".redo-"
 _ASIDE = ".unread-"
@@ -43,6 +60,14 @@ def _checksum(number: int, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(number.to_bytes(8, "little")))
 
 
+def opening(identity: bytes) -> bytes:
+    """What a segment of the database ``identity`` (16 bytes) begins with. Empty for an empty one,
+    which is a database of a schema that had none."""
+    if not identity:
+        return b""
+    return _OPENING.pack(_MAGIC, identity, zlib.crc32(_MAGIC + identity))
+
+
 @dataclass
 class LogSegment:
     """A file of the log that is being written."""
@@ -50,46 +75,102 @@ class LogSegment:
     path: Path
     descriptor: int
     size: int = field(default=0)
-    """Bytes of whole records."""
+    """Bytes of the head and of whole records."""
+    allocated: int = field(default=0)
+    """Bytes of the file, at least ``size``: the disk has blocks for them."""
+    _allocates: bool = True
+    """False: the file system cannot."""
 
     @classmethod
-    def create(cls, database: Path, first: int) -> LogSegment:
+    def create(cls, database: Path, identity: bytes, first: int, expected: int) -> LogSegment:
         """Make the segment whose records begin at ``first`` or later, and make its name durable.
+        The disk gives it room for ``expected`` bytes if it has them.
 
         Raises:
             OSError.
         """
         path = database.with_name(f"{database.name}{_SUFFIX}{first:020d}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
+            segment = cls(path, descriptor)
+            if not segment._allocate(expected + RESERVE_BYTES):
+                segment._allocate(RESERVE_BYTES)
+            segment._write(opening(identity))
             sync_directory(path.parent)
         except BaseException:
             os.close(descriptor)
             path.unlink()
             raise
-        return cls(path, descriptor)
+        return segment
 
-    def append(self, record: bytes) -> None:
+    def append(self, record: bytes, *, frees: bool = False) -> None:
         """Write ``record`` whole, or nothing of it. Survives the death of the process at once, and
-        of the host once the descriptor was synced.
+        of the host once the descriptor was synced. ``frees``: what follows it gives space back, so
+        it may use the reserve.
 
         Raises:
             OSError: with ENOSPC or EDQUOT when the disk is full. ``BrokenLog`` when what was
             written of it could not be taken back.
         """
+        needed = self.size + len(record) + RESERVE_BYTES
+        enough = (
+            needed <= self.allocated
+            or self._allocate(needed + RESERVE_BYTES)  # the next ones need not ask
+            or self._allocate(needed)
+        )
+        if not enough and not frees:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        self._write(record)
+
+    def _allocate(self, size: int) -> bool:
+        """Have blocks for ``size`` bytes. False: the disk is full, and it is as before."""
+        if not self._allocates:
+            return True
         try:
-            written = os.write(self.descriptor, record)
+            os.posix_fallocate(self.descriptor, 0, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # Some file systems keep what they could get.
+                os.ftruncate(self.descriptor, self.allocated)
+                return False
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            self._allocates = False
+            return True
+        self.allocated = size
+        return True
+
+    def _write(self, record: bytes) -> None:
+        try:
+            written = os.pwrite(self.descriptor, record, self.size)
             while written < len(record):
                 # Short: usually the last blocks of the disk, and the rest says so.
-                written += os.write(self.descriptor, memoryview(record)[written:])
+                rest = memoryview(record)[written:]
+                written += os.pwrite(self.descriptor, rest, self.size + written)
         except OSError as error:
             try:
                 os.ftruncate(self.descriptor, self.size)
             except OSError as second:
                 raise BrokenLog(f"{self.path}: {second}") from error
+            self.allocated = self.size
             raise
         self.size += len(record)
+        self.allocated = max(self.allocated, self.size)
+
+    @property
+    def has_reserve(self) -> bool:
+        """False: the disk is full, and nothing is left to removals."""
+        return not self._allocates or self.allocated >= RESERVE_BYTES
+
+    def finish(self) -> None:
+        """Nothing more is appended: give the disk back what was allocated for it."""
+        os.ftruncate(self.descriptor, self.size)
+
+    def discard(self) -> None:
+        """Remove it, with all that is in it."""
+        self.close()
+        self.path.unlink()
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -113,34 +194,57 @@ def segments(database: Path) -> list[Path]:
     return sorted(database.parent.glob(f"{database.name}{_SUFFIX}*"))
 
 
-def replay(paths: Sequence[Path], after: int) -> Iterator[tuple[int, list[Change]]]:
-    """The transactions of the segments ``paths`` that come after number ``after``, in order."""
+def is_foreign(path: Path, identity: bytes) -> bool:
+    """Whether the segment is that of another database than ``identity``."""
+    with path.open("rb") as file:
+        head = file.read(_OPENING.size)
+    if len(head) < _OPENING.size:
+        return False  # cut off by a power cut, before anything was acknowledged
+    magic, other, checksum = _OPENING.unpack(head)
+    whole = magic == _MAGIC and checksum == zlib.crc32(magic + other)
+    return bool(whole and other != identity)
+
+
+def replay(
+    paths: Sequence[Path], after: int, identity: bytes = b""
+) -> Iterator[tuple[int, list[Change]]]:
+    """The transactions of the segments ``paths`` of the database ``identity`` that come after
+    number ``after``, in order."""
     following = after + 1
     for path in paths:
-        data = memoryview(path.read_bytes())
-        at = 0
-        while len(data) - at >= _HEAD.size:
-            length, checksum, number = _HEAD.unpack_from(data, at)
-            payload = bytes(data[at + _HEAD.size : at + _HEAD.size + length])
-            if len(payload) < length or _checksum(number, payload) != checksum:
-                break
+        for number, payload in _records(path, identity):
             if number > following:
                 return
             if number == following:
                 yield number, _decode(payload)
                 following += 1
-            at += _HEAD.size + length
 
 
-def first_number(path: Path) -> int:
+def first_number(path: Path, identity: bytes = b"") -> int:
     """The number of the first record of a segment; 0: it has none that is whole."""
+    return next((number for number, _ in _records(path, identity)), 0)
+
+
+def _records(path: Path, identity: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and payload of the records that are whole, up to the first that is not."""
     data = memoryview(path.read_bytes())
-    if len(data) < _HEAD.size:
-        return 0
-    length, checksum, number = _HEAD.unpack_from(data, 0)
-    payload = bytes(data[_HEAD.size : _HEAD.size + length])
-    whole = len(payload) == length and _checksum(number, payload) == checksum
-    return int(number) if whole else 0
+    head = opening(identity)
+    if data[: len(head)] != head:
+        return
+    at = len(head)
+    while len(data) - at >= _HEAD.size:
+        length, checksum, number = _HEAD.unpack_from(data, at)
+        payload = bytes(data[at + _HEAD.size : at + _HEAD.size + length])
+        if len(payload) < length or _checksum(number, payload) != checksum:
+            return
+        yield number, payload
+        at += _HEAD.size + length
+
+
+def give_up_allocated(path: Path) -> None:
+    """Give the disk back what was allocated behind the last record. Needs no space."""
+    # No record ends with a zero: its last byte is a document's or MessagePack's nil.
+    os.truncate(path, len(path.read_bytes().rstrip(b"\0")))
 
 
 def set_aside(path: Path) -> Path:

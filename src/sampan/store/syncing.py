@@ -45,10 +45,17 @@ class GroupCommit:
     ``append``, ``rotate`` and ``durable`` are the loop's; ``close`` comes last and from anywhere.
     """
 
-    def __init__(self, database: Path, committed: int, sync: Sync) -> None:
-        """Raises OSError: no segment can be made."""
-        self._database, self._sync = database, sync
-        self._current = LogSegment.create(database, committed + 1)
+    def __init__(
+        self, database: Path, identity: bytes, committed: int, sync: Sync, segment_bytes: int
+    ) -> None:
+        """``segment_bytes``: how large a segment gets, usually.
+
+        Raises:
+            OSError: none can be made.
+        """
+        self._database, self._identity, self._sync = database, identity, sync
+        self._segment_bytes = segment_bytes
+        self._current = self._create(committed + 1)
         self._spare: LogSegment | None = None
         self._wants_spare = False
         self._unsynced = [self._current]
@@ -76,15 +83,18 @@ class GroupCommit:
         """Bytes of the segment that is written."""
         return self._current.size
 
-    def append(self, number: int, record: bytes) -> None:
-        """Append transaction ``number``.
+    def _create(self, first: int) -> LogSegment:
+        return LogSegment.create(self._database, self._identity, first, self._segment_bytes)
+
+    def append(self, number: int, record: bytes, *, frees: bool = False) -> None:
+        """Append transaction ``number``. ``frees``: as in ``LogSegment.append``.
 
         Raises:
             OSError: it is not in the log.
             StoreFailed: nor will any other be.
         """
         try:
-            self._current.append(record)
+            self._current.append(record, frees=frees)
         except BrokenLog as error:
             raise self._fail(error) from error
         self._appended = number
@@ -174,7 +184,11 @@ class GroupCommit:
         if self._spare is None:
             # A full disk: the current segment goes on growing while it can.
             with suppress(OSError):
-                self._spare = LogSegment.create(self._database, appended + 1)
+                spare = self._create(appended + 1)
+                if spare.has_reserve:
+                    self._spare = spare
+                else:
+                    spare.discard()
         self._wants_spare = False
 
     def _fail(self, error: OSError) -> StoreFailed:

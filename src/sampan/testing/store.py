@@ -29,7 +29,7 @@ class MemoryStore(ModelStore):
         """Transactions that changed something so far."""
         return self.committed
 
-    def commit(self, number: int, changed: list[ModelRows[Record]]) -> None:
+    def commit(self, number: int, changed: list[ModelRows[Record]], *, frees: bool) -> None:
         if self.full:
             raise Exhausted("no space left on the disk: free some and try again")
         if self.failed:

@@ -162,7 +162,7 @@ class DriverVolumes:
         driver = await self._drivers.find(volume.driver)
         await driver.unmount(name, user)
         self._paths.pop((name, user), None)
-        self._change(name, lambda v: _with(v, mounted_by=_without(v, user)))
+        self._change(name, lambda v: _with(v, mounted_by=_without(v, user)), frees=True)
 
     async def seed(self, name: str, source: Path) -> None:
         if self.get(name).seeded:
@@ -192,7 +192,7 @@ class DriverVolumes:
             for user in volume.mounted_by:
                 await self._unmount(name, user)
             # Marked first: a daemon that is killed between the two comes back to finish this.
-            self._change(name, lambda v: _with(v, provisional=True))
+            self._change(name, lambda v: _with(v, provisional=True), frees=True)
             try:
                 await driver.remove(name)
             except (SampanError, OSError):
@@ -232,13 +232,15 @@ class DriverVolumes:
     async def close(self) -> None:
         await self._tasks.close()
 
-    def _change(self, name: str, change: Callable[[Volume], Volume]) -> Volume:
+    def _change(
+        self, name: str, change: Callable[[Volume], Volume], *, frees: bool = False
+    ) -> Volume:
         volume = change(self.get(name))
-        self._put(volume)
+        self._put(volume, frees=frees)
         return volume
 
-    def _put(self, volume: Volume) -> None:
-        self._store.transact(lambda tx: tx.volumes.put(volume))
+    def _put(self, volume: Volume, *, frees: bool = False) -> None:
+        self._store.transact(lambda tx: tx.volumes.put(volume), frees=frees)
 
 
 def _with(volume: Volume, **changes: object) -> Volume:

@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sampan.api.errors import status_of
 from sampan.errors import InvalidArgument
 from sampan.network.contract import (
     AddressTaken,
     BadAddress,
     ContainerNet,
     NoAddressLeft,
+    NoSubnetLeft,
     PortTaken,
     SubnetOverlap,
 )
 from sampan.network.etc import ResolvConf, etc_files, host_resolver, parse_resolv_conf
 from sampan.network.ipam import Subnetwork, complete, parse_subnet
 from sampan.network.ports import PortAllocator, parse_port, parse_requests
-from sampan.network.subnets import Taken, choose, choose_ula, refuse_overlap
+from sampan.network.subnets import Taken, candidates, choose, choose_ula, refuse_overlap
 from sampan.store.records import EndpointSettings, IpamPool, PortBinding
 
 
@@ -105,8 +107,13 @@ def test_a_subnet_is_chosen_past_what_is_taken() -> None:
     taken = [Taken(parse_subnet("172.17.0.0/16"), "x"), Taken(parse_subnet("172.16.0.0/14"), "y")]
     pools = (("172.17.0.0/16", 16), ("172.20.0.0/14", 16))
     assert str(choose(pools, taken)) == "172.20.0.0/16"
-    with pytest.raises(NoAddressLeft, match="network prune"):
+    with pytest.raises(NoSubnetLeft, match=r"in use by y and x: .*network prune"):
         choose(pools[:1], taken)
+    many = [Taken(net, f"n{at}") for at, net in enumerate(candidates((("10.0.0.0/20", 24),), 4))]
+    elsewhere = Taken(parse_subnet("10.9.0.0/16"), "not in the way")
+    with pytest.raises(NoSubnetLeft, match=r"in use by n0, n1, .*, n7 and 8 more: remove") as error:
+        choose((("10.0.0.0/20", 24),), [elsewhere, *many])
+    assert status_of(error.value) == 409
     with pytest.raises(SubnetOverlap, match="which is y"):
         refuse_overlap(parse_subnet("172.18.3.0/24"), taken[1:])
 

@@ -14,6 +14,7 @@ import msgspec
 from sampan import errors
 from sampan.cluster.contract import OutOfSequence
 from sampan.http.status import NoSuchRoute, Statuses
+from sampan.network.contract import NoSubnetLeft
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ STATUSES = Statuses(
     {
         # Clients know no 507; dockerd reports a full disk or a used-up pool as 500.
         errors.Exhausted: 500,
+        # Nothing is broken: networks are in the way, which the user can remove.
+        NoSubnetLeft: 409,
         # dockerd passes on what its store says without having understood it
         OutOfSequence: 500,
     }

@@ -397,6 +397,9 @@ class IpamConfig(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wir
 
 VNI_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 """The option of a network that asks for its VXLAN identifier, and tells it."""
+MTU_OPTION = "com.docker.network.driver.mtu"
+"""The option of a network that makes its packets smaller than the hosts' own network would let
+them be: a number of bytes."""
 
 
 class NetworkSpec(Spec, frozen=True, kw_only=True, omit_defaults=True, rename=wire_name):

@@ -58,6 +58,10 @@ class NoAddressLeft(Exhausted):
     """Every address of the subnet (or every subnet of the pools) is given out."""
 
 
+class NoSubnetLeft(NoAddressLeft):
+    """Every subnet of the pools that a network is given one of is in use."""
+
+
 class BadAddress(InvalidArgument):
     """Not an address, or not one of this subnet."""
 

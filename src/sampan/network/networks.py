@@ -138,7 +138,7 @@ class HostNetworks:
                 lambda: subnets_in_use(self._worker.netlink, but=wanted.bridge)
             )
             # In one turn with the choice: of two at once, the second sees the first's.
-            uses += self._subnets(but=wanted.id)
+            uses = self._subnets(but=wanted.id) + uses
             pools = await self._addresses.request_pools(wanted, uses, attempt)
             self._choosing[wanted.id] = pools
             try:

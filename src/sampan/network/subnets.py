@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sampan.network.contract import NoAddressLeft, SubnetOverlap
+from sampan.network.contract import NoSubnetLeft, SubnetOverlap
 from sampan.network.ipam import Subnet, overlapping, parse_subnet
 
 BUILT_IN_POOLS: tuple[tuple[str, int], ...] = (
@@ -19,6 +19,10 @@ BUILT_IN_POOLS: tuple[tuple[str, int], ...] = (
     ("172.28.0.0/14", 16),
     ("192.168.0.0/16", 20),
 )
+
+
+NAMED = 8
+"""How many users of the pools an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def choose(pools: Sequence[tuple[str, int]], taken: Sequence[Taken], *, attempt:
             same at the same moment part.
 
     Raises:
-        NoAddressLeft
+        NoSubnetLeft: says who has them.
     """
     free = (
         subnet
@@ -54,12 +58,26 @@ def choose(pools: Sequence[tuple[str, int]], taken: Sequence[Taken], *, attempt:
     )
     found = next(free, None) if attempt == 0 else _any_of(list(free))
     if found is None:
-        raise NoAddressLeft(
-            "all predefined address pools have been fully subnetted: remove unused networks "
-            "(docker network prune), or name a subnet (--subnet), or add default-address-pools "
-            "to daemon.json"
+        raise NoSubnetLeft(
+            "all predefined address pools have been fully subnetted: they are in use by "
+            f"{_users(pools, taken)}: remove unused networks (docker network prune), or name a "
+            "subnet (--subnet), or add default-address-pools to daemon.json"
         )
     return found
+
+
+def _users(pools: Sequence[tuple[str, int]], taken: Sequence[Taken]) -> str:
+    """Who has something of the pools, most of it first, and no more of them than can be read."""
+    bases = [parse_subnet(base, "address pool") for base, _ in pools]
+    users: dict[Subnet, str] = {}
+    for one in sorted(taken, key=lambda one: one.subnet.prefixlen):
+        if any(overlapping(one.subnet, base) for base in bases):
+            # A network's subnet is a route of the host, too: who comes first says more.
+            users.setdefault(one.subnet, one.by)
+    names = list(users.values())[:NAMED]
+    if len(users) > NAMED:
+        names.append(f"{len(users) - NAMED} more")
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
 
 
 def choose_ula(network_id: str, prefixes: Sequence[tuple[str, int]] = ()) -> Subnet:

@@ -13,7 +13,7 @@ from sampan.network.contract import (
     DEFAULT_IPAM,
     ContainerNet,
     EtcFiles,
-    NoAddressLeft,
+    NoSubnetLeft,
     PortTaken,
     Sandbox,
     SubnetOverlap,
@@ -89,7 +89,7 @@ class FakeNetworks:
             free = (f"172.{number}.0.0/16" for number in range(17, 32))
             found = next((s for s in free if not _meets(s, taken)), None)
             if found is None:
-                raise NoAddressLeft("all predefined address pools have been fully subnetted")
+                raise NoSubnetLeft("all predefined address pools have been fully subnetted")
             pool = IpamPool(subnet=found)
         pool = complete(pool)
         if _meets(pool.subnet, taken):

@@ -394,6 +394,24 @@ async def test_what_is_to_be_encrypted_is_never_sent_in_clear(parts: ManagerPart
     await networks.create(parts, s.NetworkSpec(name="n", options={"encrypted": "false"}))
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("com.docker.network.driver.mtu", "large"),
+        ("com.docker.network.driver.mtu", "67"),
+        ("com.docker.network.driver.overlay.vxlanid_list", "0"),
+        ("com.docker.network.driver.overlay.vxlanid_list", "16777216"),
+        ("com.docker.network.driver.overlay.vxlanid_list", "4097,4098"),
+    ],
+)
+async def test_a_value_that_an_option_cannot_have_is_refused(
+    parts: ManagerParts, option: str, value: str
+) -> None:
+    with pytest.raises(Refused, match=f"network n: invalid value {value} of {option}: a number"):
+        await networks.create(parts, s.NetworkSpec(name="n", options={option: value}))
+    await networks.create(parts, s.NetworkSpec(name="n", options={option: "4097"}))
+
+
 async def test_the_clusters_own_writes_put_nobody_out_of_sequence(
     two: tuple[ManagerParts, ManagerParts],
 ) -> None:

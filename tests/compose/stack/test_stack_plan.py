@@ -49,12 +49,13 @@ class Cluster:
         self.api = api
         self.client = client
         self.said: list[str] = []
+        self.warned: list[str] = []
 
     def plan(self, stack: Stack, **more: Any) -> StackPlan:
         return plan_deploy(stack, observe(self.client, "app", stack), **more)
 
     def deploy(self, stack: Stack, **more: Any) -> Deployment:
-        work = Deployment(self.client, self.said.append, lambda image: None)
+        work = Deployment(self.client, self.said.append, self.warned.append, lambda image: None)
         work.run(self.plan(stack, **more))
         return work
 

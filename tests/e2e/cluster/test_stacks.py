@@ -122,3 +122,24 @@ def test_what_the_cluster_does_not_honour_is_named(swarm3: Lab, project: Path) -
     assert "container_name" in said
     wait_running(one, "odd_web", 1)
     one.docker("stack", "rm", "odd")
+
+
+@pytest.mark.only_sampan("Docker says nothing about options that are without effect")
+def test_an_option_that_a_network_has_not_is_warned_of(swarm3: Lab, tmp_path: Path) -> None:
+    one = swarm3.hosts[0]
+    known, unknown = "com.docker.network.driver.mtu", "com.docker.network.bridge.mtu"
+    why = f"its driver overlay has no option {unknown}: without effect"
+    options = ("-d", "overlay", "--attachable", "-o", f"{known}=1400", "-o", f"{unknown}=1400")
+    done = one.sampan("network", "create", *options, "odd")
+    assert f"WARNING: network odd: {why}" in done.stderr
+    one.docker("network", "rm", "odd")
+    done = one.sampan("network", "create", "-d", "overlay", "-o", f"{known}=big", "odd", ok=False)
+    assert f"network odd: invalid value big of {known}: a number from 68 to 65535" in done.stderr
+    (tmp_path / "stack.yaml").write_text(
+        "services:\n  a: {image: busybox, command: sleep 1000, networks: [n], "
+        "stop_signal: KILL}\n"
+        f"networks:\n  n: {{driver_opts: {{{unknown}: 1400}}}}\n"
+    )
+    done = one.sampan("stack", "deploy", "-c", str(tmp_path / "stack.yaml"), "odd")
+    assert f"WARNING: network odd_n: {why}" in done.stderr
+    one.sampan("stack", "rm", "odd")

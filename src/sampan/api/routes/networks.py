@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -170,26 +170,24 @@ async def create_network(call: DockerRequest) -> web.Response:
         parts = cluster.to_write(call)
         spec = cluster_network.wanted(body)
         made_id = await control.create(parts, spec, local=cluster.local_networks(call))
-        return call.json(wire.CreatedNetwork(id=made_id), status=201)
+        warning = _without_effect(call, spec.name, spec.driver, spec.options)
+        return call.json(wire.CreatedNetwork(id=made_id, warning=warning), status=201)
     state = cluster.copy_at_hand(call)
     if state is not None and state.named(ClusterNetwork, body.name or "") is not None:
         raise Conflict(f"network with name {body.name} already exists")
     wanted = network.wanted(body, now=call.services.clock.now())
     made = await call.services.engine.network_create(wanted)
-    warning = _without_effect(call, made)
+    warning = _without_effect(call, made.name, made.driver, made.options)
     return call.json(wire.CreatedNetwork(id=made.id, warning=warning), status=201)
 
 
-def _without_effect(call: DockerRequest, made: Network) -> str:
+def _without_effect(call: DockerRequest, name: str, driver: str, options: Mapping[str, str]) -> str:
     """A warning of the options that nobody heeds; empty: there are none."""
-    heeded = call.services.system.network_options(made.driver)
-    idle = [] if heeded is None else sorted(made.options.keys() - heeded)
+    heeded = call.services.system.network_options(driver)
+    idle = [] if heeded is None else sorted(options.keys() - heeded)
     if not idle:
         return ""
-    return (
-        f"network {made.name}: its driver {made.driver} has no option {', '.join(idle)}: without "
-        "effect"
-    )
+    return f"network {name}: its driver {driver} has no option {', '.join(idle)}: without effect"
 
 
 async def remove(call: DockerRequest) -> web.Response:

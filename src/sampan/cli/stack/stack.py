@@ -42,14 +42,18 @@ def _deploy(console: Console, args: Args) -> int:
     seen = observe(console.client, name, stack)
     wanted = _to_resolve(stack, seen.services, resolve)
     plan = plan_deploy(stack, seen, prune=args.on("prune"), pins=pins(console.client, wanted, auth))
+
+    def warn(text: str) -> None:
+        console.err(f"WARNING: {text}")
+
     for warning in plan.warnings:
-        console.err(f"WARNING: {warning}")
+        warn(warning)
     if args.on("dry-run"):
         console.out(str(plan))
         return 0
     send = auth if args.on("with-registry-auth") else _no_auth
     quiet = args.on("quiet")
-    work = Deployment(console.client, lambda line: None if quiet else console.out(line), send)
+    work = Deployment(console.client, lambda line: None if quiet else console.out(line), warn, send)
     work.run(plan)
     if not quiet and not any(step.verb != "keep" for step in plan.of("service")):
         console.out(f"Every service of {name} is as the file says")

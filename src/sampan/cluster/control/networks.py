@@ -15,7 +15,7 @@ from sampan.cluster.find import find
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.model import State
 from sampan.cluster.records import ClusterNetwork, Task, new_id
-from sampan.cluster.spec import IpamConfig, NetworkSpec
+from sampan.cluster.spec import MTU_OPTION, VNI_OPTION, IpamConfig, NetworkSpec
 from sampan.cluster.states import TaskState
 from sampan.errors import Conflict
 from sampan.network.contract import CLUSTER_DRIVER, DEFAULT_IPAM, PREDEFINED
@@ -24,6 +24,9 @@ NETWORKS = "networks"
 INGRESS = "ingress"
 DRIVERS = (CLUSTER_DRIVER,)
 """Those whose subnets, addresses and VXLAN ids the allocator gives."""
+
+MTUS = range(68, 65536)
+VNIS = range(1, 1 << 24)
 
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -63,6 +66,8 @@ async def create(
             "encryption of an overlay network: create it without --opt encrypted, on a LAN that "
             "you trust"
         )
+    _check_number(spec, MTU_OPTION, MTUS)
+    _check_number(spec, VNI_OPTION, VNIS)
     if spec.ingress and spec.attachable:
         raise Refused("ingress network cannot be attachable")
     subnets = check_ipam(spec.ipam_configs)
@@ -81,6 +86,16 @@ async def create(
 
     await parts.store.update(draft)
     return record.id
+
+
+def _check_number(spec: NetworkSpec, option: str, among: range) -> None:
+    """Raises Refused: the option is given, and not as one number ``among`` those possible."""
+    value = spec.options.get(option, "")
+    if value and not (value.isdecimal() and int(value) in among):
+        raise Refused(
+            f"network {spec.name}: invalid value {value} of {option}: a number from {among[0]} to "
+            f"{among[-1]}"
+        )
 
 
 def check_ipam(configs: Iterable[IpamConfig]) -> list[Subnet]:

@@ -13,6 +13,7 @@ from sampan.cluster.dispatcher.tables import NetworkTable
 from sampan.cluster.loop import sliced
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
+from sampan.cluster.spec import MTU_OPTION
 from sampan.cluster.states import TaskState
 from sampan.cluster.templates import PlaceholderValues, TemplateError, expand
 from sampan.network.overlay.contract import (
@@ -22,8 +23,6 @@ from sampan.network.overlay.contract import (
     PublishedTarget,
     ServiceEntry,
 )
-
-MTU_OPTION = "com.docker.network.driver.mtu"
 
 
 class AssignmentIndex:

@@ -70,10 +70,12 @@ def pins(
 class Deployment:
     """Carries a plan out, in its order. ``changed``: id -> name of the services it touched."""
 
-    def __init__(self, client: Client, say: Say, auth: Callable[[str], str | None]) -> None:
+    def __init__(
+        self, client: Client, say: Say, warn: Say, auth: Callable[[str], str | None]
+    ) -> None:
         """``auth``: image -> X-Registry-Auth to leave with the cluster, or None."""
         self._client = client
-        self._say = say
+        self._say, self._warn = say, warn
         self._auth = auth
         self._made: dict[tuple[str, str], str] = {}
         self.changed: dict[str, str] = {}
@@ -95,9 +97,11 @@ class Deployment:
         elif step.kind == "network":
             self._say(f"Creating network {step.name}")
             try:
-                networks.create(self._client, step.body)
+                made = networks.create(self._client, step.body)
             except ApiError as error:
                 raise CannotDeploy(f"failed to create network {step.name}: {error}") from error
+            if warning := made.get("Warning"):
+                self._warn(str(warning))
         else:
             self._file(step)
 

@@ -26,10 +26,23 @@ from sampan.network.overlay.tunnels import LAST_RESORT_MTU, OVERHEAD, bridge_nam
 from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, Network
 
+OPTIONS = frozenset(
+    (
+        "com.docker.network.driver.mtu",
+        "com.docker.network.driver.overlay.vxlanid_list",
+        "encrypted",
+    )
+)
+"""The cluster reads them, which makes the networks."""
+
 
 class OverlayDriver:
     capabilities = NetworkCapabilities(
-        scope="swarm", default_route=False, needs_egress=True, mac_from_address=True
+        scope="swarm",
+        default_route=False,
+        needs_egress=True,
+        mac_from_address=True,
+        options=OPTIONS,
     )
 
     def __init__(

@@ -11,27 +11,35 @@ has kept it for longer, logs the stack that does.
                          clock), or as time in which the kernel shows it blocked in a system call.
                          To be runnable and not scheduled, or to wait for the interpreter's lock, is
                          not the callback's doing and does not count.
+    Did we see it?       Time counts only as far as this thread was there to see it: it waits for a
+                         few milliseconds at a time, and the kernel counts its waits. When it is
+                         late without having waited (a late timer, a processor taken from the
+                         virtual machine, a stopped process), clocks go on and prove nothing.
 
 A call that keeps the interpreter's lock (a regular expression, a large decode) also keeps this
-thread from looking: it is recognized afterwards, by processor time that the loop's thread has had
-while we waited for the lock.
+thread from looking. It is recognized afterwards: the callback is still the one of the look before.
+When that look found nothing yet, only signs remain, and what they say is told when they have said
+so of the same place again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import resource
 import selectors
 import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +47,8 @@ HELD_UP = "the event loop is held up"
 """How a report begins; tests look for it in a daemon's log."""
 LOOKS = 5
 """How often the loop's thread is looked at within the limit."""
+SIGNS = 3
+"""How often signs must speak against a place before it is told."""
 
 _LOOP_FILES = (
     *(
@@ -92,19 +102,27 @@ class _Look:
     at: float
     cpu_s: float
     """Processor time of the loop's thread."""
+    waits: int
+    """How often the watchdog's thread has waited for anything since it began."""
     callback: FrameType | None
     blocked: bool
     """The loop's thread, in a system call."""
     beats: int
+    beat_due: bool
+    """A beat was due before all this was seen: no callback can begin twice before the next one."""
 
 
 class Watchdog:
-    """See above. ``start`` is called in the loop's thread."""
+    """See above. ``start`` is called in the loop's thread. ``sleep`` waits in the watchdog's."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limit_s: float, tell: Callable[[Report], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limit_s: float,
+        tell: Callable[[Report], None],
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._loop, self._limit_s, self._tell = loop, limit_s, tell
+        self._loop, self._limit_s, self._tell, self._sleep = loop, limit_s, tell, sleep
         self._pause_s = limit_s / LOOKS
         self._watched = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._watched)
@@ -114,8 +132,10 @@ class Watchdog:
         self._cpu_s = self._blocked_s = 0.0
         """Of the callback that is running, as far as it was seen."""
         self._told = False
-        self._own = ""
-        self._queued_s: float | None = 0.0
+        self._signs: Counter[tuple[CodeType, int]] = Counter()
+        """By the place where a callback was that seemed to have kept the interpreter's lock."""
+        self._queued_s: Callable[[], float] = lambda: math.inf
+        self._idle_queued_s = 0.0
         self._thread = threading.Thread(target=self._run, name="loop-watchdog", daemon=True)
 
     def start(self) -> None:
@@ -132,61 +152,84 @@ class Watchdog:
     # -- the thread
 
     def _run(self) -> None:
-        self._own = f"/proc/self/task/{threading.get_native_id()}"
-        self._queued_s = _queued_s(self._own, self._task)
+        with _queued(threading.get_native_id()) as self._queued_s:
+            self._watch()
+
+    def _watch(self) -> None:
         before = self._look()
-        while not self._stop.is_set():
-            time.sleep(self._pause_s)
+        while True:
+            self._sleep(self._pause_s)
+            if self._stop.is_set():
+                return  # what is held up now is who waits for us
             now = self._look()
             self._judge(before, now)
+            if now.callback is not None and not now.beat_due:
+                self._beat_due = True
+                self._loop.call_soon_threadsafe(self._beat)
+                now = self._look()
+            elif now.callback is None:
+                self._idle_queued_s = self._queued_s()
             before = now
 
     def _look(self) -> _Look:
+        beats, beat_due = self._beats, self._beat_due
         frame = sys._current_frames().get(self._watched)
         callback = _callback(frame)
-        look = _Look(
-            at=time.monotonic(),
-            cpu_s=time.clock_gettime(self._clock),
-            callback=callback,
-            blocked=frame is not None
+        at, cpu_s = time.monotonic(), time.clock_gettime(self._clock)
+        waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        blocked = (
+            frame is not None
             and callback is not None
             and not _starts_a_thread(frame)
-            and _blocked(self._task),
-            beats=self._beats,
+            and _blocked(self._task)
         )
-        if callback is not None and not self._beat_due:
-            self._beat_due = True
-            self._loop.call_soon_threadsafe(self._beat)
-        return look
+        if self._beats != beats:
+            callback = None  # it has gone on while we looked
+        return _Look(at, cpu_s, waits, callback, blocked, beats, beat_due)
 
     def _judge(self, before: _Look, now: _Look) -> None:
-        cpu_s = now.cpu_s - before.cpu_s
-        if now.callback is None or now.callback is not before.callback or now.beats != before.beats:
+        waits = now.waits - before.waits
+        seen_s = min(self._pause_s + (waits - 1) * sys.getswitchinterval(), now.at - before.at)
+        cpu_s = min(now.cpu_s - before.cpu_s, seen_s)
+        goes_on = (
+            now.callback is not None
+            and now.callback is before.callback
+            and before.beat_due
+            and now.beats == before.beats
+        )
+        if not goes_on:
             self._cpu_s = self._blocked_s = 0.0
             self._told = False
-            # Without a turn of the loop in between, or out of idleness: then it was one call.
-            one_call = now.callback is not None and now.beats == before.beats
-            if self._lock_was_kept(before, now) and one_call and cpu_s > self._limit_s:
-                self._report(cpu_s, 0.0)
+            if now.callback is not None and now.beats == before.beats and cpu_s > self._limit_s:
+                self._judge_lock(now.at - before.at - self._pause_s, waits, cpu_s)
             return
         self._cpu_s += cpu_s
         if before.blocked and now.blocked:
-            self._blocked_s += max(0.0, now.at - before.at - cpu_s)
+            self._blocked_s += seen_s - cpu_s
         if self._cpu_s + self._blocked_s > self._limit_s and not self._told:
             self._told = True
             self._report(self._cpu_s, self._blocked_s)
 
-    def _lock_was_kept(self, before: _Look, now: _Look) -> bool:
-        """We were late, and not for want of a processor, be it ours or that of who has the lock:
-        it is given to who waits after 5 ms, unless its holder is within one call."""
-        late_s = now.at - before.at - self._pause_s
-        if late_s < self._limit_s:
-            return False
-        # Since the last time that we were late, and so rather too much: it is dear to look.
-        before_s, self._queued_s = self._queued_s, _queued_s(self._own, self._task)
-        if before_s is None or self._queued_s is None:
-            return False
-        return late_s - (self._queued_s - before_s) > self._limit_s
+    def _judge_lock(self, late_s: float, waits: int, cpu_s: float) -> None:
+        """It seems that one call has kept the interpreter's lock when we have waited for it and
+        were never woken.
+
+        Who waits for the lock looks again every 5 ms and then asks for it; who has it must give it
+        up unless it is within one call. But one that gives it up by itself, as between two turns
+        of the loop, may have it again before we have a processor: then we wait anew, and mostly
+        have waited more often than every 5 ms. Mostly: hence more than one sign.
+        """
+        # Queued since the loop was idle, and so rather too much.
+        waited_s = late_s - (self._queued_s() - self._idle_queued_s)
+        # Without the pause, and the last one, which ends when we have the lock.
+        periods_s = (waits - 2) * sys.getswitchinterval()
+        frame = sys._current_frames().get(self._watched)
+        if frame is None or not self._limit_s < periods_s <= waited_s:
+            return
+        place = frame.f_code, frame.f_lineno
+        self._signs[place] += 1
+        if self._signs[place] == SIGNS:
+            self._report(cpu_s, 0.0)
 
     def _report(self, cpu_s: float, blocked_s: float) -> None:
         frame = sys._current_frames().get(self._watched)
@@ -224,16 +267,19 @@ def _blocked(task: str) -> bool:
         return False
     # The interpreter's lock is a futex with a time limit (the fourth argument); a lock that our
     # own code takes has none.
-    return words[0] != b"-1" and not (words[0] == _FUTEX and words[4] != b"0x0")
+    if words[0] in (b"-1", b"running"):
+        return False
+    return not (words[0] == _FUTEX and words[4] != b"0x0")
 
 
-def _queued_s(*tasks: str) -> float | None:
-    """How long these threads have been runnable without a processor, in sum."""
+@contextmanager
+def _queued(thread_id: int) -> Iterator[Callable[[], float]]:
+    """How long this thread has been runnable without a processor; infinity: the kernel does not
+    tell."""
     try:
-        found = 0
-        for task in tasks:
-            with open(f"{task}/schedstat", "rb", buffering=0) as file:
-                found += int(file.read(128).split()[1])
-    except (OSError, IndexError):
-        return None
-    return found / 1e9
+        file = open(f"/proc/self/task/{thread_id}/schedstat", "rb", buffering=0)  # noqa: SIM115
+    except FileNotFoundError:
+        yield lambda: math.inf
+        return
+    with file:
+        yield lambda: int(os.pread(file.fileno(), 128, 0).split()[1]) / 1e9

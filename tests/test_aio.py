@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -67,6 +68,15 @@ async def test_an_outcome_keeps_the_error_for_who_asks() -> None:
     ended = await outcome(failing())
     with pytest.raises(LookupError, match="no"):
         ended.value()
+
+
+async def test_an_attempt_that_ends_before_it_began_leaves_no_work_behind() -> None:
+    tasks = Tasks()
+    attempt = tasks.attempt(value("x"), name="attempt")
+    attempt.cancel()
+    await asyncio.wait({attempt})
+    assert attempt.cancelled()
+    gc.collect()  # what was never awaited fails the test
 
 
 async def test_work_that_takes_too_long_is_ended() -> None:

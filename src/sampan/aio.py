@@ -95,6 +95,13 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    def attempt(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[Outcome[T]]:
+        """Start ``work`` as a task that ends with its outcome: its error is for those who wait."""
+        task = self.spawn(outcome(work), name=name)
+        # Of a task that is cancelled before its first step, nothing runs that would await it.
+        task.add_done_callback(lambda _: work.close())
+        return task
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:

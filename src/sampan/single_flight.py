@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
 
-from sampan.aio import Outcome, Tasks, outcome
+from sampan.aio import Outcome, Tasks
 
 T = TypeVar("T")
 News = TypeVar("News")
@@ -35,7 +35,7 @@ class SingleFlight(Generic[T, News]):
     async def join(
         self,
         key: Hashable,
-        work: Callable[[Callable[[News], None]], Awaitable[T]],
+        work: Callable[[Callable[[News], None]], Coroutine[Any, Any, T]],
         listener: Callable[[News], None],
         *,
         catch_up: bool = True,
@@ -51,7 +51,7 @@ class SingleFlight(Generic[T, News]):
         flight = self._flying.get(key)
         if flight is None:
             flight = self._flying[key] = _Flight()
-            flight.task = self._tasks.spawn(outcome(work(flight.tell)), name=f"{self._name} {key}")
+            flight.task = self._tasks.attempt(work(flight.tell), name=f"{self._name} {key}")
             begun = flight
             flight.task.add_done_callback(lambda _: self._forget(key, begun))
         elif catch_up and flight.newest is not None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sampan.aio import Clock, Tasks, in_thread, outcome, shielded
+from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.build.cache import Cache
 from sampan.build.contract import BuildRequest
 from sampan.build.plan import BuildPlan
@@ -119,7 +119,7 @@ class Job:
         """Blocking work on files. When the build is cancelled, ``work`` is told to stop and is
         waited for: nothing may be removed under a thread that still writes there."""
         stop = threading.Event()
-        task = self.later.spawn(outcome(in_thread(work, stop)), name="build/files")
+        task = self.later.attempt(in_thread(work, stop), name="build/files")
         try:
             ended = await asyncio.shield(task)
         except asyncio.CancelledError:

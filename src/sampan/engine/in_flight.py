@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sampan.aio import KeyedLocks, Tasks, outcome
+from sampan.aio import KeyedLocks, Tasks
 from sampan.engine.stdio import StdioAttachments
 from sampan.engine.waiters import Waiters
 
@@ -47,7 +47,7 @@ class InFlight:
 
     async def to_the_end(self, verb: Coroutine[Any, Any, T], name: str) -> T:
         """Run ``verb`` to its end also when the caller goes away: half a start helps nobody."""
-        task = self.tasks.spawn(outcome(verb), name=name)
+        task = self.tasks.attempt(verb, name=name)
         self._verbs.add(task)
         task.add_done_callback(self._verbs.discard)
         # The verb's error is the caller's to report, not the log's.

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, outcome, within
+from sampan.aio import Clock, Tasks, within
 from sampan.cluster.peer.client import decode_reply
 from sampan.cluster.peer.contract import (
     BODY_LIMIT,
@@ -261,7 +262,7 @@ class MemoryClient:
                 body=_pieces(body),
             )
             assert route.handler is not None
-            reply = await found.run(address, route.handler(request))
+            reply = await found.run(address, partial(route.handler, request))
         except Exception as error:
             if isinstance(error, Unreachable) and error.address == address:
                 raise
@@ -324,13 +325,17 @@ class PeerNode:
         """Answer."""
         self.started = True
 
-    async def run(self, address: str, handler: Awaitable[Reply]) -> Reply:
+    async def run(self, address: str, handler: Callable[[], Awaitable[Reply]]) -> Reply:
         """Run a handler as this process would: it ends with the process, not with the caller."""
-        job = self.tasks.spawn(outcome(handler), name=f"peers/handler {address}")
-        await asyncio.wait({job})
-        if job.cancelled():
+
+        async def answer() -> Reply:
+            return await handler()
+
+        answering = self.tasks.attempt(answer(), name=f"peers/handler {address}")
+        await asyncio.wait({answering})
+        if answering.cancelled():
             raise Unreachable(address, RESET)
-        return job.result().value()
+        return answering.result().value()
 
 
 class PeerHub:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, first_of, outcome
+from sampan.aio import Clock, Tasks, first_of
 from sampan.cluster.agent.contract import Executor, Exit, NoSuchTask, Supplies, TaskPlace
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.protocol.messages import Assignment
@@ -155,7 +155,7 @@ class Runner:
 
     async def _start(self) -> None:
         place = await self._executor.start(self.task)
-        ended = self._tasks.spawn(outcome(self._executor.wait(self.task)), name="task exit")
+        ended = self._tasks.attempt(self._executor.wait(self.task), name="task exit")
         try:
             await self._while_wanted(lambda: self._executor.ready(self.task), ended)
         finally:
@@ -244,7 +244,7 @@ class Runner:
         Raises:
             Unwanted: it was given up for the first reason.
         """
-        doing = self._tasks.spawn(outcome(step()), name=f"task {self.task.name}")
+        doing = self._tasks.attempt(step(), name=f"task {self.task.name}")
         try:
             while not doing.done() and not any(other.done() for other in others):
                 if not self.wanted:

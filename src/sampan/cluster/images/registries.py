@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from sampan.aio import Clock, first_of, outcome, within
+from sampan.aio import Clock, Outcome, first_of, outcome, within
 from sampan.image.contract import RegistryFailed
 
 T = TypeVar("T")
@@ -43,7 +43,11 @@ class Registries:
         until, why = self._silent.get(registry, (0.0, ""))
         if self._clock.monotonic() < until:
             raise RegistryFailed(why)
-        name, found = await first_of(answer=outcome(question()), deadline=self._deadline(offered))
+
+        async def answer() -> Outcome[T]:
+            return await outcome(question())
+
+        name, found = await first_of(answer=answer(), deadline=self._deadline(offered))
         if name == "deadline":
             failure = RegistryFailed(f"registry {registry} did not answer within {found:g} s")
             self._remember(registry, failure)

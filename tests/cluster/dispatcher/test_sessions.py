@@ -314,22 +314,20 @@ async def test_a_silent_node_is_down_and_a_newer_session_counts(world: AgentWorl
     await world.until(lambda: set(node.host.containers) == {"t2"})
 
 
+async def beat_every(world: AgentWorld, seconds: int) -> None:
+    cluster = world.store.state.cluster
+    assert cluster is not None
+    dispatcher = DispatcherConfig(heartbeat_period=seconds * 10**9)
+    await world.change(
+        Cluster, cluster.id, spec=msgspec.structs.replace(cluster.spec, dispatcher=dispatcher)
+    )
+
+
 async def test_nodes_outlive_a_shorter_heartbeat(world: AgentWorld) -> None:
-    cluster_id = world.store.state.cluster.id if world.store.state.cluster is not None else ""
-    assert cluster_id
-
-    async def beat_every(seconds: int) -> None:
-        cluster = world.store.state.cluster
-        assert cluster is not None
-        dispatcher = DispatcherConfig(heartbeat_period=seconds * 10**9)
-        await world.change(
-            Cluster, cluster_id, spec=msgspec.structs.replace(cluster.spec, dispatcher=dispatcher)
-        )
-
-    await beat_every(30)
+    await beat_every(world, 30)
     node = await world.node("w1")
     await world.clock.advance(40)
-    await beat_every(1)
+    await beat_every(world, 1)
     for _ in range(320):  # longer than the manager slept by the longer one
         await world.clock.advance(0.1)
         assert node_state(world, "w1") == "ready"
@@ -337,6 +335,16 @@ async def test_nodes_outlive_a_shorter_heartbeat(world: AgentWorld) -> None:
     world.hub.cut(node.address)
     took = await world.until(lambda: node_state(world, "w1") == "down", step_s=0.1)
     assert took < 4.1
+
+
+async def test_a_silent_node_is_missed_by_the_period_that_holds_now(world: AgentWorld) -> None:
+    await beat_every(world, 30)
+    node = await world.node("w1")
+    await world.clock.advance(31)  # the manager has just begun to sleep by the longer one
+    world.hub.cut(node.address)
+    await beat_every(world, 1)
+    took = await world.until(lambda: node_state(world, "w1") == "down", step_s=0.1)
+    assert 2.9 < took < 4.1
 
 
 async def test_an_agent_goes_to_another_manager(world: AgentWorld) -> None:

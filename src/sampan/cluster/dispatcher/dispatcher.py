@@ -24,7 +24,7 @@ from types import TracebackType
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, breathe
+from sampan.aio import Clock, Tasks, breathe, first_of
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.dispatcher.agent_session import AgentSession
 from sampan.cluster.dispatcher.attachments import AttachmentServer
@@ -84,6 +84,9 @@ class Dispatcher:
         self._nodes = NodeSessions(store, clock, node_id)
         self._statuses = StatusWriter(store, clock)
         self._quorate = True
+        self._known_period_s = 0.0
+        self._other_period = asyncio.Event()
+        """Set when the period of heartbeats changes; the next change has an event of its own."""
         self._managers: tuple[NodeAddress, ...] = ()
         self._ready = b""
         """The message that tells which nodes are ready."""
@@ -115,7 +118,8 @@ class Dispatcher:
         if next(slices, _THROUGH) is _THROUGH:
             self._index = index  # of a large cluster it is there a few seconds later
         self._survey()
-        grace = grace_s(self._period())
+        self._known_period_s = self._period()
+        grace = grace_s(self._known_period_s)
         for node in self._store.state.nodes.values():
             if node.status.manager == self._node_id and node.status.state != "down":
                 self._disconnected[node.id] = DisconnectedNode(
@@ -228,7 +232,8 @@ class Dispatcher:
             deadlines += [s.heard + grace_s(s.period_s) for s in self._sessions.values()]
             period = self._period()
             pause = min(max(min(deadlines, default=now + period) - now, 0.02), period)
-            await self._clock.sleep(pause)
+            if await self._interrupted(pause):
+                continue
             late = self._clock.monotonic() - now - pause
             if late > period:
                 # We slept too long ourselves (a frozen machine): what they said meanwhile is
@@ -240,6 +245,17 @@ class Dispatcher:
                     lost.deadline += late
                 continue
             await self._expire(self._clock.monotonic())
+
+    async def _interrupted(self, seconds: float) -> bool:
+        """Sleep; True: not so long, for another period holds now."""
+        first, _ = await first_of(due=self._clock.sleep(seconds), other=self._other_period.wait())
+        return first == "other"
+
+    def _follow_period(self) -> None:
+        if (period := self._period()) != self._known_period_s:
+            self._known_period_s = period
+            self._other_period.set()
+            self._other_period = asyncio.Event()
 
     async def _expire(self, now: float) -> None:
         for session in list(self._sessions.values()):
@@ -260,7 +276,8 @@ class Dispatcher:
         has it back, nobody is down only because nobody could write that he was up."""
         while True:
             period = self._period()
-            await self._clock.sleep(period)
+            if await self._interrupted(period):
+                continue
             try:
                 await self._store.barrier()
             except Unavailable as error:
@@ -320,6 +337,8 @@ class Dispatcher:
         facts = touched.managers or touched.cluster
         if touched.managers:
             self._survey()
+        if touched.nodes or touched.cluster:
+            self._follow_period()
         for node_id, session in list(self._sessions.items()):
             outbox, wake = session.outbox, False
             if ids := touched.tasks.get(node_id):

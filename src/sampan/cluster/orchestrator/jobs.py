@@ -16,10 +16,13 @@ from sampan.cluster.orchestrator.restart import (
     restarts_with,
     should_restart,
 )
-from sampan.cluster.orchestrator.services import BIRTHS_AT_ONCE, eligible
+from sampan.cluster.orchestrator.services import eligible
 from sampan.cluster.orchestrator.slots import Slot, blocked, free_slots, group, release
 from sampan.cluster.records import Task
 from sampan.cluster.states import TaskState
+
+BIRTHS_AT_ONCE = 2000
+"""Of one job in one pass: one that wants very many must not make all others wait."""
 
 
 def plan_replicated_job(plan: ServicePlan, tasks: list[Task]) -> None:

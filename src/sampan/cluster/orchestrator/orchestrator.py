@@ -1,15 +1,17 @@
 """The loop that makes tasks, asks them to stop, restarts and rolls services over.
 
 It writes: a new task and its desired state (of one that no node has been given also its end);
-a service's ``update_status``, and its ``spec`` when it rolls back. The key is a service: one plan,
-one transaction. Births, restarts and rollouts are one loop, because each is a reason to leave the
-others alone: as three they would have to watch each other's intentions.
+a service's ``update_status``, and its ``spec`` when it rolls back. The key is a service; a plan
+looks at those of its places that are marked, so many in one transaction. Births, restarts and
+rollouts are one loop, because each is a reason to leave the others alone: as three they would have
+to watch each other's intentions.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
@@ -18,26 +20,34 @@ from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
 from sampan.cluster.orchestrator.jobs import plan_global_job, plan_replicated_job
-from sampan.cluster.orchestrator.plan import Observed, Planner, ServicePlan
-from sampan.cluster.orchestrator.services import plan_global, plan_replicated
+from sampan.cluster.orchestrator.places import PlaceIndex, ServicePlaces
+from sampan.cluster.orchestrator.plan import Observed, ServicePlan
+from sampan.cluster.orchestrator.services import PlacesPlan, plan_service
 from sampan.cluster.records import Node, Service, Task
-from sampan.cluster.spec import ServiceMode
 from sampan.cluster.states import TaskState
 
 log = logging.getLogger(__name__)
 
-AT_MOST = 4000
-"""Writes in one transaction; what is over goes into the next pass."""
+AT_MOST = 500
+"""Writes in one transaction for a service that is gone, or for a job; what is over goes into the
+next pass."""
 
 
-def planner_of(mode: ServiceMode) -> Planner:
-    if mode.replicated_job is not None:
-        return plan_replicated_job
-    if mode.global_job is not None:
-        return plan_global_job
-    if mode.global_ is not None:
-        return plan_global
-    return plan_replicated
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one transaction was about."""
+
+    plan: ServicePlan
+    places: ServicePlaces | None = None
+    looked_at: PlacesPlan = field(default_factory=PlacesPlan)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When there is something to do again, if nothing happens before."""
+        if self.looked_at.more:
+            return self.plan.now
+        alarms = (self.plan.wake_at, self.places.next_wake() if self.places is not None else None)
+        return min((at for at in alarms if at is not None), default=None)
 
 
 class Orchestrator(Loop):
@@ -47,29 +57,48 @@ class Orchestrator(Loop):
     def __init__(self, term: Term) -> None:
         super().__init__(term)
         self.observed = Observed()
+        self.index = PlaceIndex()
 
     def everything(self) -> Iterator[Iterable[str]]:
         tasks = tuple(self.state.tasks.values())
+        self.index = PlaceIndex()
+        for service in self.state.services.values():
+            self.index.begin_service(service)
         yield self.state.services
-        for some in sliced(tasks):  # those of services that are gone
+        for some in sliced(tasks):
+            for task in some:
+                self.index.put_task(task.service_id, task.id, task)
+            # those of services that are gone
             yield {task.service_id for task in some if task.service_id}
+        for service_id in list(self.index.on_nodes):
+            self.index.mark_all(service_id, self.state)
 
     def touched(self, change: Change) -> Iterable[str]:
         before, after = change.before, change.after
         if change.kind == "service":
-            if before is not None and after is not None and _only_allocated(before, after):
-                return ()
-            return (change.id,)
+            return self._of_service(change.id, before, after)
         if change.kind == "task":
             return self._of_task(before, after)
         return self._of_node(before, after)
+
+    def _of_service(self, id: str, before: Service | None, after: Service | None) -> Iterable[str]:
+        if after is None:
+            self.index.drop_service(id)
+            return (id,)
+        self.index.put_service(after, self.state)
+        if before is not None and _only_allocated(before, after):
+            return ()
+        self.index.mark_all(id, self.state)
+        return (id,)
 
     def _of_task(self, before: Task | None, after: Task | None) -> Iterable[str]:
         if after is None:
             assert before is not None
             self.observed.forget(before.id)
+            self.index.put_task(before.service_id, before.id, None)
             return (before.service_id,) if before.service_id else ()
         self.observed.note(before, after, self.term.clock.now())
+        self.index.put_task(after.service_id, after.id, after)
         # on its way to RUNNING a task is its node's business alone
         reached = before is None or before.status.state != after.status.state
         if after.service_id and reached and after.status.state >= TaskState.RUNNING:
@@ -81,8 +110,7 @@ class Orchestrator(Loop):
             return ()
         node = after or before
         assert node is not None
-        keys = {task.service_id for task in self.state.tasks_on(node.id).values()}
-        keys |= {s.id for s in self.state.services.values() if s.spec.mode.is_global}
+        keys = self.index.put_node(node.id, self.state.tasks_on(node.id).values())
         keys.discard("")
         return keys
 
@@ -90,41 +118,52 @@ class Orchestrator(Loop):
         await self.each(keys, self._one)
 
     async def _one(self, service_id: str) -> float | None:
-        def write(draft: Draft) -> ServicePlan | None:
-            service = draft.get(Service, service_id)
-            tasks = list(draft.state.tasks_of(service_id).values())
-            plan = self._plan(draft, service, tasks)
-            if plan is None:
-                return None
-            writes = [*plan.changes.values(), *plan.created]
-            for task in writes[:AT_MOST]:
-                draft.put(task)
-            if plan.new_service is not None:
-                draft.put(plan.new_service)
-            if len(writes) > AT_MOST:
-                plan.wake(plan.now)
-            return plan
-
-        plan = await self.term.update(write)
-        if plan is None:
+        written = await self.term.update(lambda draft: self._write(draft, service_id))
+        if written is None:
             return None
-        for step in plan.steps:
+        if written.places is not None:
+            written.places.looked_at(written.looked_at.marks)
+        for step in written.plan.steps:
             log.debug("%s", step)
-        return None if plan.wake_at is None else max(0.0, plan.wake_at - self.term.clock.now())
+        at = written.wake_at
+        return None if at is None else max(0.0, at - self.term.clock.now())
 
-    def _plan(self, draft: Draft, service: Service | None, tasks: list[Task]) -> ServicePlan | None:
-        now = self.term.clock.now()
+    def _write(self, draft: Draft, service_id: str) -> Written | None:
+        self.catch_up()
+        now, state = self.term.clock.now(), draft.state
+        service = draft.get(Service, service_id)
+        places = self.index.services.get(service_id)
         if service is None:
-            if not tasks:
-                return None
-            plan = ServicePlan(Service(id=tasks[0].service_id), None, {}, now, self.observed)
-            for task in tasks:
+            plan = ServicePlan(Service(id=service_id), None, {}, now, self.observed)
+            for task in state.tasks_of(service_id).values():
                 plan.remove(task, "its service has been removed")
-            return plan
-        state = draft.state
-        plan = ServicePlan(service, state.cluster, state.nodes, now, self.observed)
-        planner_of(service.spec.mode)(plan, tasks)
-        return plan
+            written = Written(plan)
+        else:
+            plan = ServicePlan(service, state.cluster, state.nodes, now, self.observed)
+            if places is None:
+                _plan_job(plan, list(state.tasks_of(service_id).values()))
+                written = Written(plan)
+            else:
+                looked_at = plan_service(plan, places)
+                self.index.looked_at += len(looked_at.marks)
+                written = Written(plan, places, looked_at)
+        writes = [*plan.changes.values(), *plan.created]
+        # of places, a task never stops without its replacement
+        at_most = AT_MOST if written.places is None else len(writes)
+        for task in writes[:at_most]:
+            draft.put(task)
+        if plan.new_service is not None:
+            draft.put(plan.new_service)
+        if len(writes) > at_most:
+            plan.wake(plan.now)
+        return written
+
+
+def _plan_job(plan: ServicePlan, tasks: list[Task]) -> None:
+    if plan.service.spec.mode.replicated_job is not None:
+        plan_replicated_job(plan, tasks)
+    else:
+        plan_global_job(plan, tasks)
 
 
 def _only_allocated(before: Service, after: Service) -> bool:

@@ -7,7 +7,7 @@ without its replacement being there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -202,6 +202,3 @@ class ServicePlan:
         self.created.append(task)
         self.steps.append(PlannedChange("create", task.id, why))
         return task
-
-
-Planner = Callable[[ServicePlan, list[Task]], None]

@@ -9,15 +9,16 @@ that ended too soon are its failures. So it goes on under another leader as if n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from sampan.cluster.orchestrator.places import Key, PlaceProgress, RolloutSums, ServicePlaces
 from sampan.cluster.orchestrator.plan import ServicePlan
 from sampan.cluster.orchestrator.restart import BY_ITSELF
 from sampan.cluster.orchestrator.slots import Slot, blocked, is_done
-from sampan.cluster.records import Task, UpdateStatus
+from sampan.cluster.records import Service, Task, UpdateStatus
 from sampan.cluster.spec import UpdateConfig
 from sampan.cluster.states import TaskState
 
@@ -26,42 +27,63 @@ DEFAULT = UpdateConfig(parallelism=1)
 
 
 @dataclass(slots=True)
-class RolloutProgress:
-    """Of a rollout under way."""
+class Births:
+    """Places that the plan itself creates, and that the index does not know yet."""
 
-    outdated: list[Slot] = field(default_factory=list)
-    """Not tried yet."""
-    tried: list[Task] = field(default_factory=list)
+    tries: int = 0
     under_way: int = 0
-    failed: list[Task] = field(default_factory=list)
-    settled_at: float = 0.0
-    """When the last of the tried will have been watched for long enough."""
+
+    def count(self, progress: PlaceProgress) -> None:
+        self.tries += progress.tries
+        self.under_way += progress.under_way
 
 
-def advance_rollout(plan: ServicePlan, places: Sequence[Slot]) -> None:
-    """Start, go on with, stop or complete the rollout; replace as many tasks as may be now."""
-    for place in places:
-        retire(plan, place)
+def is_rolling(service: Service) -> bool:
+    """A rollout, or its rollback, is under way."""
+    status = service.update_status
+    return status is not None and status.state in ("updating", "rollback_started")
+
+
+def config_of(plan: ServicePlan) -> UpdateConfig:
+    """How the service rolls now."""
     status = plan.service.update_status
-    if status is not None and status.state in ("paused", "rollback_paused"):
-        return
     back = status is not None and status.state == "rollback_started"
-    rolling = back or (status is not None and status.state == "updating")
     config = plan.service.spec.rollback_config if back else plan.service.spec.update_config
-    config = config or DEFAULT
-    seen = progress_of(plan, places, config)
+    return config or DEFAULT
+
+
+def advance_rollout(
+    plan: ServicePlan,
+    places: ServicePlaces,
+    looked_at: Mapping[Key, Slot],
+    births: Births,
+    at_most: int,
+) -> bool:
+    """Start, go on with, stop or complete the rollout; replace as many tasks as may be now.
+
+    Args:
+        looked_at: places as the plan has left them; of others the index is true.
+        at_most: places to be replaced in this plan; whether there are more is returned.
+    """
+    status, sums = plan.service.update_status, places.rollout
+    if status is not None and status.state in ("paused", "rollback_paused"):
+        return False
+    back = status is not None and status.state == "rollback_started"
+    rolling = is_rolling(plan.service)
+    config = config_of(plan)
+    under_way = sums.under_way + births.under_way
     if not rolling:
-        if not seen.outdated:
-            return
+        if not sums.outdated:
+            return False
         status = UpdateStatus(state="updating", started_at=plan.now, message="update in progress")
         plan.new_service = replace(plan.service, update_status=status)
-    elif _too_many(seen, config):
-        _give_up(plan, seen.failed[-1], config, back=back)
-        return
-    elif not seen.outdated and not seen.under_way:
-        if seen.settled_at > plan.now:
-            plan.wake(seen.settled_at)
-            return
+    elif _too_many(sums, births, config):
+        _give_up(plan, sums.failed[max(sums.failed, key=_order)], config, back=back)
+        return False
+    elif not sums.outdated and not under_way:
+        if sums.settled_at > plan.now:
+            plan.wake(sums.settled_at)
+            return False
         assert status is not None
         plan.new_service = replace(
             plan.service,
@@ -72,12 +94,18 @@ def advance_rollout(plan: ServicePlan, places: Sequence[Slot]) -> None:
                 message="rollback completed" if back else "update completed",
             ),
         )
-        return
-    room = config.parallelism - seen.under_way if config.parallelism else len(seen.outdated)
-    # what does not run anyway comes first: replacing it costs nobody anything
-    seen.outdated.sort(key=lambda place: (place.running, place.slot, place.node_id))
-    for place in seen.outdated[: max(0, room)]:
+        return False
+    room = config.parallelism - under_way if config.parallelism else len(sums.outdated)
+    turns = min(max(0, room), len(sums.outdated))
+    for _, number, node_id in sums.outdated[: min(turns, at_most)]:
+        key: Key = node_id if places.by_node else number
+        place = looked_at.get(key) or places.slot(key)
         replace_tasks(plan, place, start_first=config.order == "start-first")
+    return turns > at_most
+
+
+def _order(key: Key) -> tuple[int, str]:
+    return (key, "") if isinstance(key, int) else (0, key)
 
 
 def retire(plan: ServicePlan, place: Slot) -> None:
@@ -106,41 +134,37 @@ def replace_tasks(plan: ServicePlan, place: Slot, *, start_first: bool) -> None:
     )
 
 
-def progress_of(plan: ServicePlan, places: Sequence[Slot], config: UpdateConfig) -> RolloutProgress:
-    """Where the rollout stands."""
+def progress_of(plan: ServicePlan, place: Slot) -> PlaceProgress:
+    """Where the rollout stands in one place."""
+    config = config_of(plan)
     delay, monitor = config.delay / 1e9, (config.monitor / 1e9) or DEFAULT_MONITOR_S
-    seen = RolloutProgress()
-    for place in places:
-        tries = [
-            task
-            for task in place.tasks
-            if task.spec_version == plan.service.spec_version and not task.restart_of
-        ]
-        if not tries:
-            if _is_outdated(plan, place):
-                seen.outdated.append(place)
-            continue
-        seen.tried += tries
-        last_try = max(tries, key=lambda task: task.created_at)
-        state = last_try.status.state
-        if state in BY_ITSELF:
-            ended = plan.observed.ended_at(last_try, plan.now)
-            if _too_soon(plan, last_try, ended, monitor):
-                seen.failed.append(last_try)
-            free_at = ended + delay
-        elif state == TaskState.RUNNING and last_try.desired <= TaskState.RUNNING:
-            since = plan.observed.running_since(last_try, plan.now)
-            free_at = (plan.now if since is None else since) + delay
-            seen.settled_at = max(seen.settled_at, free_at - delay + monitor)
-        elif any(task.status.state < TaskState.RUNNING for task in place.live):
-            seen.under_way += 1  # it, or the one that took its place when its node was lost
-            continue
-        else:
-            continue
-        if delay and free_at > plan.now:
-            seen.under_way += 1
-            plan.wake(free_at)
-    return seen
+    tries = [
+        task
+        for task in place.tasks
+        if task.spec_version == plan.service.spec_version and not task.restart_of
+    ]
+    if not tries:
+        return PlaceProgress(outdated=_is_outdated(plan, place), running=place.running)
+    last_try = max(tries, key=lambda task: task.created_at)
+    state = last_try.status.state
+    failed, settled_at = None, 0.0
+    if state in BY_ITSELF:
+        free_at = ended = plan.observed.ended_at(last_try, plan.now)
+        if _too_soon(plan, last_try, ended, monitor):
+            failed = last_try
+    elif state == TaskState.RUNNING and last_try.desired <= TaskState.RUNNING:
+        since = plan.observed.running_since(last_try, plan.now)
+        free_at = plan.now if since is None else since
+        settled_at = free_at + monitor
+    else:
+        # it, or the one that took its place when its node was lost
+        beginning = any(task.status.state < TaskState.RUNNING for task in place.live)
+        return PlaceProgress(tries=len(tries), under_way=beginning)
+    free_at += delay
+    waits = delay > 0 and free_at > plan.now
+    if waits:
+        plan.wake(free_at)
+    return PlaceProgress(tries=len(tries), under_way=waits, failed=failed, settled_at=settled_at)
 
 
 def _is_outdated(plan: ServicePlan, place: Slot) -> bool:
@@ -158,11 +182,11 @@ def _too_soon(plan: ServicePlan, task: Task, ended: float, monitor_s: float) -> 
     return since is None or ended - since <= monitor_s
 
 
-def _too_many(seen: RolloutProgress, config: UpdateConfig) -> bool:
-    if not seen.failed or config.failure_action == "continue":
+def _too_many(sums: RolloutSums, births: Births, config: UpdateConfig) -> bool:
+    if not sums.failed or config.failure_action == "continue":
         return False
-    total = len(seen.outdated) + len(seen.tried)
-    return len(seen.failed) / total > config.max_failure_ratio
+    total = len(sums.outdated) + sums.tries + births.tries
+    return len(sums.failed) / total > config.max_failure_ratio
 
 
 def _give_up(plan: ServicePlan, failed: Task, config: UpdateConfig, *, back: bool) -> None:

@@ -209,3 +209,21 @@ def test_no_module_has_grown_past_one_idea() -> None:
         if (n := len(p.read_text().splitlines())) > 500
     }
     assert not long, f"more than 500 lines, which usually means two ideas: {long}"
+
+
+def test_no_loop_is_asked_for_a_task_behind_the_back_of_aio() -> None:
+    """Ruff refuses ``asyncio.create_task``; a loop has a method of that name, too."""
+    loose = []
+    for path in modules():
+        if path.name == "aio.py":
+            continue
+        tree = ast.parse(path.read_text())
+        loose += [
+            f"{path.relative_to(SOURCE)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("create_task", "ensure_future")
+            and "loop" in ast.unparse(node.func.value)
+        ]
+    assert not loose

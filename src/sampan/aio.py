@@ -137,6 +137,17 @@ async def in_task(work: Coroutine[Any, Any, T], *, name: str) -> T:
     return task.result()
 
 
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, T], *, name: str) -> AsyncIterator[asyncio.Task[T]]:
+    """``work`` in a task of its own beside the block, which may await it. Behind the block it is
+    cancelled, and has ended."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield task
+    finally:
+        await _ended(task)
+
+
 async def breathe() -> None:
     """Let everything else that is ready have its turn of the loop: in long work, now and then."""
     await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sampan.aio import beside
 from sampan.errors import Exhausted, Internal, SampanError
 from sampan.image.contract import BadLayer
 from sampan.image.worker_frames import FRAME
@@ -219,10 +220,8 @@ class WorkerPool:
     async def _fed(self, worker: _Worker, data: AsyncIterator[bytes]) -> dict[str, Any]:
         # A worker that fails says so at once, and then swallows what still comes: without a
         # look at its answer the rest of a gigabyte would be fetched for nobody.
-        answer = asyncio.get_running_loop().create_task(
-            worker.receive(), name="layer worker's answer"
-        )
-        try:
+        # To its end, as the pipe has one reader at a time.
+        async with beside(worker.receive(), name="layer worker's answer") as answer:
             async for chunk in data:
                 if answer.done():
                     break
@@ -233,10 +232,6 @@ class WorkerPool:
                 worker.send(b"E", b"")
                 await worker.drain()
             return self._checked(*await answer)
-        finally:
-            # To its end, as the pipe has one reader at a time; how it ends interests nobody now.
-            answer.cancel()
-            await asyncio.gather(answer, return_exceptions=True)
 
     async def _result(self, worker: _Worker) -> dict[str, Any]:
         return self._checked(*await worker.receive())

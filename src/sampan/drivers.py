@@ -7,17 +7,22 @@ nobody compares names.
     get    a driver that is registered, or that was found before. Does not suspend
     find   the same, and resolvers are asked for a name that is not registered: a plugin is looked
            for when it is first named, not at start
+    listed the names of all that there may be, also of those that nobody has named
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from sampan.errors import SampanError
+from sampan.errors import InvalidArgument, SampanError
 from sampan.single_flight import SingleFlight
 
 D = TypeVar("D")
+
+
+class OfAnotherKind(InvalidArgument):
+    """There is something of that name, and it is a driver of other kinds."""
 
 
 class Registry(Generic[D]):
@@ -31,6 +36,7 @@ class Registry(Generic[D]):
         self._drivers: dict[str, D] = {}
         self._aliases: dict[str, str] = {}
         self._resolvers: list[Callable[[str], Awaitable[D | None]]] = []
+        self._listers: list[Callable[[], Awaitable[Sequence[str]]]] = []
         self._searches: SingleFlight[D, None] = SingleFlight(f"find the {kind}")
         """By name: two who ask for one name wait for one search, also when it fails, and for no
         other's."""
@@ -47,11 +53,18 @@ class Registry(Generic[D]):
         self._drivers[name] = driver
         self._aliases.update(dict.fromkeys(aliases, name))
 
-    def add_resolver(self, resolver: Callable[[str], Awaitable[D | None]]) -> None:
+    def add_resolver(
+        self,
+        resolver: Callable[[str], Awaitable[D | None]],
+        lister: Callable[[], Awaitable[Sequence[str]]] | None = None,
+    ) -> None:
         """Have ``find`` ask ``resolver`` for names that are not registered, after those added
         before it. It answers None when it does not know the name; what it raises is what the
-        caller of ``find`` gets. A driver that it finds is remembered, and listed by ``names``."""
+        caller of ``find`` gets. A driver that it finds is remembered, and listed by ``names``.
+        ``lister``: names that the resolver may know, some of which may be ``OfAnotherKind``."""
         self._resolvers.append(resolver)
+        if lister is not None:
+            self._listers.append(lister)
 
     def forget(self, name: str) -> None:
         """Take a driver away: the next ``find`` asks the resolvers again. Idempotent."""
@@ -89,6 +102,13 @@ class Registry(Generic[D]):
         if name in self:
             return self.get(name)
         return await self._searches.join(name, lambda _: self._search(name), lambda _: None)
+
+    async def listed(self) -> tuple[str, ...]:
+        """Names of every driver, and of all that may be one: to ``find`` them may be an error."""
+        names = set(self._drivers)
+        for lister in self._listers:
+            names.update(await lister())
+        return tuple(sorted(names))
 
     async def _search(self, name: str) -> D:
         for resolver in self._resolvers:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.client import Client
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
 from sampan.testing.place import wait_until
@@ -145,6 +146,41 @@ def test_a_plugin_that_hangs_holds_up_only_who_waits_for_it(sh: Shell, start: St
     plugin.behave()
     sh.docker("run", "--rm", "-v", "vol:/v", "busybox", "true")
     sh.docker("volume", "rm", "vol")
+
+
+def test_volumes_that_others_made_are_listed_shown_and_removed(
+    sh: Shell, start: Start, place: Path, sampan: str
+) -> None:
+    elsewhere = place / "stock" / "data" / "theirs"
+    elsewhere.mkdir(parents=True)
+    known = {"path": str(elsewhere), "options": {}, "users": []}
+    (place / "stock" / "volumes.json").write_text(json.dumps({"theirs": known}))
+    stock = start("volume", "stock")  # which nobody has named yet
+    start("log", "of-another-kind")
+    sh.docker("volume", "create", "ours")
+    line = "{{.Driver}} {{.Name}}"
+
+    def listed() -> list[str]:
+        return sorted(sh.docker("volume", "ls", "--format", line).stdout.splitlines())
+
+    assert listed() == ["local ours", "stock theirs"]
+    assert sh.docker("volume", "ls", "-q", "--filter", "driver=stock").stdout == "theirs\n"
+    shown = json.loads(sh.docker("volume", "inspect", "theirs").stdout)[0]
+    assert (shown["Driver"], shown["CreatedAt"][:10]) == ("stock", "2026-01-02")
+    sh.docker("volume", "create", "-d", "stock", "mine")
+    assert listed() == ["local ours", "stock mine", "stock theirs"]
+    sh.docker("volume", "rm", "theirs", "mine")
+    assert not elsewhere.exists()
+    missing = sh.docker("volume", "inspect", "theirs", ok=False)
+    assert "get theirs: no such volume" in missing.stderr
+    # one that hangs is warned of, and keeps nothing else from being listed
+    stock.behave(VolumeDriver_List="hang")
+    told = Client(sh.daemon.host, environ={}).get("/volumes")
+    assert [volume["Name"] for volume in told["Volumes"]] == ["ours"]
+    why = "volumes of the driver stock are not listed: "
+    assert [warning for warning in told["Warnings"] if warning.startswith(why)]
+    assert f"WARNING: {why}" in sh(sampan, "volume", "ls").stderr
+    sh.docker("volume", "rm", "ours")
 
 
 def test_a_plugin_that_hangs_at_its_activation_holds_up_nobody_else(

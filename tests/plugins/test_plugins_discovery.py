@@ -134,3 +134,13 @@ def test_a_file_that_is_too_large_is_not_read_whole(base: Path, directories: Dir
     put(base / "etc/large.spec", f"unix:///{'x' * FILE_LIMIT}")
     with pytest.raises(BadPluginFile, match="larger than 64 KiB"):
         directories.find("large")
+
+
+def test_every_name_is_listed_once(base: Path, directories: Directories) -> None:
+    for name in ORDER:
+        put(base / name, "" if name.endswith(".sock") else "unix:///x")
+    for name in ("run/other.sock", "run/a/b.sock", "etc/third/third.json", "etc/.hidden.spec"):
+        put(base / name, "" if name.endswith(".sock") else "unix:///x")
+    put(base / "run/not-a-kind.txt", "x")
+    put(base / "run/no.spec", "unix:///x")
+    assert directories.names() == ["other", "plug", "third"]

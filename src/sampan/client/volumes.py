@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 def list_(client: Client, filters: Mapping[str, list[str]] | None = None) -> list[dict[str, Any]]:
     """Every volume."""
-    answer = client.get("/volumes", {"filters": filters or None}) or {}
-    return list(answer.get("Volumes") or ())
+    return list(listing(client, filters).get("Volumes") or ())
+
+
+def listing(client: Client, filters: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+    """``{"Volumes": [...], "Warnings": [...]}``: a warning for each driver that was not asked."""
+    told: dict[str, Any] = client.get("/volumes", {"filters": filters or None}) or {}
+    return told
 
 
 def inspect(client: Client, name: str) -> dict[str, Any]:

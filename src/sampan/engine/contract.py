@@ -27,6 +27,7 @@ from sampan.store.records import (
     RestartPolicy,
     Volume,
 )
+from sampan.volume.contract import VolumeListing
 
 WaitCondition = Literal["not-running", "next-exit", "removed"]
 
@@ -341,6 +342,14 @@ class Engine(Protocol):
 
     def volume(self, name: str) -> Volume: ...
     def volumes(self) -> Sequence[Volume]: ...
+    async def volume_listing(self) -> VolumeListing:
+        """Also volumes of drivers that others have made; asks every plugin."""
+        ...
+
+    async def volume_look_up(self, name: str) -> Volume:
+        """The same for one. Raises NoSuchVolume."""
+        ...
+
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         """Whether a volume of that name is the same on every host that has its driver."""
         ...

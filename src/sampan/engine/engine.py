@@ -66,7 +66,7 @@ from sampan.store.records import (
     RestartPolicy,
     Volume,
 )
-from sampan.volume.contract import Volumes
+from sampan.volume.contract import VolumeListing, Volumes
 
 
 @asynccontextmanager
@@ -393,6 +393,12 @@ class HostEngine:
 
     def volumes(self) -> Sequence[Volume]:
         return self._parts.volumes.all()
+
+    async def volume_listing(self) -> VolumeListing:
+        return await self._parts.volumes.listing()
+
+    async def volume_look_up(self, name: str) -> Volume:
+        return await self._parts.volumes.look_up(name)
 
     def volume_scope(self, volume: Volume) -> Literal["local", "global"]:
         return self._parts.volumes.scope(volume)

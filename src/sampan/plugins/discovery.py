@@ -89,6 +89,16 @@ class Directories:
                     return parse_specification(name, path, _read(name, path))
         raise NoSuchPlugin(name)
 
+    def names(self) -> list[str]:
+        """Every plugin that has a socket or a file."""
+        found: set[str] = set()
+        for directory in (self.sockets, *self.specifications):
+            for suffix in (".sock",) if directory == self.sockets else (".spec", ".json"):
+                for path in (*directory.glob(f"*{suffix}"), *directory.glob(f"*/*{suffix}")):
+                    if path.parent == directory or path.parent.name == path.stem:
+                        found.add(path.stem)
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
 
 def _paths(directory: Path, name: str, suffix: str) -> Iterator[Path]:
     yield directory / f"{name}{suffix}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sampan.drivers import OfAnotherKind
 from sampan.errors import InvalidArgument, NotFound, Unavailable
 
 
@@ -21,7 +22,7 @@ class BadPluginFile(InvalidArgument):
         self.name, self.path = name, path
 
 
-class NotThatKind(InvalidArgument):
+class NotThatKind(OfAnotherKind):
     """The plugin is there and is something else."""
 
     def __init__(self, name: str, kind: str, implements: tuple[str, ...]) -> None:

@@ -47,6 +47,10 @@ class Plugins:
             raise NotThatKind(name, kind, implements)
         return self._client(name)
 
+    async def names(self) -> list[str]:
+        """All plugins that there are, of whatever kind. None of them is asked."""
+        return await in_thread(self._directories.names)
+
     async def is_there(self, name: str) -> bool:
         """Whether there is a socket or a file of that name. The plugin itself is not asked.
 

@@ -67,6 +67,6 @@ def add_plugins(
         return await PluginIpamDriver.open(client)
 
     log.add_resolver(resolver(plugins, "LogDriver", log_driver))
-    volume.add_resolver(resolver(plugins, "VolumeDriver", volume_driver))
+    volume.add_resolver(resolver(plugins, "VolumeDriver", volume_driver), plugins.names)
     network.add_resolver(resolver(plugins, "NetworkDriver", network_driver))
     ipam.add_resolver(resolver(plugins, "IpamDriver", ipam_driver))

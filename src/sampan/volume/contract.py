@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 from sampan.errors import Conflict, NotFound
 from sampan.store.records import Volume
 
+LISTED_WITHIN_S = 5.0
+
 
 class NoSuchVolume(NotFound):
     def __init__(self, name: str) -> None:
@@ -56,6 +58,15 @@ class DriverVolume:
     """Seconds since the epoch; 0: the driver does not say."""
     status: Mapping[str, object] = field(default_factory=dict)
     """Whatever the driver wants ``volume inspect`` to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeListing:
+    """Every volume, also those that a driver has and this engine has no record of."""
+
+    volumes: Sequence[Volume]
+    warnings: Sequence[str]
+    """A sentence for each driver that could not be asked."""
 
 
 class VolumeDriver(Protocol):
@@ -141,7 +152,22 @@ class Volumes(Protocol):
         ...
 
     def get(self, name: str) -> Volume: ...
-    def all(self) -> list[Volume]: ...
+    def all(self) -> list[Volume]:
+        """Those that there are records of."""
+        ...
+
+    async def listing(self) -> VolumeListing:
+        """The same and what drivers have besides, made by others. Plugins that do not answer within
+        ``LISTED_WITHIN_S`` are among the warnings."""
+        ...
+
+    async def look_up(self, name: str) -> Volume:
+        """The volume, of this engine or of a driver.
+
+        Raises:
+            NoSuchVolume.
+        """
+        ...
 
     def scope(self, volume: Volume) -> Literal["local", "global"]:
         """Its driver's; ``local`` as long as the driver was not found."""
@@ -176,7 +202,11 @@ class Volumes(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Raises NoSuchVolume. The caller has made sure that no container uses it."""
+        """Also one that only a driver has. The caller has made sure that no container uses it.
+
+        Raises:
+            NoSuchVolume.
+        """
         ...
 
     async def recover(self, alive: frozenset[str] = frozenset()) -> None:

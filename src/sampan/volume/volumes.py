@@ -10,6 +10,7 @@ undone. A driver may wait as long as it likes: one lock a volume is all that wai
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
@@ -19,13 +20,18 @@ from typing import Literal
 
 import msgspec
 
-from sampan.aio import Clock, KeyedLocks, Tasks, in_thread
-from sampan.drivers import Registry
+from sampan.aio import Clock, KeyedLocks, Tasks, in_thread, within
+from sampan.drivers import OfAnotherKind, Registry
 from sampan.errors import Conflict, SampanError
 from sampan.store.contract import Store
 from sampan.store.records import Volume
 from sampan.volume import local
-from sampan.volume.contract import NoSuchVolume, VolumeDriver
+from sampan.volume.contract import (
+    LISTED_WITHIN_S,
+    NoSuchVolume,
+    VolumeDriver,
+    VolumeListing,
+)
 from sampan.volume.seed import seed, seed_mounted
 
 log = logging.getLogger(__name__)
@@ -51,6 +57,58 @@ class DriverVolumes:
 
     def all(self) -> list[Volume]:
         return list(self._store.volumes.values())
+
+    async def listing(self) -> VolumeListing:
+        others, warnings = await self._others()
+        return VolumeListing([*self.all(), *others], warnings)
+
+    async def look_up(self, name: str) -> Volume:
+        if (volume := self._store.volumes.get(name)) is not None:
+            return volume
+        others, _ = await self._others()
+        found = next((other for other in others if other.name == name), None)
+        if found is None:
+            raise NoSuchVolume(name)
+        return found
+
+    async def _others(self) -> tuple[list[Volume], list[str]]:
+        """What drivers have and no record speaks of, and why some could not be asked."""
+        found: list[Volume] = []
+        warnings: list[str] = []
+        names = await self._drivers.listed()
+        answers = await asyncio.gather(*(self._listed_by(name) for name in names))
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, str):
+                warnings.append(f"volumes of the driver {name} are not listed: {answer}")
+            else:
+                found += [one for one in answer if one.name not in self._store.volumes]
+        return found, warnings
+
+    async def _listed_by(self, name: str) -> list[Volume] | str:
+        """What the driver of that name has, or why that is not known."""
+
+        async def ask() -> list[Volume]:
+            driver = await self._drivers.find(name)
+            if driver.capabilities.engine_owned:
+                return []  # its volumes are those that have a record
+            return [
+                Volume(
+                    name=one.name,
+                    driver=name,
+                    created_at=one.created_at,
+                    mountpoint=one.mountpoint,
+                )
+                for one in await driver.list()
+            ]
+
+        try:
+            return await within(self._clock, LISTED_WITHIN_S, ask())
+        except OfAnotherKind:
+            return []
+        except TimeoutError:
+            return f"it has not answered for {LISTED_WITHIN_S:.0f} s"
+        except (SampanError, OSError) as error:
+            return str(error)
 
     def scope(self, volume: Volume) -> Literal["local", "global"]:
         if volume.driver not in self._drivers:
@@ -181,8 +239,11 @@ class DriverVolumes:
 
     async def remove(self, name: str) -> None:
         async with self._locks.hold(name):
-            volume = self.get(name)
+            volume = await self.look_up(name)
             driver = await self._drivers.find(volume.driver)
+            if name not in self._store.volumes:
+                await driver.remove(name)
+                return
             for key in [key for key in self._paths if key[0] == name]:
                 del self._paths[key]
             if driver.capabilities.engine_owned:

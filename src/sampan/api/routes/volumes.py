@@ -14,6 +14,7 @@ from sampan.api.types.common import PruneReport
 from sampan.errors import Conflict, NotFound
 from sampan.http.router import Route
 from sampan.store.records import Volume
+from sampan.volume.contract import VolumeListing
 
 FILTERS = ("dangling", "driver", "label", "name")
 
@@ -34,9 +35,12 @@ def body_of(volume: Volume, scope: str, usage: wire.UsageData | None = None) -> 
 async def list_volumes(call: DockerRequest) -> web.Response:
     engine = call.services.engine
     filters = Filters.parse(call.text("filters"), FILTERS)
+    # What others have made has no labels: no plugin need be asked for it.
+    labelled = "label" in filters
+    listing = VolumeListing(engine.volumes(), ()) if labelled else await engine.volume_listing()
     found = [
-        body_of(volume, call.services.engine.volume_scope(volume))
-        for volume in engine.volumes()
+        body_of(volume, engine.volume_scope(volume))
+        for volume in listing.volumes
         if filters.pattern("name", volume.name)
         and filters.exact("driver", volume.driver)
         and filters.labels(volume.labels)
@@ -45,7 +49,7 @@ async def list_volumes(call: DockerRequest) -> web.Response:
             or (not engine.volume_users(volume.name)) == filters.flag("dangling")
         )
     ]
-    return call.json(wire.VolumeList(volumes=found))
+    return call.json(wire.VolumeList(volumes=found, warnings=list(listing.warnings) or None))
 
 
 async def create(call: DockerRequest) -> web.Response:
@@ -59,7 +63,7 @@ async def create(call: DockerRequest) -> web.Response:
 
 async def inspect(call: DockerRequest) -> web.Response:
     engine = call.services.engine
-    volume = engine.volume(call.path["name"])
+    volume = await engine.volume_look_up(call.path["name"])
     body = body_of(volume, engine.volume_scope(volume))
     if status := await engine.volume_status(volume):
         body.status = dict(status)

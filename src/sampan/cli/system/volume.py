@@ -20,7 +20,10 @@ _HEADERS = {
 
 
 def _ls(console: Console, args: Args) -> int:
-    found = volumes.list_(console.client, parse_filters(args.many("filter")))
+    told = volumes.listing(console.client, parse_filters(args.many("filter")))
+    for warning in told.get("Warnings") or ():
+        console.err(f"WARNING: {warning}")
+    found = list(told.get("Volumes") or ())
     found.sort(key=lambda item: str(item["Name"]))
     form = args.text("format")
     if args.on("quiet") and not form:

@@ -34,7 +34,7 @@ class VolumeIndex:
     async def remove(self, name: str, *, force: bool) -> None:
         """Raises NoSuchVolume (not with ``force``), VolumeInUse."""
         try:
-            volume = self._parts.volumes.get(name)
+            volume = await self._parts.volumes.look_up(name)
             if users := self.users(name):
                 raise VolumeInUse(name, tuple(users))
             await self._parts.volumes.remove(name)

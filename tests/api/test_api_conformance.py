@@ -247,5 +247,12 @@ def test_a_wrong_content_type_is_refused(client: Client) -> None:
     assert "application/xml" in answer["message"]
 
 
+@pytest.mark.parametrize("query", ["", "?condition=", "?condition=not-running"])
+def test_a_condition_without_a_value_is_the_default(client: Client, query: str) -> None:
+    """As a docker of 1.41 sends it."""
+    status, answer = client.ask("POST", "/v1.41/containers/new/wait" + query)
+    assert (status, answer) == (200, {"StatusCode": 0})
+
+
 def test_not_modified_has_no_body(client: Client) -> None:
     assert client.ask("POST", "/containers/box/start") == (304, b"")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sampan.testing.cluster_api import ClusterApi
-from sampan.testing.cluster_members import BORN
+from sampan.testing.cluster_members import BORN, Sent
 
 CREATE = """
 img
@@ -51,10 +51,8 @@ img@sha256:0000000000000000000000000000000000000000000000000000000000000000
 --host a:1.2.3.4 --host b:::1 img
 --entrypoint "sh -c 'a b'" img x
 --health-cmd "curl x" --health-interval 5s --health-timeout 3s --health-retries 2 img
---health-start-period 1s --health-start-interval 2s img
 --no-healthcheck img
 --isolation default img
---oom-score-adj 100 img
 --limit-cpu 0.5 --limit-memory 64m --limit-pids 10 img
 --reserve-cpu 1.5 --reserve-memory 1g img
 --generic-resource gpu=2 --generic-resource apple=1 img
@@ -74,11 +72,9 @@ img@sha256:0000000000000000000000000000000000000000000000000000000000000000
 --endpoint-mode VIP img
 --mount type=volume,target=/x img
 --mount type=volume,source=v,target=/x,readonly,volume-nocopy img
+--mount source=v,dst=/x,ro=true img
 --mount type=volume,source=v,target=/x,volume-driver=d,volume-opt=a=b,volume-label=c=d img
---mount source=v,dst=/x,ro=true,volume-subpath=s img
 --mount type=bind,source=/a,target=/b,bind-propagation=rslave img
---mount type=bind,source=/a,target=/b,ro,bind-recursive=writable img
---mount type=bind,source=/a,target=/b,bind-recursive=disabled img
 --mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1777 img
 --network net1 img
 --network net2 --network net1 img
@@ -89,6 +85,56 @@ img@sha256:0000000000000000000000000000000000000000000000000000000000000000
 --with-registry-auth --no-resolve-image img
 known:1
 """
+
+# What only a recent docker knows, and what it sends in the specification of the container.
+NEWER: list[tuple[str, dict[str, Any]]] = [
+    (
+        "--health-start-period 1s --health-start-interval 2s img",
+        {"Healthcheck": {"StartPeriod": 1_000_000_000, "StartInterval": 2_000_000_000}},
+    ),
+    ("--oom-score-adj 100 img", {"OomScoreAdj": 100}),
+    (
+        "--mount source=v,dst=/x,ro=true,volume-subpath=s img",
+        {
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": "v",
+                    "Target": "/x",
+                    "ReadOnly": True,
+                    "VolumeOptions": {"Subpath": "s"},
+                }
+            ]
+        },
+    ),
+    (
+        "--mount type=bind,source=/a,target=/b,ro,bind-recursive=writable img",
+        {
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": "/a",
+                    "Target": "/b",
+                    "ReadOnly": True,
+                    "BindOptions": {"ReadOnlyNonRecursive": True},
+                }
+            ]
+        },
+    ),
+    (
+        "--mount type=bind,source=/a,target=/b,bind-recursive=disabled img",
+        {
+            "Mounts": [
+                {
+                    "Type": "bind",
+                    "Source": "/a",
+                    "Target": "/b",
+                    "BindOptions": {"NonRecursive": True},
+                }
+            ]
+        },
+    ),
+]
 
 REFUSED = """
 -p 127.0.0.1:80:80 img
@@ -172,7 +218,6 @@ UPDATE = """
 --secret-rm s1
 --secret-rm s1 --secret-add source=s1,target=new
 --config-add c1
---oom-score-adj 5
 --isolation process
 --force
 --quiet
@@ -237,19 +282,56 @@ def words(line: str, tmp_path: Path) -> list[str]:
     return [str(path) if word == "FILE" else word for word in shlex.split(line)]
 
 
+def create(side: Any, line: str, tmp_path: Path) -> Sent:
+    """What a ``service create`` sends."""
+    furnish(side.api)
+    done = side.run("service", "create", "-d", "--name", "x", *words(line, tmp_path))
+    assert done.code == 0, done.err
+    printed = done.out.split()[0]
+    assert printed in side.api.services
+    sent: Sent = side.api.last("/services/create")
+    return sent
+
+
+def update(side: Any, line: str) -> Sent:
+    """What a ``service update`` sends for a service that has everything."""
+    furnish(side.api)
+    made = side.run("service", "create", "-d", *shlex.split(BASE), "img:1", "echo")
+    assert made.code == 0, made.err
+    done = side.run("service", "update", "-d", *shlex.split(line), "web")
+    assert done.code == 0, done.err
+    assert done.out.startswith("web\n")
+    sent: Sent = side.api.last("/update")
+    return sent
+
+
 @pytest.mark.parametrize("line", CREATE.strip().splitlines())
 def test_create_sends_what_docker_sends(line: str, ours, docker, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    sent = []
-    for side in (ours, docker):
-        furnish(side.api)
-        done = side.run("service", "create", "-d", "--name", "x", *words(line, tmp_path))
-        assert done.code == 0, done.err
-        sent.append(side.api.last("/services/create"))
-        printed = done.out.split()[0]
-        assert printed in side.api.services
-    mine, theirs = sent
+    mine, theirs = (create(side, line, tmp_path) for side in (ours, docker))
     assert in_any_order(meant(mine.body)) == in_any_order(meant(theirs.body))
     assert mine.query == theirs.query
+
+
+@pytest.mark.parametrize(("line", "part"), NEWER)
+def test_create_sends_what_a_recent_docker_sends(  # type: ignore[no-untyped-def]
+    line: str, part: dict[str, Any], ours, docker, tmp_path: Path
+) -> None:
+    created = [create(ours, line, tmp_path)]
+    if docker.recent:
+        created.append(create(docker, line, tmp_path))
+    for sent in created:
+        spec = in_any_order(meant(sent.body))["TaskTemplate"]["ContainerSpec"]
+        assert {key: spec[key] for key in part} == part
+    assert in_any_order(meant(created[0].body)) == in_any_order(meant(created[-1].body))
+
+
+def test_update_sends_what_a_recent_docker_sends(ours, docker) -> None:  # type: ignore[no-untyped-def]
+    updated = [update(ours, "--oom-score-adj 5")]
+    if docker.recent:
+        updated.append(update(docker, "--oom-score-adj 5"))
+    for sent in updated:
+        assert sent.body["TaskTemplate"]["ContainerSpec"]["OomScoreAdj"] == 5
+    assert in_any_order(meant(updated[0].body)) == in_any_order(meant(updated[-1].body))
 
 
 @pytest.mark.parametrize("line", REFUSED.strip().splitlines())
@@ -273,16 +355,7 @@ def test_options_of_no_log_driver_are_refused(ours) -> None:  # type: ignore[no-
 
 @pytest.mark.parametrize("line", UPDATE.strip().splitlines())
 def test_update_sends_what_docker_sends(line: str, ours, docker, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    sent = []
-    for side in (ours, docker):
-        furnish(side.api)
-        made = side.run("service", "create", "-d", *shlex.split(BASE), "img:1", "echo")
-        assert made.code == 0, made.err
-        done = side.run("service", "update", "-d", *shlex.split(line), "web")
-        assert done.code == 0, done.err
-        assert done.out.startswith("web\n")
-        sent.append(side.api.last("/update"))
-    mine, theirs = sent
+    mine, theirs = (update(side, line) for side in (ours, docker))
     assert in_any_order(meant(mine.body)) == in_any_order(meant(theirs.body))
     assert mine.query == theirs.query
 

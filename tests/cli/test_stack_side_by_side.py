@@ -21,17 +21,17 @@ services:
 def service(text: str) -> str:
     """A file with one service and these keys."""
     lines = "\n".join(f"    {line}" for line in text.strip().splitlines())
-    return f'version: "3.13"\nservices:\n  web:\n    image: nginx\n{lines}\n'
+    return f'version: "3.9"\nservices:\n  web:\n    image: nginx\n{lines}\n'
 
 
 SERVICES = [
     "command: sleep 5",
     'command: ["a", "b c"]\nentrypoint: /bin/sh -c',
-    "environment: {B: '2', A: '1', N: 3, E: ''}",
+    "environment: {B: '2', A: '1', M: 3, E: ''}",
     "environment: [B=2, A=1]",
     "env_file: x.env",
     "env_file: [x.env]\nenvironment: {E: over}",
-    "labels: {cl: x}\ndeploy: {labels: {sl: y}}",
+    "labels: {cl: x}\ndeploy: {labels: {sl: z}}",
     "labels: [cl=x, bare]",
     "hostname: h\nuser: '1000'\nworking_dir: /w",
     "stop_grace_period: 1m30s\nstop_signal: SIGINT",
@@ -47,7 +47,6 @@ SERVICES = [
     "dns: [8.8.8.8, 1.1.1.1]",
     "logging: {driver: json-file, options: {max-size: 10m}}",
     "healthcheck: {test: curl x, interval: 5s, timeout: 3s, retries: 2, start_period: 1s}",
-    'healthcheck: {test: ["CMD", "a", "b"], start_interval: 2s}',
     "healthcheck: {disable: true}",
     "isolation: default",
     'ports: ["80"]',
@@ -61,8 +60,6 @@ SERVICES = [
     "deploy: {mode: global}",
     "deploy: {replicas: 0}",
     "deploy: {mode: replicated, replicas: 5}",
-    "deploy: {mode: replicated-job, replicas: 2}",
-    "deploy: {mode: global-job}",
     "deploy: {endpoint_mode: dnsrr}",
     "deploy: {placement: {constraints: [node.role==worker, node.labels.a!=b]}}",
     "deploy: {placement: {preferences: [{spread: node.labels.z}], max_replicas_per_node: 2}}",
@@ -78,6 +75,28 @@ SERVICES = [
     "deploy: {update_config: {parallelism: 2, delay: 10s, failure_action: rollback, "
     "monitor: 1m, max_failure_ratio: 0.3, order: start-first}}",
     "deploy: {update_config: {delay: 1s}, rollback_config: {parallelism: 0, order: stop-first}}",
+]
+
+# What only a recent docker understands: the keys, where they are sent, and what is sent there.
+NEWER: list[tuple[str, tuple[str, ...], Any]] = [
+    # neither a yes nor a no, as they are in YAML 1.1
+    (
+        "environment: {N: 3, y: 'on'}",
+        ("TaskTemplate", "ContainerSpec", "Env"),
+        ["N=3", "y=on"],
+    ),
+    ("deploy: {labels: {sl: y}}", ("Labels", "sl"), "y"),
+    (
+        'healthcheck: {test: ["CMD", "a", "b"], start_interval: 2s}',
+        ("TaskTemplate", "ContainerSpec", "Healthcheck"),
+        {"Test": ["CMD", "a", "b"], "StartInterval": 2_000_000_000},
+    ),
+    (
+        "deploy: {mode: replicated-job, replicas: 2}",
+        ("Mode", "ReplicatedJob"),
+        {"MaxConcurrent": 2, "TotalCompletions": 2},
+    ),
+    ("deploy: {mode: global-job}", ("Mode",), {"GlobalJob": {}}),
 ]
 
 FILES = {
@@ -198,6 +217,20 @@ def deploy(side: Any, tmp_path: Path, text: str) -> dict[str, Any]:
 def test_a_service(text: str, ours: Any, docker: Any, tmp_path: Path) -> None:
     whole = service(text)
     assert deploy(ours, tmp_path, whole) == deploy(docker, tmp_path, whole)
+
+
+@pytest.mark.parametrize(("text", "where", "value"), NEWER)
+def test_a_service_of_a_newer_file(
+    text: str, where: tuple[str, ...], value: Any, ours: Any, docker: Any, tmp_path: Path
+) -> None:
+    whole = service(text).replace("3.9", "3.13")
+    sent = deploy(ours, tmp_path, whole)
+    found = sent["POST /services/create app_web"]
+    for key in where:
+        found = found[key]
+    assert found == value
+    if docker.recent:
+        assert sent == deploy(docker, tmp_path, whole)
 
 
 @pytest.mark.parametrize("name", FILES)

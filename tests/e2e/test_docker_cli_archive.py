@@ -78,10 +78,13 @@ def test_own_client_copies_too(sh: Shell, sampan: str, box: str, tmp_path: Path)
     assert (tmp_path / "h").read_text() == "ours"
 
 
-def test_what_cannot_be_copied(sh: Shell, box: str, tmp_path: Path) -> None:
+def test_what_cannot_be_copied(sh: Shell, sampan: str, box: str, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
-    missing = sh.docker("cp", f"{box}:/nope", str(tmp_path), ok=False).stderr
+    missing = sh(sampan, "cp", f"{box}:/nope", str(tmp_path), ok=False).stderr
     assert "Could not find the file /nope in container box" in missing
+    # a docker of 2023 has words of its own for it
+    missing = sh.docker("cp", f"{box}:/nope", str(tmp_path), ok=False).stderr
+    assert "Could not find the file /nope" in missing or f"path: {box}:/nope" in missing
     assert "no such" in sh.docker("cp", "nobody:/x", str(tmp_path), ok=False).stderr.lower()
     file = sh.docker("cp", str(tmp_path / "f"), f"{box}:/etc/passwd/x", ok=False).stderr
     assert "not a directory" in file

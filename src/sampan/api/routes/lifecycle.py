@@ -67,12 +67,12 @@ def window(call: DockerRequest) -> tuple[int, int]:
 async def wait(call: DockerRequest) -> web.StreamResponse:
     """The head goes out as soon as the waiter is in place, because ``docker run`` waits for it
     before it starts the container."""
-    engine, written = call.services.engine, call.text("condition", "not-running")
-    if call.version < (1, 30):
-        written = "not-running"
-    if written not in get_args(WaitCondition):
-        raise InvalidArgument(f'invalid condition: "{written}"')
+    engine = call.services.engine
+    # the clients of 1.41 and before write one without a value when they mean the default
+    written = "" if call.version < (1, 30) else call.text("condition")
     condition: WaitCondition = written or "not-running"  # type: ignore[assignment]
+    if condition not in get_args(WaitCondition):
+        raise InvalidArgument(f'invalid condition: "{written}"')
     container = engine.get(call.path["id"])
     tasks = Tasks()
     try:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sampan.testing.daemon import DaemonProcess
 from sampan.testing.isolation import Session
@@ -18,6 +19,10 @@ LOOP_LIMIT_MS = 20
 """How long one callback may keep the event loop of a daemon."""
 SETTLES_WITHIN_S = 15.0
 SESSION = pytest.StashKey[Session]()
+
+# How fast an example is made or run is the machine's affair, and that of what else runs there.
+settings.register_profile("sampan", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sampan")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.runtime import logs
@@ -47,7 +47,6 @@ def last(entries: list[LogEntry], count: int) -> list[LogEntry]:
     return taken[::-1]
 
 
-@settings(deadline=None)
 @given(
     files=st.lists(st.lists(LINE, max_size=12), min_size=1, max_size=4),
     torn=st.binary(max_size=80).filter(lambda data: b"\n" not in data),

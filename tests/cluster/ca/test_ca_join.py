@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -157,6 +158,27 @@ async def test_joining_by_a_worker_says_so(
 async def test_nobody_there(manager: Manager, files: CertificateFiles) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9: connection refused: "):
         await join("127.0.0.1:9", join_token(manager.cluster, "worker"), files)
+
+
+async def test_the_usual_port_is_named_where_another_does_not_answer(
+    manager: Manager, files: CertificateFiles
+) -> None:
+    token = join_token(manager.cluster, "worker")
+    said = r"Managers listen on port 2377 .*: try 127\.0\.0\.1:2377, or look .*join-token"
+    with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:9: connection refused: .*{said}"):
+        await join("127.0.0.1:9", token, files)
+
+    async def other(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 some other service\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(other, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port}: .*{said}"):
+            await join(f"127.0.0.1:{port}", token, files)
+    with pytest.raises(Unreachable) as caught:
+        await join("127.0.0.77:2377", token, files)
+    assert "2377 unless" not in str(caught.value)
 
 
 async def test_renewal_follows_the_stores_role(manager: Manager, files: CertificateFiles) -> None:

@@ -121,6 +121,7 @@ def test_tokens(lab3: Lab) -> None:
     nobody = refused(two, "swarm", "join", "--token", token(one), "198.51.100.77:2377")
     closed = refused(two, "swarm", "join", "--token", token(one), f"{three.address}:99")
     assert f"{three.address}:99: connection refused: look whether" in closed
+    assert f"try {three.address}:2377" in closed
     assert (
         "198.51.100.77" in nobody
         or "Timeout was reached" in nobody

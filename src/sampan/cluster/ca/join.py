@@ -19,8 +19,9 @@ from sampan.cluster.ca.contract import (
 )
 from sampan.cluster.ca.files import CertificateFiles, subject
 from sampan.cluster.ca.tokens import JoinToken
+from sampan.cluster.peer.address import join_port, split_port
 from sampan.cluster.peer.client import PeerClient, fetch_pinned
-from sampan.cluster.peer.contract import Client, Impostor
+from sampan.cluster.peer.contract import DEFAULT_PORT, Client, Impostor, Unreachable
 from sampan.cluster.peer.tls import Credentials, trusting
 from sampan.errors import Unavailable
 
@@ -37,7 +38,18 @@ async def fetch_root(
         Impostor: "remote CA does not match fingerprint. Expected: ..., got ..."
         Unreachable
     """
-    found = await fetch_pinned(address, ROOT_PATH, digest, timeout_s=timeout_s, clock=clock)
+    try:
+        found = await fetch_pinned(address, ROOT_PATH, digest, timeout_s=timeout_s, clock=clock)
+    except Unreachable as error:
+        host, port = split_port(address)
+        if port == DEFAULT_PORT:
+            raise
+        usual = join_port(host, DEFAULT_PORT)
+        raise Unreachable(
+            address,
+            f"{error.why}. Managers listen on port {DEFAULT_PORT} unless another was chosen with "
+            f"--listen-addr: try {usual}, or look at a manager with 'swarm join-token worker'",
+        ) from error
     return found.decode()
 
 

@@ -53,7 +53,7 @@ class Unreachable(Unavailable):
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"cannot reach the node at {address}: {why}")
-        self.address = address
+        self.address, self.why = address, why
 
 
 class Impostor(Forbidden):

@@ -103,7 +103,7 @@ class Loop(ABC):
         """The keys of the first pass, a slice at a time: others have their turn between two.
 
         A generator. What it does before its first ``yield`` happens in the turn in which the feed
-        begins: there it takes hold of what it will read (``tuple(self.state.tasks.values())``).
+        begins: there it takes hold of what it will read (``self.state.every_task()``).
         Changes from then on come by ``touched``, once it is through.
         """
 

@@ -88,6 +88,8 @@ class State(Kinds):
         self._by_service: dict[str, dict[str, Task]] = {}
         self._by_node: dict[str, dict[str, Task]] = {}
         self._spec_since: dict[tuple[str, str], int] = {}
+        self._snapshot: tuple[int, tuple[Task, ...]] = (-1, ())
+        """The tasks at a revision."""
 
     # -- objects
 
@@ -101,6 +103,14 @@ class State(Kinds):
 
     def all(self, kind: type[O]) -> Mapping[str, O]:
         return cast("Mapping[str, O]", self._objects[kind.kind])
+
+    def every_task(self) -> tuple[Task, ...]:
+        """All tasks as they are now, to be read a slice at a time while the copy moves on. To copy
+        300,000 takes 10 ms, and all of a leader's loops begin with it in one turn of the event
+        loop: so it is done once for a revision."""
+        if self._snapshot[0] != self.revision:
+            self._snapshot = (self.revision, tuple(self.tasks.values()))
+        return self._snapshot[1]
 
     # -- indexes
 
@@ -129,6 +139,7 @@ class State(Kinds):
 
     def apply(self, changes: Iterable[Change], revision: int) -> None:
         """Move on to ``revision``."""
+        self._snapshot = (-1, ())
         for change in changes:
             if change.kind == "leader":
                 self.leader = change.after or ""

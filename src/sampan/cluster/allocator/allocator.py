@@ -74,7 +74,7 @@ class Allocator(Loop):
     def everything(self) -> Iterator[Iterable[str]]:
         state = self.state
         networks, services = tuple(state.networks.values()), tuple(state.services.values())
-        nodes, tasks = tuple(state.nodes.values()), tuple(state.tasks.values())
+        nodes, tasks = tuple(state.nodes.values()), state.every_task()
         self.ledger, self._waiting = Ledger(), set()
         for records in chain(sliced(networks), sliced(services), sliced(nodes), sliced(tasks)):
             for record in records:

@@ -7,10 +7,10 @@ changed five times is looked at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sampan.cluster.dispatcher.tables import NetworkTable
-from sampan.cluster.loop import sliced
+from sampan.cluster.loop import SLICE, sliced
 from sampan.cluster.model import Change, State
 from sampan.cluster.records import ClusterNetwork, Node, Service, Task
 from sampan.cluster.spec import MTU_OPTION
@@ -42,16 +42,20 @@ class AssignmentIndex:
         turn. Changes meanwhile are applied as ever: each thing is derived from the state as it is
         then. Tables keep their numbers, so that nodes get differences."""
         state = self._state
-        networks, services = {*self.tables, *state.networks}, {*self._entries, *state.services}
-        everything: list[tuple[Callable[[str], object], str]] = []
-        everything += ((self._network, id) for id in networks)
-        everything += ((self._service, id) for id in services)
-        everything += ((self._task, id) for id in {*self._places, *state.tasks})
-        for number, some in enumerate(sliced(everything)):
-            if number:
-                yield
-            for derive, id in some:
-                derive(id)
+        gone = [id for id in self._places if id not in state.tasks]
+        everything: list[tuple[Callable[[str], object], Sequence[str]]] = [
+            (self._network, list({*self.tables, *state.networks})),
+            (self._service, list({*self._entries, *state.services})),
+            (self._task, [*state.tasks, *gone]),
+        ]
+        room = SLICE
+        for derive, ids in everything:
+            for some in sliced(ids):
+                if (room := room - len(some)) < 0:
+                    room = SLICE - len(some)
+                    yield
+                for id in some:
+                    derive(id)
         self._ingress()
 
     def apply(self, changes: Iterable[Change]) -> Touched:

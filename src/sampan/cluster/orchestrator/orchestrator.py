@@ -60,7 +60,7 @@ class Orchestrator(Loop):
         self.index = PlaceIndex()
 
     def everything(self) -> Iterator[Iterable[str]]:
-        tasks = tuple(self.state.tasks.values())
+        tasks = self.state.every_task()
         self.index = PlaceIndex()
         for service in self.state.services.values():
             self.index.begin_service(service)

@@ -115,7 +115,7 @@ class TaskReaper(Loop):
         """Ids of the tasks of no service."""
 
     def everything(self) -> Iterator[Iterable[str]]:
-        tasks = tuple(self.state.tasks.values())
+        tasks = self.state.every_task()
         self._loose = set()
         for some in sliced(tasks):
             self._loose.update(task.id for task in some if not task.service_id)

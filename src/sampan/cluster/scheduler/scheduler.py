@@ -78,7 +78,7 @@ class Scheduler(Loop):
         self._freed: set[str] = set()
 
     def everything(self) -> Iterator[Iterable[str]]:
-        nodes, tasks = tuple(self.state.nodes.values()), tuple(self.state.tasks.values())
+        nodes, tasks = tuple(self.state.nodes.values()), self.state.every_task()
         self.nodes, self._failed = NodeIndex(), Failures()
         for records in chain(sliced(nodes), sliced(tasks)):
             for record in records:

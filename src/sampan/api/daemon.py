@@ -30,6 +30,7 @@ from sampan.errors import SampanError
 from sampan.http import sockets
 from sampan.http.server import HttpServer
 from sampan.http.tls import TlsProtocol
+from sampan.kernel.priority import put_first
 from sampan.watchdog import watching
 
 log = logging.getLogger("sampan")
@@ -77,6 +78,7 @@ async def serve(options: Options) -> None:
     config = options.config
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    _go_first()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     config.paths.root.mkdir(parents=True, exist_ok=True, mode=0o710)
@@ -114,6 +116,15 @@ async def serve(options: Options) -> None:
             await stop.wait()
         log.info("stopping; containers go on running")
         server.hang_up()
+
+
+def _go_first() -> None:
+    """The loop's thread does little and everybody waits for it: it does not queue for a processor
+    behind the containers that it starts. Its helping threads do."""
+    try:
+        put_first()
+    except OSError as error:
+        log.info("answers will be late while this host is busy: %s", error)
 
 
 def _bind(host: str, group: str, stack: AsyncExitStack) -> socket.socket:

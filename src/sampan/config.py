@@ -8,6 +8,7 @@ after every restart.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -31,9 +32,7 @@ class Instance:
 
     @classmethod
     def of(cls, root: Path) -> Instance:
-        if root.resolve() == DEFAULT_ROOT:
-            return cls("")
-        return cls(hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:6])
+        return cls(_suffix(root))
 
     @property
     def table(self) -> str:
@@ -65,6 +64,14 @@ class Instance:
     def veth(self, endpoint_id: str) -> str:
         """Interface name of the host's end of an endpoint's veth pair."""
         return f"ve{self.suffix}{endpoint_id[: 13 - len(self.suffix)]}"
+
+
+@functools.cache
+def _suffix(root: Path) -> str:
+    """Looked for once, as the daemon asks for its name at every turn: who bends a link in ``root``
+    while it works makes no other daemon of it."""
+    real = root.resolve()
+    return "" if real == DEFAULT_ROOT else hashlib.sha256(str(real).encode()).hexdigest()[:6]
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,12 +164,8 @@ def own_ps_finish(side: Side) -> None:
 def ping(side: Side) -> float:
     import bench_ping
 
-    def docker(*arguments: str) -> str:
-        # the clients' own work is set apart: the daemon goes before them
-        return side.run("nice", "-n", "15", "docker", *arguments)
-
     context = str(side.scratch / "context")
-    times = bench_ping.pinged(docker, side.host, context, STORM)
+    times = bench_ping.pinged(side.docker, side.host, context, STORM)
     return bench_ping.percentile(times, 99)
 
 

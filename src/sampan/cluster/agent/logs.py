@@ -8,7 +8,7 @@ from typing import Protocol
 from sampan.aio import Clock
 from sampan.cluster.agent.contract import Executor, NoSuchTask
 from sampan.cluster.peer.contract import Allow, PeerRequest, Reply, Server
-from sampan.cluster.protocol.logs import LOGS_PATH, frame, request_of
+from sampan.cluster.protocol.logs import LOGS_PATH, frame, frames, request_of
 from sampan.cluster.protocol.messages import Assignment
 from sampan.cluster.records import TaskStatus
 from sampan.engine.contract import LogRequest
@@ -65,7 +65,8 @@ class LogRoute:
                 continue
         try:
             async for batch in batches:
-                yield frame(batch)
+                for part in frames(batch):
+                    yield part
         finally:
             # The reader has gone, as a rule: what watches the file must not wait for the collector.
             if (close := getattr(batches, "aclose", None)) is not None:

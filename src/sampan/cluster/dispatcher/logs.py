@@ -39,9 +39,13 @@ from sampan.runtime.contract import LogEntry, Stream
 log = logging.getLogger(__name__)
 
 WINDOW_S = 0.1
-QUEUE = 16
-"""Batches of one task that wait to be merged: then its node is held back."""
+QUEUE = 4
+"""Batches (frames) of one task that wait to be merged: then its node is held back."""
 BATCH = 512
+WAITING = 8192
+"""Entries that wait in the window before the nodes are held back,"""
+WAITING_BYTES = 4 * 1024 * 1024
+"""or so many bytes of them."""
 AGAIN_S = 0.25
 LONGEST_AGAIN_S = 4.0
 TOLD_AFTER_S = 4.0
@@ -365,6 +369,7 @@ class _Window:
         self._order = itertools.count()
         self._came = 0
         self._left = 0
+        self._bytes = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -374,11 +379,16 @@ class _Window:
         await self._room.wait()
         for entry in batch:
             heapq.heappush(self._heap, (entry.time_ns, next(self._order), entry))
+            self._bytes += len(entry.line)
         self._came += len(batch)
         self._arrivals.append((self._clock.monotonic(), self._came))
-        if len(self._heap) > BATCH * QUEUE:
+        if not self._has_room:
             self._room.clear()
         self._news.set()
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._heap) <= WAITING and self._bytes <= WAITING_BYTES
 
     def done(self) -> None:
         self.sources -= 1
@@ -405,7 +415,9 @@ class _Window:
             # none that is older than what has left.
             batch = [heapq.heappop(self._heap)[2] for _ in range(ripe - self._left)]
             self._left = ripe
-            self._room.set()
+            self._bytes -= sum(len(entry.line) for entry in batch)
+            if self._has_room:
+                self._room.set()
             if batch:
                 yield batch
 

@@ -9,7 +9,7 @@ Each frame is a length (4 bytes, big endian) and that many bytes of msgpack: a l
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
@@ -18,6 +18,8 @@ from sampan.errors import InvalidArgument
 from sampan.runtime.contract import LogEntry, Stream
 
 LOGS_PATH = "/tasks/{id}/logs"
+FRAME_ENTRIES = 512
+FRAME_BYTES = 64 * 1024
 _LENGTH = struct.Struct(">I")
 
 
@@ -32,6 +34,18 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])
+
+
+def frames(entries: list[LogEntry]) -> Iterator[bytes]:
+    """``entries`` in frames of at most ``FRAME_ENTRIES`` and about ``FRAME_BYTES``: a manager that
+    merges a hundred tasks holds several frames of each."""
+    begin = size = 0
+    for at, entry in enumerate(entries):
+        if at > begin and (at - begin == FRAME_ENTRIES or size + len(entry.line) > FRAME_BYTES):
+            yield frame(entries[begin:at])
+            begin, size = at, 0
+        size += len(entry.line)
+    yield frame(entries[begin:])
 
 
 def frame(entries: list[LogEntry]) -> bytes:

@@ -119,7 +119,16 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "runtime": (
         {"capabilities", "contract", "seccomp", "spec_devices"},
-        {"facts", "failures", "files", "log_drivers", "logformat", "streams", "users"},
+        {
+            "facts",
+            "failures",
+            "files",
+            "log_drivers",
+            "logarchive",
+            "logformat",
+            "streams",
+            "users",
+        },
         {
             "attach",
             "exits",

@@ -10,6 +10,7 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess, running_daemon, short_directory
+from sampan.testing.place import wait_until
 
 
 def info(sh: Shell) -> dict[str, object]:
@@ -39,7 +40,7 @@ def test_options_of_logs(sh: Shell) -> None:
     done = sh.docker("run", "--rm", "--log-opt", "nosuch=1", "busybox", "true", ok=False)
     assert "unknown log opt 'nosuch' for json-file log driver" in done.stderr
     done = sh.docker("run", "--rm", "--log-opt", "compress=true", "busybox", "true", ok=False)
-    assert "compress=true is not supported" in done.stderr
+    assert "compress cannot be true when max-file is less than 2" in done.stderr
     done = sh.docker("run", "--rm", "--log-driver", "syslog", "busybox", "true", ok=False)
     assert "logger: no log driver named 'syslog' is registered" in done.stderr
     sh.docker("run", "--rm", "--log-opt", "max-file=3", "busybox", "true")
@@ -48,6 +49,21 @@ def test_options_of_logs(sh: Shell) -> None:
     sh.docker("run", "--name", "detailed", *given, *chosen, "busybox", "echo", "line")
     assert sh.docker("logs", "detailed").stdout == "line\n"
     assert sh.docker("logs", "--details", "detailed").stdout == "EA=eb,la=lb,tag=detailed line\n"
+
+
+def test_complete_files_of_a_log_are_compressed_and_read_back(sh: Shell) -> None:
+    options = ("max-size=20k", "max-file=50", "compress=true")
+    given = [word for option in options for word in ("--log-opt", option)]
+    count = "i=0; while [ $i -lt 4000 ]; do echo line $i; i=$((i+1)); done; sleep 1000"
+    sh.docker("run", "-d", "--name", "packed", *given, "busybox", "sh", "-c", count)
+    path = Path(sh.docker("inspect", "-f", "{{.LogPath}}", "packed").stdout.strip())
+    whole = [f"line {n}" for n in range(4000)]
+    assert wait_until(lambda: sh.docker("logs", "packed").stdout.splitlines() == whole)
+    assert wait_until(lambda: list(path.parent.glob(f"{path.name}.*.gz")))
+    assert sh.docker("logs", "packed").stdout.splitlines() == whole
+    assert sh.docker("logs", "--tail", "3990", "packed").stdout.splitlines() == whole[10:]
+    sh.docker("rm", "-f", "packed")
+    assert not list(path.parent.glob(f"{path.name}*"))
 
 
 def test_a_volume_driver_that_is_not_there(sh: Shell) -> None:

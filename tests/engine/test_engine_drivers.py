@@ -199,9 +199,9 @@ async def test_the_daemons_log_driver_is_that_of_containers_that_name_none(
             "unknown log opt 'nosuch' for json-file log driver",
         ),
         (
-            {"log_config": LogConfig(type="local", options={"compress": "true"})},
-            Unsupported,
-            "compress=true is not supported",
+            {"log_config": LogConfig(type="json-file", options={"compress": "true"})},
+            InvalidArgument,
+            "compress cannot be true when max-file is less than 2",
         ),
         ({"runtime": "kata"}, InvalidArgument, "unknown or invalid runtime name: kata"),
         (

@@ -51,11 +51,15 @@ class TestToyLog(LogDriverContract):
 def test_rotation_of_the_drivers_that_keep_files() -> None:
     json_file, local = JsonFile(), LocalLog()
     assert json_file.file_rule({}) == FileRule(0, 1)
-    assert local.file_rule({}) == FileRule(20 << 20, 5)
+    assert local.file_rule({}) == FileRule(20 << 20, 5, True)
     assert json_file.file_rule({"max-size": "10m", "max-file": "3"}) == FileRule(10 << 20, 3)
     assert json_file.file_rule({"max-size": "1.5k"}) == FileRule(1536, 1)
     assert json_file.file_rule({"max-size": "-1"}) == FileRule(0, 1)
-    assert local.file_rule({"max-file": "2"}) == FileRule(20 << 20, 2)
+    assert local.file_rule({"max-file": "2"}) == FileRule(20 << 20, 2, True)
+    assert local.file_rule({"max-file": "1"}) == FileRule(20 << 20, 1)
+    assert local.file_rule({"compress": "false"}) == FileRule(20 << 20, 5)
+    both = {"max-size": "1k", "max-file": "2", "compress": "true"}
+    assert json_file.file_rule(both) == FileRule(1024, 2, True)
     json_file.validate({"max-file": "3", "compress": "false"})
 
 
@@ -64,7 +68,7 @@ def test_rotation_of_the_drivers_that_keep_files() -> None:
     [
         ({"max-size": "much"}, InvalidArgument, "invalid max-size 'much'"),
         ({"max-size": "1m", "max-file": "0"}, InvalidArgument, "max-file must be a positive"),
-        ({"compress": "true"}, Unsupported, "compress=true is not supported"),
+        ({"compress": "true"}, InvalidArgument, "compress cannot be true when max-file is less"),
         ({"compress": "maybe"}, InvalidArgument, "compress: 'maybe'"),
         ({"labels-regex": "("}, InvalidArgument, r"invalid log opt labels-regex: '\('"),
         ({"tag": "{{.Nothing}}"}, InvalidArgument, r"invalid log opt tag: \{\{.Nothing\}\}"),

@@ -82,6 +82,7 @@ class BundleSpec:
     log_max_bytes: int = 0
     """The log is rotated when it is larger; 0: never."""
     log_max_files: int = 1
+    log_compress: bool = False
     """How many files there are, the one that is written to included."""
     default_shm_bytes: int
     default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)

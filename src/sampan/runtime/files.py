@@ -42,6 +42,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     log_max_bytes: int = 0
     """0: the log grows without end."""
     log_max_files: int = 1
+    log_compress: bool = False
 
 
 _DECODER = msgspec.json.Decoder(RunRecord)

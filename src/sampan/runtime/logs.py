@@ -1,6 +1,6 @@
 """Reading a run's log while the monitor writes it, across rotation, from either end.
 
-    LOG.2  LOG.1  LOG        oldest to newest; only LOG is written to
+    LOG.2.gz  LOG.1  LOG        oldest to newest; only LOG is written to
 
 Every block is read and parsed in a thread, and one block is held at a time: a log of any size
 neither stops the loop nor fills the memory, however much is asked for.
@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from sampan.aio import Clock, SystemClock, Tasks, in_thread, shielded
 from sampan.kernel.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
 from sampan.runtime.contract import LogEntry, LogPlace, Stream
+from sampan.runtime.logarchive import LogFile, packed, rotated
 from sampan.runtime.logblocks import BLOCK, LineCutter, TailScan, Wanted
 
 P = ParamSpec("P")
@@ -27,7 +28,6 @@ BLOCKS_AT_ONCE = 8
 """How many blocks one visit of a thread looks at before it comes back, when none has what is
 wanted: a caller who goes away waits for no more than these."""
 _BOTH: frozenset[Stream] = frozenset(("stdout", "stderr"))
-_HEAD = 64
 VISIT_DEADLINE_S = 600.0
 """For a disk that no longer answers."""
 
@@ -114,7 +114,7 @@ class _Cursor:
     def __init__(self, path: Path, wanted: Wanted, block: int) -> None:
         self.path = path
         self._wanted, self._block = wanted, block
-        self._file: BinaryIO | None = None
+        self._file: LogFile | None = None
         self._lines = LineCutter()
         self._end: tuple[int, int] | None = None
         """(inode, size) of the newest file as it was at first: reading ends there, or a container
@@ -128,11 +128,11 @@ class _Cursor:
                 self._end = (status.st_ino, status.st_size)
         for candidate in reversed(rotated(self.path)):
             with suppress(FileNotFoundError):
-                if candidate.stat().st_mtime_ns >= self._wanted.since_ns:
-                    self._file = candidate.open("rb", buffering=0)
+                if _written_at(candidate) >= self._wanted.since_ns:
+                    self._file = LogFile(candidate)
                     return
 
-    def adopt(self, file: BinaryIO, offset: int, end: tuple[int, int] | None) -> None:
+    def adopt(self, file: LogFile, offset: int, end: tuple[int, int] | None) -> None:
         """Begin at ``offset`` of ``file``, which is closed here."""
         file.seek(offset)
         self._file, self._lines, self._end = file, LineCutter(offset), end
@@ -142,7 +142,7 @@ class _Cursor:
         if place is not None:
             for candidate in rotated(self.path):
                 with suppress(FileNotFoundError):
-                    file = candidate.open("rb", buffering=0)
+                    file = LogFile(candidate)
                     if _is(file, place):
                         return self.adopt(file, place.offset, None)
                     file.close()
@@ -151,9 +151,8 @@ class _Cursor:
     def place(self) -> LogPlace:
         """Behind the last line that was read."""
         assert self._file is not None
-        fd = self._file.fileno()
-        head = os.pread(fd, _HEAD, 0).decode("latin-1")
-        return LogPlace(os.fstat(fd).st_ino, self._lines.offset, head)
+        head = self._file.head.decode("latin-1")
+        return LogPlace(self._file.inode, self._lines.offset, head)
 
     def entries(self) -> list[LogEntry] | None:
         """What the next block has, or the next that has any; None: no more for now."""
@@ -169,17 +168,16 @@ class _Cursor:
         while True:
             if self._file is None:
                 try:
-                    self._file = self.path.open("rb", buffering=0)
+                    self._file = LogFile(self.path)
                 except FileNotFoundError:
                     return None
             if self._at_the_end():
                 return None
             # Looked at before the read: once the next file exists, this one is complete.
-            successor = self._successor()
+            complete = self._is_complete()
             if block := self._file.read(self._block):
-                if successor is not None:
-                    successor.close()
                 return self._lines.feed(block)
+            successor = self._successor() if complete else None
             if successor is None:
                 return None
             self._file.close()
@@ -189,28 +187,31 @@ class _Cursor:
         if self._end is None or self._file is None:
             return False
         inode, size = self._end
-        return os.fstat(self._file.fileno()).st_ino == inode and self._file.tell() >= size
+        return self._file.inode == inode and self._file.tell() >= size
 
-    def _successor(self) -> BinaryIO | None:
-        """The file after ours, if ours has been rotated away."""
+    def _is_complete(self) -> bool:
+        """Whether ours has been rotated away, and the monitor has left it."""
         assert self._file is not None
-        ours = os.fstat(self._file.fileno())
+        if self._file.archived:
+            return True
         try:
-            newest = os.stat(self.path)
+            # An inode that we hold is given to no other file.
+            return os.stat(self.path).st_ino != self._file.inode
         except FileNotFoundError:
-            return None  # renamed just now; the monitor has not opened the next one yet
-        if (newest.st_ino, newest.st_dev) == (ours.st_ino, ours.st_dev):
-            return None
-        after = self.path
+            return False  # renamed just now; the monitor has not opened the next one yet
+
+    def _successor(self) -> LogFile | None:
+        """The file after ours, which is complete."""
+        assert self._file is not None
+        inode, head, after = self._file.inode, self._file.head, self.path
         for candidate in rotated(self.path)[1:]:
-            with suppress(FileNotFoundError):
-                status = os.stat(candidate)
-                if (status.st_ino, status.st_dev) == (ours.st_ino, ours.st_dev):
+            with suppress(FileNotFoundError), closing(LogFile(candidate)) as other:
+                if other.is_same(inode, head):
                     break
                 after = candidate
         # Not found at all: ours fell off the end, and the oldest there is comes next.
         try:
-            return after.open("rb", buffering=0)
+            return LogFile(after)
         except FileNotFoundError:
             return None
 
@@ -226,7 +227,7 @@ class _Scan:
     def __init__(self, path: Path, count: int, wanted: Wanted, block: int) -> None:
         self._path, self._wanted, self._block = path, wanted, block
         self._scan = TailScan(count, wanted)
-        self._files: list[BinaryIO] | None = None
+        self._files: list[LogFile] | None = None
         """Newest first, each once, though it may be renamed while the others are opened."""
         self._at = self._position = 0
 
@@ -253,8 +254,7 @@ class _Scan:
         if not self._files:
             return
         file, offset = self._scan.begin
-        newest = os.fstat(self._files[0].fileno()).st_ino
-        end = (newest, self._scan.end(0)) if bounded else None
+        end = (self._files[0].inode, self._scan.end(0)) if bounded else None
         cursor.adopt(self._files.pop(file), offset, end)
 
     def close(self) -> None:
@@ -263,25 +263,23 @@ class _Scan:
 
     def _begin(self) -> None:
         if self._files and self._at < len(self._files):
-            self._position = os.fstat(self._files[self._at].fileno()).st_size
+            self._position = self._files[self._at].size()
             self._scan.start_file(self._at)
 
-    def _open_all(self) -> list[BinaryIO]:
-        opened: dict[int, BinaryIO] = {}
+    def _open_all(self) -> list[LogFile]:
+        opened: list[LogFile] = []
         for candidate in rotated(self._path):
             try:
-                status = candidate.stat()
-                if opened and status.st_mtime_ns < self._wanted.since_ns:
+                if opened and _written_at(candidate) < self._wanted.since_ns:
                     break
-                file = candidate.open("rb", buffering=0)
+                file = LogFile(candidate)
             except FileNotFoundError:
                 continue
-            inode = os.fstat(file.fileno()).st_ino
-            if inode in opened:
+            if any(one.is_same(file.inode, file.head) for one in opened):
                 file.close()
             else:
-                opened[inode] = file
-        return list(opened.values())
+                opened.append(file)
+        return opened
 
 
 class _Changes:
@@ -329,21 +327,17 @@ class _Changes:
         await self._tasks.close()
 
 
-def rotated(path: Path) -> list[Path]:
-    """``path``, then what was rotated away from it, newest first."""
-    found = [path]
-    while True:
-        candidate = path.with_name(f"{path.name}.{len(found)}")
-        if not candidate.exists():
-            return found
-        found.append(candidate)
+def _written_at(path: Path) -> int:
+    """When it was last written to, in nanoseconds. Raises FileNotFoundError."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return packed(path).stat().st_mtime_ns  # it was compressed just now
 
 
-def _is(file: BinaryIO, place: LogPlace) -> bool:
+def _is(file: LogFile, place: LogPlace) -> bool:
     """Whether it is the file of ``place``, and not another that was given its inode since."""
-    status = os.fstat(file.fileno())
-    head = os.pread(file.fileno(), len(place.head), 0).decode("latin-1")
-    return status.st_ino == place.inode and status.st_size >= place.offset and head == place.head
+    return file.is_same(place.inode, place.head.encode("latin-1")) and file.size() >= place.offset
 
 
 def _behind(path: Path, place: LogPlace | None) -> bool:

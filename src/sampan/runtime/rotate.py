@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sampan.aio import Clock
+from sampan.aio import Clock, Tasks, in_thread
 from sampan.runtime.log_drivers.contract import FileRule
+from sampan.runtime.logarchive import compress, number, packed
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +37,27 @@ def rotate(path: Path, ctl: Path, rule: FileRule) -> bool:
     except FileNotFoundError:
         # A daemon died between the rename and the order: give the order again.
         return _reopen(ctl)
-    numbered = [path.with_name(f"{path.name}.{n}") for n in range(1, rule.max_files)]
-    if not numbered:
+    if rule.max_files < 2:
         path.unlink()
-    for older, newer in zip(reversed(numbered), [*reversed(numbered[:-1]), path], strict=True):
-        try:
-            newer.rename(older)
-        except FileNotFoundError:
-            continue
+    for n in range(rule.max_files - 1, 0, -1):
+        _move(number(path, n - 1), number(path, n))
     return _reopen(ctl)
+
+
+def _move(newer: Path, older: Path) -> None:
+    """Give what is at ``newer``, compressed or not, the name ``older``, where nothing is left of
+    what was there: of two files in one place the archive counts."""
+    archive = packed(newer)
+    is_archive = archive.exists()
+    if not is_archive and not newer.exists():
+        return
+    if is_archive:
+        newer.unlink(missing_ok=True)  # a daemon died before it could
+        archive.rename(packed(older))
+        older.unlink(missing_ok=True)
+    else:
+        packed(older).unlink(missing_ok=True)
+        newer.rename(older)
 
 
 def _reopen(ctl: Path) -> bool:
@@ -73,12 +86,48 @@ class Rotated:
 async def watch(logs: Mapping[str, Rotated], clock: Clock) -> None:
     """Look at every log of ``logs`` (which changes as runs come and go), forever.
 
-    A look is one stat a log: an inotify watch would wake us at every line of every container.
+    A look is one stat a log, and two where logs are compressed: an inotify watch would wake us at
+    every line of every container.
     """
-    while True:
-        await clock.sleep(PERIOD_S)
-        for name, entry in list(logs.items()):
-            try:
-                rotate(entry.path, entry.ctl, entry.rule)
-            except OSError as error:
-                log.warning("cannot rotate the log of %s: %s", name[:12], error)
+    tasks, busy = Tasks(), set[Path]()
+    given_up: dict[Path, int] = {}
+    """Path -> inode of a file that cannot be compressed: the next one is tried again."""
+
+    async def pack(path: Path, name: str, inode: int) -> None:
+        try:
+            await in_thread(compress, path)
+            given_up.pop(path, None)
+        except OSError as error:
+            given_up[path] = inode
+            log.warning("cannot compress the log of %s: %s", name[:12], error)
+        finally:
+            busy.discard(path)
+
+    try:
+        while True:
+            await clock.sleep(PERIOD_S)
+            for name, entry in list(logs.items()):
+                complete = number(entry.path, 1)
+                if complete in busy:
+                    continue  # it must keep its name until it is an archive
+                try:
+                    if rotate(entry.path, entry.ctl, entry.rule) or not entry.rule.compress:
+                        continue
+                    # The monitor has opened the next one, so it has left this one.
+                    inode = _inode(complete) if _inode(entry.path) else 0
+                except OSError as error:
+                    log.warning("cannot rotate the log of %s: %s", name[:12], error)
+                    continue
+                if inode and given_up.get(complete) != inode:
+                    busy.add(complete)
+                    tasks.spawn(pack(complete, name, inode), name=f"compress {complete.name}")
+    finally:
+        await tasks.close()
+
+
+def _inode(path: Path) -> int:
+    """0: there is no such file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

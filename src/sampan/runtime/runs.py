@@ -87,7 +87,7 @@ class LinuxRuns:
 
     def _watch_log(self, at: RunFiles, record: RunRecord) -> None:
         if record.log_path and record.log_max_bytes:
-            rule = FileRule(record.log_max_bytes, record.log_max_files)
+            rule = FileRule(record.log_max_bytes, record.log_max_files, record.log_compress)
             self._logs[at.id] = rotate.Rotated(Path(record.log_path), at.ctl, rule)
 
     async def warm_up(self) -> None:
@@ -144,6 +144,7 @@ class LinuxRuns:
                 log_path=str(spec_.log_path or ""),
                 log_max_bytes=spec_.log_max_bytes,
                 log_max_files=spec_.log_max_files,
+                log_compress=spec_.log_compress,
             )
             at.write_record(record)
             self._tasks.spawn(

@@ -76,6 +76,7 @@ def bundle(
         log_path=ready.log_path,
         log_max_bytes=ready.log_rule.max_bytes,
         log_max_files=ready.log_rule.max_files,
+        log_compress=ready.log_rule.compress,
         default_shm_bytes=config.default_shm_bytes,
         default_ulimits=config.default_ulimits,
     )

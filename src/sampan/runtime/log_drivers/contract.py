@@ -58,6 +58,8 @@ class FileRule:
     max_bytes: int = 0
     """0: unlimited."""
     max_files: int = 1
+    compress: bool = False
+    """Those that are complete are compressed."""
 
 
 UNBOUNDED = FileRule()

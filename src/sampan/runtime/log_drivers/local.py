@@ -1,4 +1,5 @@
-"""``local``: as ``json-file``, and bounded by default: five files of 20 MiB."""
+"""``local``: as ``json-file``, and bounded by default: five files of 20 MiB, the complete ones of
+which are compressed."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from sampan.runtime.log_drivers.contract import FileRule, LogCapabilities
 from sampan.runtime.log_drivers.kept import Kept
 
 NAME = "local"
-DEFAULT = FileRule(20 << 20, 5)
+DEFAULT = FileRule(20 << 20, 5, True)
 
 
 class LocalLog(Kept):

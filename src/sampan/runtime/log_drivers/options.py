@@ -50,25 +50,27 @@ def check_mode(options: Mapping[str, str]) -> None:
 def rotation(
     options: Mapping[str, str], default: FileRule = UNBOUNDED, prefix: str = ""
 ) -> FileRule:
-    """From ``max-size`` and ``max-file`` (``cache-max-size`` ... with that ``prefix``).
+    """From ``max-size``, ``max-file`` and ``compress`` (``cache-max-size`` ... with that
+    ``prefix``).
 
     Raises:
-        InvalidArgument: a value that cannot be read.
-        Unsupported: compressed files are asked for.
+        InvalidArgument: a value that cannot be read, or nothing would ever be compressed.
     """
-    if flag(options, f"{prefix}compress"):
-        raise Unsupported(
-            f"log opt {prefix}compress=true is not supported: rotated log files are kept as they "
-            "are written: leave it out, and lower max-size or max-file where space is short"
-        )
     count = options.get(f"{prefix}max-file")
     if count is not None and not (count.isdigit() and int(count) > 0):
         raise InvalidArgument(f"{prefix}max-file must be a positive integer, got {count!r}")
     limit = options.get(f"{prefix}max-size")
-    return FileRule(
-        size(limit, f"{prefix}max-size") if limit is not None else default.max_bytes,
-        int(count) if count is not None else default.max_files,
-    )
+    largest = size(limit, f"{prefix}max-size") if limit is not None else default.max_bytes
+    most = int(count) if count is not None else default.max_files
+    rotates = bool(largest) and most > 1
+    asked = flag(options, f"{prefix}compress")
+    if asked and not rotates:
+        raise InvalidArgument(
+            f"{prefix}compress cannot be true when {prefix}max-file is less than 2 or "
+            f"{prefix}max-size is not set"
+        )
+    compress = asked or (default.compress and f"{prefix}compress" not in options)
+    return FileRule(largest, most, compress and rotates)
 
 
 def cache(options: Mapping[str, str]) -> FileRule:

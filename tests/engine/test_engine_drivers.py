@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from sampan.engine.contract import LogRequest
-from sampan.errors import InvalidArgument, NotFound, Unsupported
+from sampan.errors import InvalidArgument, NotFound
 from sampan.runtime import files
 from sampan.store.records import LogConfig, Mount, Phase
 from sampan.testing.clock import settle

@@ -75,6 +75,11 @@ def test_rotation_of_the_drivers_that_keep_files() -> None:
         ({"tag": "{{.Name"}, InvalidArgument, r"invalid log opt tag: \{\{.Name: close every"),
         ({"tag": "{{.Name}}}}"}, InvalidArgument, r"invalid log opt tag: .*: close every"),
         ({"mode": "non-blocking", "max-buffer-size": "x"}, InvalidArgument, "max-buffer-size 'x'"),
+        (
+            {"mode": "non-blocking", "max-buffer-size": "-1"},
+            InvalidArgument,
+            "max-buffer-size '-1'",
+        ),
         ({"syslog-address": "udp://h"}, InvalidArgument, "'syslog-address' for json-file log"),
     ],
 )

@@ -44,7 +44,7 @@ def check_mode(options: Mapping[str, str]) -> None:
             raise InvalidArgument(
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking'"
             )
-        size(options["max-buffer-size"], "max-buffer-size")
+        _bounded_size(options["max-buffer-size"], "max-buffer-size")
 
 
 def rotation(
@@ -105,8 +105,11 @@ def size(text: str, name: str) -> int:
     Raises:
         InvalidArgument: not a size.
     """
-    if text == "-1":
-        return 0
+    return 0 if text == "-1" else _bounded_size(text, name)
+
+
+def _bounded_size(text: str, name: str) -> int:
+    """As ``size``, where there is no "unlimited"."""
     try:
         found = size_bytes(text)
     except ValueError:

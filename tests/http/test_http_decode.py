@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.api.types import containers, networks
+from sampan.api.types import (
+    cluster,
+    containers,
+    hostconfig,
+    images,
+    networks,
+    system,
+    volumes,
+)
 from sampan.errors import InvalidArgument
-from sampan.http.decode import decode
+from sampan.http.decode import LONGEST_NAME, decode
 
 
 class Port(msgspec.Struct, rename="pascal"):
@@ -104,6 +112,23 @@ def test_the_short_way_and_the_long_way_agree(value: Any) -> None:
     raw = msgspec.json.encode(_without_twins(value))
     small = msgspec.json.encode(_lowered(_without_twins(value)))
     assert _outcome(raw) == _outcome(small)
+
+
+@pytest.mark.parametrize("filler", [b"x", b": ", b'\\"', b"\\u003a"])
+def test_a_name_is_found_wherever_it_stands_in_a_large_body(filler: bytes) -> None:
+    """Such a body is looked through in pieces, and no name falls between two."""
+    fill = filler * (65_500 // len(filler))
+    for spaces in range(0, 120):
+        raw = b'{"Labels": {"a": "%s"},%s"name"  :"b"}' % (fill, b" " * spaces)
+        assert decode(raw, DECODER).name == "b", spaces
+
+
+def test_no_field_is_longer_than_what_is_looked_at() -> None:
+    for module in (cluster, containers, hostconfig, images, networks, system, volumes):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+                names = [field.encode_name for field in msgspec.structs.fields(kind)]
+                assert max(map(len, names), default=0) <= LONGEST_NAME, kind
 
 
 def _outcome(raw: bytes) -> object:

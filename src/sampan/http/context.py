@@ -18,8 +18,10 @@ T = TypeVar("T")
 
 LARGE_BODY = 256 * 1024
 """Bytes of a JSON body from which decoding it would hold the loop up."""
-BODY_LIMIT = 16 << 20
-"""Bytes of a JSON body; streams (archives, contexts) are not read as a whole."""
+BODY_LIMIT = 4 << 20
+"""Bytes of a JSON body; streams (archives, contexts) are not read as a whole. The largest for which
+there is a reason has 1.4 MiB (a config) or 2 MiB (all the arguments that the kernel takes), and to
+decode one keeps everybody waiting, in whatever thread it is done."""
 _FALSE = frozenset(("", "0", "no", "false", "none"))
 
 encode = msgspec.json.Encoder().encode

@@ -18,7 +18,11 @@ from sampan.gojson import spelled
 
 T = TypeVar("T")
 
-_NAMES = re.compile(rb'"(\w+)"\s*:', re.ASCII)
+LONGEST_NAME = 64
+"""A field of ours has no longer one, so that what is longer needs no looking at."""
+_NAMES = re.compile(rb'"(\w{1,%d}+)"\s*+:' % LONGEST_NAME, re.ASCII)
+_PIECE = 1 << 16
+"""Bytes looked through in one go: some 0.5 ms with the interpreter's lock."""
 _plain = msgspec.json.Decoder().decode
 
 
@@ -31,7 +35,7 @@ def decode(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """
     try:
         proper, loose = _words(cast(Any, decoder.type))
-        names = set(_NAMES.findall(raw)) - proper
+        names = _names(raw) - proper
         if not names or loose.isdisjoint(name.lower() for name in names):
             try:
                 return decoder.decode(raw)
@@ -43,6 +47,18 @@ def decode(raw: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidArgument(f"invalid JSON: {error}") from error
     except RecursionError as error:
         raise InvalidArgument("invalid JSON: nested too deeply") from error
+
+
+def _names(raw: bytes) -> set[bytes]:
+    """Everything that may be a field's name."""
+    found: set[bytes] = set()
+    at = 0
+    while at < len(raw):
+        # What is a name ends with its colon, and has no other: none is cut in two.
+        end = raw.find(b":", at + _PIECE) + 1 or len(raw)
+        found.update(_NAMES.findall(raw, at, end))
+        at = end
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -178,7 +178,7 @@ class FrontContract:
     async def test_a_json_body_that_is_too_large(self, path: Path) -> None:
         more = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % (1 << 30)
         answer = await self.ask(path, self.get(self.takes_json, "POST", more), b"{")
-        assert "16 MiB" in self.refused(answer, 400)
+        assert "4 MiB" in self.refused(answer, 400)
 
     async def test_a_client_that_waits_to_be_told_to_go_on(self, path: Path) -> None:
         more = b"Expect: 100-continue\r\nContent-Type: application/json\r\n"

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sampan.aio import SystemClock
+from sampan.aio import SystemClock, in_thread
 from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig, RuntimeProgram
+from sampan.errors import SampanError
 from sampan.kernel import process
 from sampan.runtime import files
 from sampan.runtime.contract import BundleSpec
-from sampan.runtime.oci_runtimes.contract import UnknownRuntime
+from sampan.runtime.oci_runtimes.command_line import CommandLineRuntime
+from sampan.runtime.oci_runtimes.contract import RuntimeHangs, UnknownRuntime
 from sampan.runtime.runs import LinuxRuns, open_runs
 from sampan.testing.contracts.runs import Bundles
 from sampan.testing.contracts.runtime_driver import RuntimeDriverContract
+from sampan.testing.place import wait_until
 from sampan.testing.store import MemoryStore
 from sampan.testing.toys.runtime import ToyRuntime
 
@@ -69,6 +74,76 @@ async def test_a_runtime_of_daemon_json_is_given_its_arguments(
     assert len(lines) >= 2
     assert all("--cgroup-manager=disabled --debug" in line for line in lines)
     assert {"create", "start"} <= set(toy.commands())
+
+
+def hanging(config: DaemonConfig, tmp_path: Path, at: str) -> tuple[CommandLineRuntime, Path]:
+    """A runtime that hangs at one of its commands, and where it notes its process then."""
+    program, pids = tmp_path / "hangs", tmp_path / "pids"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in\n*" {at} "*) echo $$ >> {pids}; exec sleep 1000;;\n'
+        '*) exec crun "$@";;\nesac\n'
+    )
+    program.chmod(0o755)
+    return CommandLineRuntime("hangs", str(program), files.oci_root(config.paths)), pids
+
+
+@needs_root
+@pytest.mark.parametrize("hangs_at", ["create", "start", "delete"])
+async def test_a_runtime_that_hangs_is_killed_and_told(
+    config: DaemonConfig, bundle: Bundles, tmp_path: Path, hangs_at: str
+) -> None:
+    hangs, pids = hanging(config, tmp_path, hangs_at)
+    drivers = builtin_drivers(config, MemoryStore())
+    drivers.runtime.register("hangs", hangs)
+    async with open_runs(config, SystemClock(), drivers.runtime) as runs:
+        steps = {
+            "create": lambda: runs.create(bundle("h", "sleep", "1000"), runtime="hangs"),
+            "start": lambda: runs.start("h"),
+            "delete": lambda: runs.delete("h"),
+        }
+        said = ""
+        for name, step in steps.items():
+            if name == hangs_at:
+                hangs.answers_within_s = 1
+            try:
+                await step()
+            except RuntimeHangs as error:
+                said = str(error)
+                break
+        if hangs_at != "delete":  # which goes on without it
+            assert said.startswith(f"OCI runtime hangs: no answer to `{hangs_at}` within 1 s")
+        for run_id in await runs.known():
+            await runs.delete(run_id)
+        assert await runs.known() == []
+    (pid,) = pids.read_text().split()
+    assert await in_thread(wait_until, lambda: process.start_time(int(pid)) is None)
+
+
+@needs_root
+async def test_a_runtime_that_hangs_holds_up_no_other(
+    config: DaemonConfig, bundle: Bundles, tmp_path: Path
+) -> None:
+    hangs, pids = hanging(config, tmp_path, "create")
+    drivers = builtin_drivers(config, MemoryStore())
+    drivers.runtime.register("hangs", hangs)
+    async with open_runs(config, SystemClock(), drivers.runtime) as runs:
+        turns = 2 * (os.cpu_count() or 1)
+        waiting = asyncio.gather(
+            *(runs.create(bundle(f"h{n}", "true"), runtime="hangs") for n in range(turns + 1)),
+            return_exceptions=True,
+        )
+
+        def hung() -> list[int]:
+            return [int(pid) for pid in pids.read_text().split()] if pids.exists() else []
+
+        assert await in_thread(wait_until, lambda: len(hung()) == turns)
+        await runs.create(bundle("well", "true"), runtime="crun")
+        await runs.delete("well")
+        for n in range(turns + 1):
+            assert await in_thread(wait_until, lambda n=n: len(hung()) > n)
+            process.send_signal(hung()[n], 0, signal.SIGKILL)
+        assert all(isinstance(end, SampanError) for end in await waiting)
+        assert await runs.known() == []
 
 
 def test_a_program_that_is_not_there(config: DaemonConfig) -> None:

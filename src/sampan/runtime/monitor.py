@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from dataclasses import dataclass
 
 import msgspec
@@ -19,10 +20,9 @@ from sampan.kernel import process
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.failures import creation_failed
 from sampan.runtime.files import RunFiles, read_pid
-from sampan.runtime.oci_runtimes.contract import OciRuntime
+from sampan.runtime.oci_runtimes.contract import OciRuntime, RuntimeHangs
 
 _SYNC_FD = 3
-_CREATE_DEADLINE_S = 60.0
 
 
 class _Report(msgspec.Struct):
@@ -78,11 +78,14 @@ def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: OciRuntim
     return argv
 
 
-async def launch(argv: list[str], files: RunFiles, command: str, env: dict[str, str]) -> Monitored:
+async def launch(
+    argv: list[str], files: RunFiles, command: str, env: dict[str, str], runtime: OciRuntime
+) -> Monitored:
     """Start the monitor and wait until the runtime has created the container.
 
     Raises:
         CommandNotFound, CommandNotExecutable, InvalidArgument, Internal: as the runtime says.
+        RuntimeHangs: it says nothing; it and the monitor are killed.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(theirs, True)
@@ -97,7 +100,14 @@ async def launch(argv: list[str], files: RunFiles, command: str, env: dict[str, 
         finally:
             os.close(theirs)
         # To its end even when the caller gives up: only then is it known what there is to undo.
-        line = await shielded(_read_line(ours), deadline_s=_CREATE_DEADLINE_S)
+        limit = runtime.answers_within_s
+        try:
+            line = await shielded(_read_line(ours), deadline_s=limit)
+        except TimeoutError:
+            # The runtime goes with the monitor, which it has for its parent.
+            process.send_signal(read_pid(files.monitor_pid), 0, signal.SIGKILL)
+            await parent.wait()
+            raise RuntimeHangs(runtime.name, "create", limit) from None
         # conmon's first process ends as soon as it has forked the one that stays.
         await parent.wait()
         if not line:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import signal as signals
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -72,8 +73,11 @@ class LinuxRuns:
         self._conmon = monitor.find()
         files.prepare(config.paths)
         # A creation is processor time of other processes. More of them at once than processors do
-        # not end sooner, and starting a child holds the loop until the child gets its turn.
-        self._launches = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        # not end sooner, and starting a child holds the loop until the child gets its turn. A
+        # runtime that hangs has its own turns only.
+        self._launches = defaultdict[str, asyncio.Semaphore](
+            lambda: asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        )
         self._logs: dict[str, rotate.Rotated] = {}
         self._exits = Exits(files.exits(config.paths), self._oom_killed)
 
@@ -122,12 +126,13 @@ class LinuxRuns:
             await shielded(in_thread(_write_files, spec_, at, bundle, made_by_us))
             # Also in a thread: the first run of a runtime copies its program.
             await in_thread(oci.executable)
-            async with self._launches:
+            async with self._launches[oci.name]:
                 made = await monitor.launch(
                     monitor.arguments(self._conmon, spec_, at, oci),
                     at,
                     spec_.args[0],
                     _ENVIRONMENT,
+                    oci,
                 )
             record = RunRecord(
                 runtime=runtime,

@@ -5,16 +5,23 @@ A driver of its own adds what is known of one program: see ``crun``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from sampan.kernel import process
 from sampan.runtime.failures import creation_failed
 from sampan.runtime.files import RunFiles
-from sampan.runtime.oci_runtimes.contract import RuntimeCapabilities, UnknownRuntime
+from sampan.runtime.oci_runtimes.contract import (
+    ANSWERS_WITHIN_S,
+    RuntimeCapabilities,
+    RuntimeHangs,
+    UnknownRuntime,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +46,10 @@ class CommandLineRuntime:
         *,
         package: str = "",
         sealed: bool = False,
+        answers_within_s: float = ANSWERS_WITHIN_S,
     ) -> None:
         self.name = name
+        self.answers_within_s = answers_within_s
         self.arguments = (f"--root={root}", *arguments)
         self._program, self._package, self._sealed = program, package, sealed
         self._executable = ""
@@ -85,7 +94,10 @@ class CommandLineRuntime:
     async def delete(self, files: RunFiles) -> None:
         if not files.oci.exists():
             return
-        code, output = await self._call("delete", "--force", files.id)
+        try:
+            code, output = await self._call("delete", "--force", files.id)
+        except RuntimeHangs as error:
+            code, output = -1, str(error)
         if code:
             log.warning("%s delete %s: %s", self.name, files.id, output.strip())
 
@@ -100,7 +112,7 @@ class CommandLineRuntime:
             os.close(source)
 
     async def _call(self, *arguments: str) -> tuple[int, str]:
-        """Run one command to its end: exit code, and all it printed."""
+        """Run one command to its end: exit code, and all it printed. Raises RuntimeHangs."""
         output = os.memfd_create("oci-output", os.MFD_CLOEXEC)
         try:
             child = process.spawn(
@@ -108,7 +120,13 @@ class CommandLineRuntime:
                 executable=self.executable(),
                 fds={1: output, 2: output},
             )
-            code = await child.wait()
+            try:
+                async with asyncio.timeout(self.answers_within_s):
+                    code = await child.wait()
+            except TimeoutError:
+                child.send(signal.SIGKILL)
+                await child.wait()
+                raise RuntimeHangs(self.name, arguments[0], self.answers_within_s) from None
             return code, os.pread(output, 65536, 0).decode("utf-8", "replace")
         finally:
             os.close(output)

@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, Unavailable
 from sampan.runtime.files import RunFiles
+
+ANSWERS_WITHIN_S = 60.0
+"""Of most runtimes. They need some milliseconds; a host under load makes seconds of them."""
 
 
 class UnknownRuntime(InvalidArgument):
@@ -21,6 +24,18 @@ class UnknownRuntime(InvalidArgument):
     ) -> None:
         super().__init__(f"unknown or invalid runtime name: {name}: {cure}")
         self.name = name
+
+
+class RuntimeHangs(Unavailable):
+    """A command of it took too long, and was killed."""
+
+    def __init__(self, name: str, command: str, seconds: float) -> None:
+        super().__init__(
+            f"OCI runtime {name}: no answer to `{command}` within {seconds:.0f} s: it was killed. "
+            "See what it waits for (a file server, the load of the host), or choose another one "
+            "with --runtime"
+        )
+        self.name, self.command = name, command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +59,11 @@ class OciRuntime(Protocol):
     def capabilities(self) -> RuntimeCapabilities: ...
 
     @property
+    def answers_within_s(self) -> float:
+        """How long one of its commands may take: then it is killed."""
+        ...
+
+    @property
     def path(self) -> str:
         """The program, for people to read; empty: it is not installed."""
         ...
@@ -65,7 +85,7 @@ class OciRuntime(Protocol):
         """Let a created run execute. ``command`` is its argv[0], for messages.
 
         Raises:
-            CommandNotFound, CommandNotExecutable, Internal.
+            CommandNotFound, CommandNotExecutable, Internal, RuntimeHangs.
         """
         ...
 

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sampan.cluster.model import Change, State
+from sampan.cluster.orchestrator.jobs import plan_job
 from sampan.cluster.orchestrator.orchestrator import Orchestrator
 from sampan.cluster.orchestrator.places import PlaceIndex
 from sampan.cluster.orchestrator.plan import Observed, ServicePlan
 from sampan.cluster.orchestrator.services import plan_service
-from sampan.cluster.records import Node, NodeStatus, Object, Service, Task, TaskStatus
+from sampan.cluster.records import JobStatus, Node, NodeStatus, Object, Service, Task, TaskStatus
 from sampan.cluster.spec import (
     ContainerSpec,
+    GlobalJobMode,
     GlobalMode,
     NodeSpec,
+    ReplicatedJobMode,
     ReplicatedMode,
     RestartPolicy,
     ServiceMode,
@@ -83,7 +86,8 @@ class World:
         places = index.services[service_id]
         service = self.state.services[service_id]
         plan = ServicePlan(service, None, self.state.nodes, self.now, Observed())
-        looked_at = plan_service(plan, places, AT_MOST)
+        plan_places = plan_job if service.spec.mode.is_job else plan_service
+        looked_at = plan_places(plan, places, AT_MOST)
         self.put(*plan.changes.values(), *plan.created)
         if plan.new_service is not None:
             self.put(plan.new_service)
@@ -92,16 +96,23 @@ class World:
 
 
 NODES = ("n0", "n1", "n2")
-SERVICES = ("web", "each")
+SERVICES = ("web", "each", "batch", "sweep")
 
 
 def service(id: str, image: str, replicas: int, version: int, parallelism: int) -> Service:
-    mode = ServiceMode(replicated=ReplicatedMode(replicas=replicas))
+    modes = {
+        "web": ServiceMode(replicated=ReplicatedMode(replicas=replicas)),
+        "each": ServiceMode(global_=GlobalMode()),
+        "batch": ServiceMode(
+            replicated_job=ReplicatedJobMode(max_concurrent=2, total_completions=replicas)
+        ),
+        "sweep": ServiceMode(global_job=GlobalJobMode()),
+    }
     return Service(
         id=id,
         spec=ServiceSpec(
             name=id,
-            mode=ServiceMode(global_=GlobalMode()) if id == "each" else mode,
+            mode=modes[id],
             task_template=TaskSpec(
                 container_spec=ContainerSpec(image=image),
                 restart_policy=RestartPolicy(condition="on-failure", delay=2 * 10**9),
@@ -109,6 +120,7 @@ def service(id: str, image: str, replicas: int, version: int, parallelism: int) 
             update_config=UpdateConfig(parallelism=parallelism, delay=10**9, monitor=3 * 10**9),
         ),
         spec_version=version,
+        job_status=JobStatus(iteration=version // 8) if modes[id].is_job else None,
     )
 
 
@@ -226,6 +238,25 @@ async def test_one_failure_in_ten_thousand_costs_a_place() -> None:
         await measurement.change(giant.one_failed)
         tasks = giant.store.state.tasks
         assert len(tasks) == 10_001, "it has a successor"
+        assert loop.index.looked_at - before <= 3
+
+
+async def test_one_completion_of_a_job_of_ten_thousand_costs_a_place() -> None:
+    giant = Giant(tasks=10_000, nodes=1_000, services=1)
+    job = giant.store.state.services["s0"]
+    mode = ServiceMode(
+        replicated_job=ReplicatedJobMode(max_concurrent=10_000, total_completions=20_000)
+    )
+    giant.put(replace(job, spec=replace(job.spec, mode=mode)))
+    async with giant.running(Orchestrator) as measurement:
+        await measurement.first_pass()
+        loop = measurement.loop
+        assert isinstance(loop, Orchestrator)
+        before = loop.index.looked_at
+        done = giant.store.state.tasks["t7"]
+        status = TaskStatus(state=S.COMPLETE, timestamp=giant.store.state.tasks["t8"].created_at)
+        await measurement.change(lambda: giant.put(replace(done, status=status)))
+        assert len(giant.store.state.tasks) == 10_001, "the next one is begun"
         assert loop.index.looked_at - before <= 3
 
 

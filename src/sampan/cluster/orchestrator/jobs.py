@@ -7,8 +7,11 @@ begin at 0, as Docker's do for jobs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 
+from sampan.cluster.loop import SLICE
+from sampan.cluster.orchestrator.places import NO_ATTEMPT, Attempt, Key, ServicePlaces
 from sampan.cluster.orchestrator.plan import ServicePlan, live
 from sampan.cluster.orchestrator.restart import (
     delay_s,
@@ -16,57 +19,74 @@ from sampan.cluster.orchestrator.restart import (
     restarts_with,
     should_restart,
 )
-from sampan.cluster.orchestrator.services import eligible
-from sampan.cluster.orchestrator.slots import Slot, blocked, free_slots, group, release
-from sampan.cluster.records import Task
+from sampan.cluster.orchestrator.services import PlacesPlan, eligible
+from sampan.cluster.orchestrator.slots import Slot, blocked, release
+from sampan.cluster.records import Node, Task
 from sampan.cluster.states import TaskState
 
-BIRTHS_AT_ONCE = 2000
-"""Of one job in one pass: one that wants very many must not make all others wait."""
+
+def plan_job(plan: ServicePlan, places: ServicePlaces, at_most: int = SLICE) -> PlacesPlan:
+    """As ``plan_service``, of a job."""
+    done = PlacesPlan()
+    places.due(plan.now)
+    slots: dict[Key, Slot] = {}
+    for key, mark in islice(places.dirty.items(), at_most):
+        done.marks.append((key, mark))
+        slots[key] = _look_at(plan, places, key)
+    if len(places.dirty) > len(done.marks):
+        done.more = True
+    elif not places.by_node:
+        done.more = _go_on(plan, places, slots, at_most)
+    return done
 
 
-def plan_replicated_job(plan: ServicePlan, tasks: list[Task]) -> None:
+def _look_at(plan: ServicePlan, places: ServicePlaces, key: Key) -> Slot:
+    place, before, plan.wake_at = places.slot(key), plan.wake_at, None
+    place.tasks = _of_iteration(plan, place.tasks)
+    _settle(plan, place)
+    if isinstance(key, str):
+        _on_node(plan, place, plan.nodes.get(key))
+    else:
+        release(plan, place)
+        places.attempts.note(key, _attempt(plan, place))
+    places.wake(key, plan.wake_at)
+    plan.wake_at = before
+    return place
+
+
+def _go_on(
+    plan: ServicePlan, places: ServicePlaces, looked_at: Mapping[Key, Slot], at_most: int
+) -> bool:
+    """Try again, and begin what has not been tried, as far as so many may run at the same time;
+    whether there is more to begin now."""
     mode = plan.service.spec.mode.replicated_job
     at_once = 1 if mode is None or mode.max_concurrent is None else mode.max_concurrent
     total = at_once if mode is None or mode.total_completions is None else mode.total_completions
-    places = list(group(_of_iteration(plan, tasks), by_node=False).values())
-    places.sort(key=lambda place: place.slot)
-    busy = completed = 0
-    for place in places:
-        _settle(plan, place)
-        completed += _completed(place)
-        busy += bool(place.live)
-    room = max(0, min(at_once or total, total - completed) - busy)
-    for place in places:
-        if room and not _completed(place) and not place.live and _again(plan, place):
-            room -= 1
-    missing = min(room, max(0, total - len(places)))
-    if missing > BIRTHS_AT_ONCE:
-        plan.wake(plan.now)
-    born = min(missing, BIRTHS_AT_ONCE)
-    for slot in islice(free_slots(tasks, (place.slot for place in places), 0), born):
+    sums = places.attempts
+    room = max(0, min(at_once or total, total - sums.completed) - sums.busy)
+    again = sums.to_repeat[: min(room, at_most)]
+    for slot in again:
+        _try_again(plan, looked_at.get(slot) or places.slot(slot))
+    missing = min(room - len(again), max(0, total - len(sums)))
+    born = min(missing, at_most - len(again))
+    for slot in islice(places.free_slots(), born):
         plan.create_task("a completion is missing", slot=slot)
-    for place in places:
+    return min(room, len(sums.to_repeat)) > at_most or born < missing
+
+
+def _on_node(plan: ServicePlan, place: Slot, node: Node | None) -> None:
+    if node is None or _completed(place):
+        return
+    if not eligible(node, plan):
+        for task in place.live:
+            place.replace(plan.stop(task, "the job has no place on this node"))
+    elif place.live:
         release(plan, place)
-
-
-def plan_global_job(plan: ServicePlan, tasks: list[Task]) -> None:
-    places = group(_of_iteration(plan, tasks), by_node=True)
-    for place in places.values():
-        _settle(plan, place)
-    for node in plan.nodes.values():
-        place = places.get(node.id) or Slot(slot=0, node_id=node.id, tasks=[])
-        if _completed(place):
-            continue
-        if not eligible(node, plan):
-            for task in place.live:
-                place.replace(plan.stop(task, "the job has no place on this node"))
-        elif place.live:
-            release(plan, place)
-        elif place.tasks:
-            _again(plan, place)
-        elif node.spec.availability == "active":
-            plan.create_task("the job has not run on this node", node_id=node.id)
+    elif place.tasks:
+        if _may_repeat(plan, place):
+            _try_again(plan, place)
+    elif node.spec.availability == "active":
+        plan.create_task("the job has not run on this node", node_id=node.id)
 
 
 def _of_iteration(plan: ServicePlan, tasks: list[Task]) -> list[Task]:
@@ -97,14 +117,29 @@ def _completed(place: Slot) -> bool:
     return any(task.status.state == TaskState.COMPLETE for task in place.tasks)
 
 
-def _again(plan: ServicePlan, place: Slot) -> bool:
-    """Create a successor of the last task, which did not complete; False: the policy forbids it."""
+def _attempt(plan: ServicePlan, place: Slot) -> Attempt:
+    if not place.tasks:
+        return NO_ATTEMPT
+    if _completed(place):
+        return Attempt(there=True, completed=True, busy=bool(place.live))
+    if place.live:
+        return Attempt(there=True, busy=True)
+    return Attempt(there=True, to_repeat=_may_repeat(plan, place))
+
+
+def _may_repeat(plan: ServicePlan, place: Slot) -> bool:
+    """The last task did not complete, and the policy lets it have a successor."""
     last = place.last_dead()
     if last is None or live(last):
         return False
+    return not ended_by_itself(last) or should_restart(last, plan.now, job=True)
+
+
+def _try_again(plan: ServicePlan, place: Slot) -> None:
+    """Create a successor of the last task."""
+    last = place.last_dead()
+    assert last is not None
     failed = ended_by_itself(last)
-    if failed and not should_restart(last, plan.now, job=True):
-        return False
     task = plan.create_task(
         f"{last.id} ended as {last.status.state.word}" if failed else f"{last.id} was stopped",
         slot=place.slot,
@@ -115,4 +150,3 @@ def _again(plan: ServicePlan, place: Slot) -> bool:
         restarts=restarts_with(last, plan.now) if failed else (),
     )
     place.tasks.append(task)
-    return True

@@ -19,7 +19,7 @@ import msgspec
 from sampan.cluster.contract import Draft
 from sampan.cluster.loop import Loop, Term, sliced
 from sampan.cluster.model import Change
-from sampan.cluster.orchestrator.jobs import plan_global_job, plan_replicated_job
+from sampan.cluster.orchestrator.jobs import plan_job
 from sampan.cluster.orchestrator.places import PlaceIndex, ServicePlaces
 from sampan.cluster.orchestrator.plan import Observed, ServicePlan
 from sampan.cluster.orchestrator.services import PlacesPlan, plan_service
@@ -29,8 +29,7 @@ from sampan.cluster.states import TaskState
 log = logging.getLogger(__name__)
 
 AT_MOST = 500
-"""Writes in one transaction for a service that is gone, or for a job; what is over goes into the
-next pass."""
+"""Tasks of a service that is gone in one transaction; what is over goes into the next pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,6 @@ class Orchestrator(Loop):
         self.catch_up()
         now, state = self.term.clock.now(), draft.state
         service = draft.get(Service, service_id)
-        places = self.index.services.get(service_id)
         if service is None:
             plan = ServicePlan(Service(id=service_id), None, {}, now, self.observed)
             for task in state.tasks_of(service_id).values():
@@ -140,13 +138,11 @@ class Orchestrator(Loop):
             written = Written(plan)
         else:
             plan = ServicePlan(service, state.cluster, state.nodes, now, self.observed)
-            if places is None:
-                _plan_job(plan, list(state.tasks_of(service_id).values()))
-                written = Written(plan)
-            else:
-                looked_at = plan_service(plan, places)
-                self.index.looked_at += len(looked_at.marks)
-                written = Written(plan, places, looked_at)
+            places = self.index.services[service_id]
+            plan_places = plan_job if service.spec.mode.is_job else plan_service
+            looked_at = plan_places(plan, places)
+            self.index.looked_at += len(looked_at.marks)
+            written = Written(plan, places, looked_at)
         writes = [*plan.changes.values(), *plan.created]
         # of places, a task never stops without its replacement
         at_most = AT_MOST if written.places is None else len(writes)
@@ -157,13 +153,6 @@ class Orchestrator(Loop):
         if len(writes) > at_most:
             plan.wake(plan.now)
         return written
-
-
-def _plan_job(plan: ServicePlan, tasks: list[Task]) -> None:
-    if plan.service.spec.mode.replicated_job is not None:
-        plan_replicated_job(plan, tasks)
-    else:
-        plan_global_job(plan, tasks)
 
 
 def _only_allocated(before: Service, after: Service) -> bool:

@@ -22,6 +22,7 @@ from sampan.cluster.model import State
 from sampan.cluster.orchestrator.plan import over
 from sampan.cluster.orchestrator.slots import Slot
 from sampan.cluster.records import Service, Task
+from sampan.cluster.spec import ServiceMode
 from sampan.cluster.states import TaskState
 
 Key = int | str
@@ -48,7 +49,18 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     node_id: str
 
 
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """Of a job: how it stands with one of its completions."""
+
+    there: bool = False
+    completed: bool = False
+    busy: bool = False
+    to_repeat: bool = False
+    """It has failed, and may have a successor."""
+
+
 NO_PROGRESS = PlaceProgress()
+NO_ATTEMPT = Attempt()
 
 
 class RolloutSums:
@@ -93,6 +105,35 @@ class RolloutSums:
             self.failed.pop(key, None)
 
 
+class JobSums:
+    """What the slots of a replicated job together say."""
+
+    def __init__(self) -> None:
+        self.by_slot: dict[int, Attempt] = {}
+        self.completed = 0
+        self.busy = 0
+        self.to_repeat: list[int] = []
+        """Slots, in order."""
+
+    def __len__(self) -> int:
+        return len(self.by_slot)
+
+    def note(self, slot: int, new: Attempt) -> None:
+        old = self.by_slot.get(slot, NO_ATTEMPT)
+        if new == old:
+            return
+        if new.there:
+            self.by_slot[slot] = new
+        else:
+            del self.by_slot[slot]
+        self.completed += new.completed - old.completed
+        self.busy += new.busy - old.busy
+        if old.to_repeat:
+            self.to_repeat.pop(bisect.bisect_left(self.to_repeat, slot))
+        if new.to_repeat:
+            bisect.insort(self.to_repeat, slot)
+
+
 def _turn(key: Key, progress: PlaceProgress) -> tuple[bool, int, str]:
     if isinstance(key, int):
         return progress.running, key, ""
@@ -100,11 +141,12 @@ def _turn(key: Key, progress: PlaceProgress) -> tuple[bool, int, str]:
 
 
 class ServicePlaces:
-    """Of one service that is no job."""
+    """Of one service."""
 
-    def __init__(self, *, by_node: bool) -> None:
-        self.by_node = by_node
+    def __init__(self, *, by_node: bool, first_slot: int = 1) -> None:
+        self.by_node, self.first_slot = by_node, first_slot
         self.rollout = RolloutSums()
+        self.attempts = JobSums()
         self.leaving: list[Key] = []
         """Chosen to go, since there are more places than are wanted; see ``leaving_for``."""
         self.standings: dict[Key, Standing] = {}
@@ -118,7 +160,7 @@ class ServicePlaces:
         """Without the tasks to be removed."""
         self._taken: Counter[int] = Counter()
         """Slot -> tasks that are in it, or still stop there."""
-        self._free_from = 1
+        self._free_from = first_slot
         """No slot below is free."""
         self._changes = 0
         self._wakes: dict[Key, float] = {}
@@ -168,7 +210,7 @@ class ServicePlaces:
         self._taken[task.slot] += by
         if not self._taken[task.slot]:
             del self._taken[task.slot]
-            self._free_from = min(self._free_from, max(1, task.slot))
+            self._free_from = min(self._free_from, max(self.first_slot, task.slot))
 
     # -- questions
 
@@ -237,16 +279,25 @@ class ServicePlaces:
             "failed": {key: task.id for key, task in self.rollout.failed.items()},
             "settled": self.rollout.settled_at,
             "wakes": dict(self._wakes),
+            "attempts": dict(self.attempts.by_slot),
+            "completed": self.attempts.completed,
+            "busy": self.attempts.busy,
+            "to repeat": list(self.attempts.to_repeat),
         }
 
 
+def _first(mode: ServiceMode) -> int:
+    """Number of its first slot."""
+    return 0 if mode.is_job else 1
+
+
 class PlaceIndex:
-    """Of all services. Jobs are not in it: they are planned whole."""
+    """Of all services."""
 
     def __init__(self) -> None:
         self.services: dict[str, ServicePlaces] = {}
         self.on_nodes: dict[str, None] = {}
-        """Ids of the services that have a place on each node, global jobs among them."""
+        """Ids of the services that have a place on each node."""
         self.looked_at = 0
         """Places that plans have looked at since it was made: what it has cost."""
 
@@ -260,26 +311,21 @@ class PlaceIndex:
 
     def put_service(self, service: Service, state: State) -> None:
         """It is there; its places are those that the state knows, if they were not known yet."""
-        mode = service.spec.mode
-        known = self.services.get(service.id)
-        if mode.is_job:
-            self.begin_service(service)
-        elif known is None or known.by_node != mode.is_global:
+        known, mode = self.services.get(service.id), service.spec.mode
+        if known is None or (known.by_node, known.first_slot) != (mode.is_global, _first(mode)):
             places = self.begin_service(service)
-            assert places is not None
             for task in state.tasks_of(service.id).values():
                 places.put(task.id, task)
             self.mark_all(service.id, state)
 
-    def begin_service(self, service: Service) -> ServicePlaces | None:
-        """Without its tasks yet; None: it is a job."""
+    def begin_service(self, service: Service) -> ServicePlaces:
+        """Without its tasks yet."""
         mode = service.spec.mode
         self.drop_service(service.id)
         if mode.is_global:
             self.on_nodes[service.id] = None
-        if mode.is_job:
-            return None
-        places = self.services[service.id] = ServicePlaces(by_node=mode.is_global)
+        places = ServicePlaces(by_node=mode.is_global, first_slot=_first(mode))
+        self.services[service.id] = places
         return places
 
     def drop_service(self, id: str) -> None:
@@ -303,8 +349,7 @@ class PlaceIndex:
         """The node ``id``, with these tasks, has changed; the services that it concerns."""
         concerned = set(self.on_nodes)
         for service_id in concerned:
-            if (places := self.services.get(service_id)) is not None:
-                places.mark((id,))
+            self.services[service_id].mark((id,))
         for task in on:
             concerned.add(task.service_id)
             if (places := self.services.get(task.service_id)) is not None:

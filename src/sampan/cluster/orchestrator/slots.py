@@ -10,10 +10,9 @@ A place is in one of four conditions, read off its tasks:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sampan.cluster.orchestrator.plan import ServicePlan, live, over
+from sampan.cluster.orchestrator.plan import ServicePlan, live
 from sampan.cluster.orchestrator.restart import (
     delay_s,
     ended_by_itself,
@@ -129,33 +128,3 @@ def is_done(plan: ServicePlan, place: Slot) -> bool:
         return False
     last = place.last_dead()
     return last is not None and ended_by_itself(last) and not should_restart(last, plan.now)
-
-
-def group(tasks: Iterable[Task], *, by_node: bool) -> dict[object, Slot]:
-    """Without the tasks to be removed."""
-    places: dict[object, Slot] = {}
-    for task in tasks:
-        if task.desired >= TaskState.REMOVE:
-            continue
-        key: object = task.node_id if by_node else task.slot
-        place = places.get(key)
-        if place is None:
-            place = Slot(
-                slot=0 if by_node else task.slot,
-                node_id=task.node_id if by_node else "",
-                tasks=[],
-            )
-            places[key] = place
-        place.tasks.append(task)
-    return places
-
-
-def free_slots(tasks: Iterable[Task], occupied: Iterable[int], first: int = 1) -> Iterator[int]:
-    """Slot numbers from ``first`` on that nothing is in. One where a removed task still stops is
-    left alone: nobody waits for it then, and no two live in one slot."""
-    taken = set(occupied) | {task.slot for task in tasks if not over(task)}
-    slot = first
-    while True:
-        if slot not in taken:
-            yield slot
-        slot += 1

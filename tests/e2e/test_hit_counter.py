@@ -25,6 +25,11 @@ def with_debian(sampan: str) -> Iterator[Shell]:
     with short_directory() as base, running_daemon(Path(base) / "d") as daemon:
         sh = Shell(daemon)
         sh(sampan, "image", "bootstrap", "debian:bookworm", timeout=240)
+        # licences, and what keeps later packages as small; nothing of the making
+        unread = "cd /usr/share; find doc man info locale lintian -type f; ls /etc/dpkg/dpkg.cfg.d"
+        listed = sh.docker("run", "--rm", "debian:bookworm", "sh", "-c", unread).stdout.split()
+        kept = {name for name in listed if not name.endswith("/copyright")}
+        assert kept == {"locale/locale.alias", "50sampan"}
         yield sh
         assert daemon.settled() == {}, daemon.tail()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
@@ -46,11 +47,28 @@ _GROUP = (
 )
 
 # What a container never reads. Licences stay.
-_EXCLUDED = (
-    "/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
-    "/usr/share/lintian/*",
-)  # fmt: skip
-_INCLUDED = ("/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias")
+_UNREAD = ("doc", "man", "info", "locale", "lintian")
+_READ = ("/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias")
+_DPKG = [f"path-exclude=/usr/share/{name}/*" for name in _UNREAD] + [
+    f"path-include={pattern}" for pattern in _READ
+]
+_CONFIG = '"$1"/etc/dpkg/dpkg.cfg.d'
+# A tree that is thrown away when its making fails needs no flush of every file.
+_IN_THE_MAKING = f"{_CONFIG}/51sampan-making"
+# Hooks, and not mmdebstrap's --dpkgopt: given that, it starts a Python for each package that it
+# extracts, which takes as long as all the rest. What this first extraction has brought is removed.
+_EXTRACTED = "; ".join(
+    (
+        "set -e",
+        f"printf '%s\\n' {' '.join(map(shlex.quote, _DPKG))} > {_CONFIG}/50sampan",
+        f"echo force-unsafe-io > {_IN_THE_MAKING}",
+        f'for name in {" ".join(_UNREAD)}; do cd "$1/usr/share/$name" 2>/dev/null || continue',
+        "find . ! -type d ! -path './*/copyright' ! -name locale.alias -delete",
+        "find . -mindepth 1 -type d -empty -delete",
+        "done",
+    )
+)
+_FINISHED = f"rm {_IN_THE_MAKING}"
 
 
 class BootstrapFailed(SampanError):
@@ -113,7 +131,7 @@ def debian_tar(
 ) -> None:
     """A minimal Debian in the tar ``out_path``, by mmdebstrap, from the host's own apt sources.
 
-    Blocks for some 20 seconds.
+    Blocks for some 12 seconds.
 
     Args:
         suite: ``bookworm``, ``trixie`` ...
@@ -137,8 +155,7 @@ def debian_tar(
     listed = out_path.with_suffix(".sources")
     listed.write_text("\n".join(sources))
     command = [str(tool), "--mode=root", "--variant=minbase", "--format=tar"]
-    command += [f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED]
-    command += [f"--dpkgopt=path-include={pattern}" for pattern in _INCLUDED]
+    command += [f"--extract-hook={_EXTRACTED}", f"--customize-hook={_FINISHED}"]
     command += [f"--aptopt={line}" for line in apt_settings()]
     if packages:
         command += [f"--include={','.join(packages)}"]

@@ -116,8 +116,9 @@ def test_a_join_whose_daemon_dies_is_done_or_undone(own_lab3: Lab) -> None:
     assert not chaos.tracebacks(lab)
 
 
-def test_strangers_at_the_door_disturb_nobody(swarm3: Lab) -> None:
-    lab, manager = swarm3, swarm3.hosts[0]
+def test_strangers_at_the_door_disturb_nobody(own_lab3: Lab) -> None:
+    lab, manager = own_lab3, own_lab3.hosts[0]
+    swarm.form(lab)
     strangers = [
         lab.client.popen(sys.executable, "-c", STRANGER, manager.address, stdout=subprocess.PIPE)
         for _ in range(2)

@@ -319,8 +319,9 @@ def test_a_port_of_the_host(swarm3: Lab) -> None:
 def test_the_view_of_convergence(swarm3: Lab) -> None:
     one = swarm3.hosts[0]
     said = one.docker(
-        "service", "create", "--name", "web", "--no-resolve-image", "--replicas", "2", *SLEEP
-    ).stdout
+        "service", "create", "--name", "web", "--no-resolve-image", "--replicas", "2",
+        "--stop-signal", "KILL", "--update-monitor", "1s", *SLEEP,
+    ).stdout  # fmt: skip
     assert "Service" in said
     assert "converged" in said
     said = one.sampan("service", "scale", "web=3").stdout

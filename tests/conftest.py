@@ -8,6 +8,7 @@ import select
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,11 +65,33 @@ def nothing_is_collected_while_parsing(request: pytest.FixtureRequest) -> Iterat
         yield
 
 
+FIRST = (
+    "e2e/test_hit_counter.py",  # these two make a root file system
+    "e2e/cluster/test_article.py",
+    "e2e/cluster/test_chaos.py",
+    "e2e/cluster/",  # one after the other, since they share a cluster
+    "test_watchdog.py",
+    "cluster/simulation/",
+    "engine/test_engine_real.py",
+    "e2e/",
+    "testing/",
+    "network/overlay/",
+    "cluster/",
+)
+"""What takes long, longest first."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long first, otherwise in the random order that there is: a file is one worker's,
     and the last one should not keep all the others waiting."""
-    items.sort(key=lambda item: not {"e2e", "testing"}.intersection(item.path.parts))
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(here).as_posix()
+        return next((n for n, first in enumerate(FIRST) if name.startswith(first)), len(FIRST))
+
+    items.sort(key=place)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

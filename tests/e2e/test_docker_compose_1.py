@@ -22,6 +22,7 @@ services:
     command: sh -c "mkdir -p /www && echo front > /www/index.html && exec httpd -f -p 80 -h /www"
     ports: ["127.0.0.1::80"]
     depends_on: [back]
+    stop_signal: SIGKILL
   back:
     image: busybox
     command: sleep 1000

@@ -16,7 +16,7 @@ from sampan.image.tar import (
     CHAR,
     DEVICE,
     DIRECTORY,
-    FIFO,
+    KINDS,
     LINK,
     REGULAR,
     SYMLINK,
@@ -28,14 +28,6 @@ from sampan.image.tar import (
 from sampan.image.unpack import OPAQUE, OPAQUE_XATTR, WHITEOUT
 
 _CHUNK = 1 << 20
-_KINDS = {
-    stat.S_IFREG: REGULAR,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFCHR: CHAR,
-    stat.S_IFBLK: DEVICE,
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFIFO: FIFO,
-}
 
 
 def pack(
@@ -98,7 +90,7 @@ def _walk(
     for member in members:
         name = below + member.name
         status = member.stat(follow_symlinks=False)
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        kind = KINDS.get(stat.S_IFMT(status.st_mode))
         if kind is None:
             continue  # a socket has no place in a tar
         if kind == CHAR and status.st_rdev == 0:

@@ -11,8 +11,10 @@ Light imports: the unpacking worker starts in 20 ms because of it.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 BLOCK = 512
 ZERO = bytes(BLOCK)
@@ -20,6 +22,17 @@ META_LIMIT = 4 * 1024 * 1024
 """Bytes of one pax or long-name header; more is an attack, not a name."""
 
 REGULAR, LINK, SYMLINK, CHAR, DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
+KINDS = MappingProxyType(
+    {
+        stat.S_IFREG: REGULAR,
+        stat.S_IFLNK: SYMLINK,
+        stat.S_IFCHR: CHAR,
+        stat.S_IFBLK: DEVICE,
+        stat.S_IFDIR: DIRECTORY,
+        stat.S_IFIFO: FIFO,
+    }
+)
+"""``S_IFMT`` of a mode -> the type of its member. A socket has none."""
 XATTR = b"SCHILY.xattr."
 _REGULAR_SPELLINGS = (b"0", b"\0", b"7")
 _BODILESS = frozenset((LINK, SYMLINK, CHAR, DEVICE, DIRECTORY, FIFO))

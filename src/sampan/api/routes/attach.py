@@ -70,18 +70,7 @@ def _publish(call: DockerRequest, container: Container, action: str) -> None:
 async def logs(call: DockerRequest) -> web.StreamResponse:
     engine = call.services.engine
     container = engine.get(call.path["id"])
-    stdout, stderr = call.flag("stdout"), call.flag("stderr")
-    if not (stdout or stderr):
-        raise InvalidArgument("Bad parameters: you must choose at least one stream")
-    now = call.services.clock.now()
-    request = LogRequest(
-        follow=call.flag("follow"),
-        tail=tail(call.text("tail")),
-        since_ns=timestamps.parse_ns(call.text("since"), "since", now=now),
-        until_ns=timestamps.parse_ns(call.text("until"), "until", now=now),
-        stdout=stdout,
-        stderr=stderr,
-    )
+    request = log_request(call)
     tty, stamp = container.spec.tty, call.flag("timestamps")
     details = engine.log_details(container.id) + b" " if call.flag("details") else b""
     # What fails at once (log driver "none") is an HTTP error; with follow, nothing may come for
@@ -110,6 +99,26 @@ async def _send_logs(
                 await response.write(log_bytes(batch, tty=tty, stamp=stamp, details=details))
     except SampanError as error:
         await response.write(error_frame(sentence_of(error)))
+
+
+def log_request(call: DockerRequest) -> LogRequest:
+    """What of a log is asked for.
+
+    Raises:
+        InvalidArgument.
+    """
+    stdout, stderr = call.flag("stdout"), call.flag("stderr")
+    if not (stdout or stderr):
+        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    now = call.services.clock.now()
+    return LogRequest(
+        follow=call.flag("follow"),
+        tail=tail(call.text("tail")),
+        since_ns=timestamps.parse_ns(call.text("since"), "since", now=now),
+        until_ns=timestamps.parse_ns(call.text("until"), "until", now=now),
+        stdout=stdout,
+        stderr=stderr,
+    )
 
 
 def tail(written: str) -> int | None:

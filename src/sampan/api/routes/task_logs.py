@@ -7,17 +7,16 @@ from urllib.parse import quote_plus
 
 from aiohttp import web
 
-from sampan.api import cluster, timestamps
+from sampan.api import cluster
 from sampan.api.docker_request import DockerRequest, closing
 from sampan.api.errors import sentence_of
 from sampan.api.frames import content_type, error_frame, frame, nano_stamp
-from sampan.api.routes.attach import tail
+from sampan.api.routes.attach import log_request
 from sampan.cluster.find import find, find_task
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.protocol.task_logs import TaskLogEntry
 from sampan.cluster.records import Service, Task
-from sampan.engine.contract import LogRequest
-from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.errors import SampanError, Unsupported
 from sampan.http.router import Route
 
 _PREFIX = "com.docker.swarm."
@@ -44,20 +43,9 @@ async def task_logs(call: DockerRequest) -> web.StreamResponse:
 async def _answer(
     call: DockerRequest, parts: ManagerParts, tasks: Sequence[Task], *, service_id: str, tty: bool
 ) -> web.StreamResponse:
-    stdout, stderr = call.flag("stdout"), call.flag("stderr")
-    if not (stdout or stderr):
-        raise InvalidArgument("Bad parameters: you must choose at least one stream")
+    request = log_request(call)
     if parts.logs is None:
         raise Unsupported("logs of tasks cannot be read by this manager: ask another")
-    now = call.services.clock.now()
-    request = LogRequest(
-        follow=call.flag("follow"),
-        tail=tail(call.text("tail")),
-        since_ns=timestamps.parse_ns(call.text("since"), "since", now=now),
-        until_ns=timestamps.parse_ns(call.text("until"), "until", now=now),
-        stdout=stdout,
-        stderr=stderr,
-    )
     pages = _Lines(
         parts, tasks, tty=tty, stamp=call.flag("timestamps"), details=call.flag("details")
     )

@@ -8,7 +8,6 @@ from sampan.cli.terminal.console import CliError, Console, parse_filters
 from sampan.cli.units import parse_size
 from sampan.client import containers
 from sampan.flags import BOOL, INT, LIST, TEXT, Args, Command, Flag
-from sampan.units import human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,22 +61,14 @@ def _wait(console: Console, args: Args) -> int:
 
 
 def _rm(console: Console, args: Args) -> int:
-    from sampan.client import NotFound
-
     force = args.on("force")
 
-    def remove(ref: str) -> str | None:
-        try:
-            containers.remove(
-                console.client, ref, force=force, volumes=args.on("volumes"), link=args.on("link")
-            )
-        except NotFound:
-            if not force:
-                raise
-            return ""  # gone already, which is what was asked for
-        return None
+    def remove(ref: str) -> None:
+        containers.remove(
+            console.client, ref, force=force, volumes=args.on("volumes"), link=args.on("link")
+        )
 
-    return console.each(args.rest, remove)
+    return console.each(args.rest, remove, missing_ok=force)
 
 
 def _rename(console: Console, args: Args) -> int:
@@ -118,15 +109,12 @@ _SIZES = {
 
 
 def _prune(console: Console, args: Args) -> int:
-    question = "WARNING! This will remove all stopped containers."
-    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
+    if not console.agrees(args, "This will remove all stopped containers."):
         return 1
     done = containers.prune(console.client, parse_filters(args.many("filter")))
-    deleted = done.get("ContainersDeleted") or []
-    if deleted:
-        console.out("Deleted Containers:\n" + "\n".join(deleted) + "\n")
-    console.out(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed') or 0)}")
-    return 0
+    return console.report_pruned(
+        "Deleted Containers", done.get("ContainersDeleted") or [], done.get("SpaceReclaimed") or 0
+    )
 
 
 _SIGNAL = Flag("signal", "s", TEXT, "Signal to send to the container")

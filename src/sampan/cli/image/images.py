@@ -81,20 +81,13 @@ def _tag(console: Console, args: Args) -> int:
 
 
 def _rmi(console: Console, args: Args) -> int:
-    from sampan.client import NotFound
+    force = args.on("force")
 
     def remove(ref: str) -> str:
-        try:
-            done = images.remove(
-                console.client, ref, force=args.on("force"), prune=not args.on("no-prune")
-            )
-        except NotFound:
-            if not args.on("force"):
-                raise
-            return ""
+        done = images.remove(console.client, ref, force=force, prune=not args.on("no-prune"))
         return "\n".join(f"{verb}: {name}" for item in done for verb, name in item.items())
 
-    return console.each(args.rest, remove)
+    return console.each(args.rest, remove, missing_ok=force)
 
 
 def _history(console: Console, args: Args) -> int:
@@ -129,21 +122,17 @@ def _history(console: Console, args: Args) -> int:
 def _prune(console: Console, args: Args) -> int:
     unused = args.on("all")
     what = "all images without at least one container associated to them"
-    question = f"WARNING! This will remove {what if unused else 'all dangling images'}."
-    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
+    if not console.agrees(args, f"This will remove {what if unused else 'all dangling images'}."):
         return 1
     filters = parse_filters(args.many("filter"))
     filters["dangling"] = ["false" if unused else "true"]
     done = images.prune(console.client, filters)
-    deleted = done.get("ImagesDeleted") or []
-    if deleted:
-        console.out("Deleted Images:")
-        for item in deleted:
-            for verb, name in item.items():
-                console.out(f"{verb.lower()}: {name}")
-        console.out()
-    console.out(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed') or 0)}")
-    return 0
+    deleted = [
+        f"{verb.lower()}: {name}"
+        for item in done.get("ImagesDeleted") or []
+        for verb, name in item.items()
+    ]
+    return console.report_pruned("Deleted Images", deleted, done.get("SpaceReclaimed") or 0)
 
 
 _QUIET = Flag("quiet", "q", BOOL, "Only show image IDs")

@@ -141,29 +141,17 @@ def _disconnect(console: Console, args: Args) -> int:
 
 
 def _rm(console: Console, args: Args) -> int:
-    from sampan.client import NotFound
-
-    def remove(ref: str) -> str | None:
-        try:
-            networks.remove(console.client, ref)
-        except NotFound:
-            if not args.on("force"):
-                raise
-            return ""
-        return None
-
-    return console.each(args.rest, remove)
+    return console.each(
+        args.rest, lambda ref: networks.remove(console.client, ref), missing_ok=args.on("force")
+    )
 
 
 def _prune(console: Console, args: Args) -> int:
-    question = "WARNING! This will remove all custom networks not used by at least one container."
-    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
+    what = "This will remove all custom networks not used by at least one container."
+    if not console.agrees(args, what):
         return 1
     done = networks.prune(console.client, parse_filters(args.many("filter")))
-    deleted = done.get("NetworksDeleted") or []
-    if deleted:
-        console.out("Deleted Networks:\n" + "\n".join(deleted))
-    return 0
+    return console.report_pruned("Deleted Networks", done.get("NetworksDeleted") or [])
 
 
 _FORCE = Flag("force", "f", BOOL, "Do not complain about what is not there")

@@ -71,8 +71,8 @@ def _prune(console: Console, args: Args) -> int:
         if every
         else "all dangling images",
     ]
-    question = "WARNING! This will remove:\n" + "".join(f"  - {item}\n" for item in what)
-    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
+    listed = "".join(f"  - {item}\n" for item in what)
+    if not console.agrees(args, f"This will remove:\n{listed}"):
         return 1
     client = console.client
     filters = parse_filters(args.many("filter"))

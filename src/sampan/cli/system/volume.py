@@ -69,18 +69,17 @@ def _rm(console: Console, args: Args) -> int:
 def _prune(console: Console, args: Args) -> int:
     every = args.on("all")
     what = "all" if every else "anonymous"
-    question = f"WARNING! This will remove {what} local volumes not used by any container."
-    if not args.on("force") and not console.confirm(f"{question}\nAre you sure?"):
+    if not console.agrees(
+        args, f"This will remove {what} local volumes not used by any container."
+    ):
         return 1
     filters = parse_filters(args.many("filter"))
     if every:
         filters["all"] = ["true"]
     done = volumes.prune(console.client, filters)
-    deleted = done.get("VolumesDeleted") or []
-    if deleted:
-        console.out("Deleted Volumes:\n" + "\n".join(deleted) + "\n")
-    console.out(f"Total reclaimed space: {human_size(done.get('SpaceReclaimed') or 0)}")
-    return 0
+    return console.report_pruned(
+        "Deleted Volumes", done.get("VolumesDeleted") or [], done.get("SpaceReclaimed") or 0
+    )
 
 
 COMMANDS = {

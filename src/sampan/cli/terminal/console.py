@@ -7,10 +7,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sampan.client import Client
     from sampan.client.address import Tls
+    from sampan.flags import Args
 
 
 class CliError(Exception):
@@ -59,20 +60,25 @@ class Console:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
-    def each(self, refs: Sequence[str], action: object) -> int:
+    def each(
+        self, refs: Sequence[str], action: Callable[[str], str | None], *, missing_ok: bool = False
+    ) -> int:
         """Do ``action(ref)`` for every reference and go on after a refusal; the exit code.
 
-        ``action`` answers what to print, or None for the reference itself.
+        ``action`` answers what to print, or None for the reference itself. ``missing_ok``: what is
+        gone already is as it was asked for.
         """
-        from sampan.errors import SampanError, Unavailable
+        from sampan.errors import NotFound, SampanError, Unavailable
 
         code = 0
         for ref in refs:
             try:
-                answer = action(ref)  # type: ignore[operator]
+                answer = action(ref)
             except Unavailable:
                 raise  # nobody answers: the next one will not fare better
             except SampanError as error:
+                if missing_ok and isinstance(error, NotFound):
+                    continue
                 self.err(f"Error response from daemon: {error}")
                 code = 1
                 continue
@@ -84,6 +90,24 @@ class Console:
         """Ask on the terminal; no answer is a no."""
         self.write(f"{question} [y/N] ")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def agrees(self, args: Args, what: str) -> bool:
+        """Whether a prune may go on: by ``--force``, or by the user's word."""
+        return args.on("force") or self.confirm(f"WARNING! {what}\nAre you sure?")
+
+    def report_pruned(
+        self, title: str, deleted: Sequence[str], reclaimed: int | None = None
+    ) -> int:
+        """Say what is gone and how much that gave back (None: nothing to speak of); exit code 0."""
+        from sampan.units import human_size
+
+        if deleted:
+            self.out(f"{title}:\n" + "\n".join(deleted))
+            if reclaimed is not None:
+                self.out()
+        if reclaimed is not None:
+            self.out(f"Total reclaimed space: {human_size(reclaimed)}")
+        return 0
 
     @property
     def width(self) -> int:

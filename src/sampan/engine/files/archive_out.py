@@ -21,7 +21,7 @@ from sampan.image.tar import (
     CHAR,
     DEVICE,
     DIRECTORY,
-    FIFO,
+    KINDS,
     LINK,
     REGULAR,
     SYMLINK,
@@ -33,14 +33,6 @@ from sampan.kernel.inroot import open_in
 
 _CHUNK = 1 << 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_KINDS = {
-    stat.S_IFREG: REGULAR,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFCHR: CHAR,
-    stat.S_IFBLK: DEVICE,
-    stat.S_IFDIR: DIRECTORY,
-    stat.S_IFIFO: FIFO,
-}
 
 
 def split(path: str) -> tuple[str, str]:
@@ -138,7 +130,7 @@ def _members(
     """``device``: stay on this file system; a directory of another one is shown empty."""
     try:
         found = os.lstat(name, dir_fd=parent)
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = KINDS.get(stat.S_IFMT(found.st_mode))
         fd = os.open(name, _READ, dir_fd=parent) if kind in (REGULAR, DIRECTORY) else -1
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
@@ -151,7 +143,7 @@ def _members(
         return
     try:
         found = os.fstat(fd)
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        kind = KINDS.get(stat.S_IFMT(found.st_mode))
         if kind == DIRECTORY:
             yield from _directory(fd, shown, found, links, device)
         elif kind == REGULAR:

@@ -18,7 +18,7 @@ from sampan.kernel import netlink
 from sampan.network.contract import Sandbox, SubnetOverlap
 from sampan.network.deferred_delete import DeferredLinkDelete, live_group
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
-from sampan.network.drivers.veth import add_port, configure
+from sampan.network.drivers.veth import configure, connect_port
 from sampan.network.firewall import BridgeSegment, Firewall
 from sampan.network.hostnet import subnets_in_use
 from sampan.network.ipam import overlapping, parse_subnet
@@ -207,31 +207,24 @@ class BridgeDriver:
     ) -> Joined:
         options = Options.of(network)
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        linux, path = self._worker.linux, sandbox.path
+        linux = self._worker.linux
 
-        def enter() -> None:
-            host = self._worker.netlink
-            add_port(
-                self._worker,
-                veth,
-                path,
-                endpoint,
-                bridge=network.bridge,
-                mtu=options.mtu,
-                group=self._group,
+        def finish() -> None:
+            if not options.icc:
+                self._worker.netlink.do(netlink.isolate_port(veth))
+            linux.netns.run_inside(
+                sandbox.path, lambda: configure(linux, endpoint, default_route=default_route)
             )
-            try:
-                if not options.icc:
-                    host.do(netlink.isolate_port(veth))
-                linux.netns.run_inside(
-                    path, lambda: configure(linux, endpoint, default_route=default_route)
-                )
-            except BaseException:
-                host.request(netlink.delete_link(veth))
-                raise
 
-        await self._worker.run(
-            enter, lambda: self._worker.netlink.request(netlink.delete_link(veth))
+        await connect_port(
+            self._worker,
+            veth,
+            sandbox.path,
+            endpoint,
+            bridge=network.bridge,
+            mtu=options.mtu,
+            group=self._group,
+            finish=finish,
         )
         return Joined(endpoint=endpoint)
 

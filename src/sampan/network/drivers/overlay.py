@@ -13,12 +13,11 @@ from msgspec.structs import replace
 
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
-from sampan.kernel import netlink
 from sampan.network.contract import Sandbox
 from sampan.network.deferred_delete import DeferredLinkDelete, live_group
 from sampan.network.drivers.bridge import Options
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
-from sampan.network.drivers.veth import add_port, configure
+from sampan.network.drivers.veth import configure, connect_port
 from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
 from sampan.network.overlay.places import Places
@@ -108,34 +107,27 @@ class OverlayDriver:
         default_route: bool,
     ) -> Joined:
         veth = self._config.instance.veth(endpoint.endpoint_id)
-        linux, path = self._worker.linux, sandbox.path
-        mtu = Options.of(network).mtu
+        linux, tunnels = self._worker.linux, self._overlay.tunnels
+        mtu = Options.of(network).mtu or tunnels.mtu(network.id) or LAST_RESORT_MTU - OVERHEAD
 
-        def enter() -> None:
-            host = self._worker.netlink
-            add_port(
-                self._worker,
-                veth,
-                path,
-                endpoint,
-                bridge=network.bridge,
-                mtu=mtu or self._overlay.tunnels.mtu(network.id) or LAST_RESORT_MTU - OVERHEAD,
-                group=self._group,
+        def finish() -> None:
+            tunnels.welcome(self._worker.netlink, network.id, endpoint.ipv4, veth)
+            linux.netns.run_inside(
+                sandbox.path, lambda: configure(linux, endpoint, default_route=False)
             )
-            try:
-                self._overlay.tunnels.welcome(host, network.id, endpoint.ipv4, veth)
-                linux.netns.run_inside(
-                    path, lambda: configure(linux, endpoint, default_route=False)
-                )
-            except BaseException:
-                host.request(netlink.delete_link(veth))
-                raise
 
         # Before the first await: what the cluster says meanwhile reaches this container too.
         self._places.add(sandbox, endpoint)
         try:
-            await self._worker.run(
-                enter, lambda: self._worker.netlink.request(netlink.delete_link(veth))
+            await connect_port(
+                self._worker,
+                veth,
+                sandbox.path,
+                endpoint,
+                bridge=network.bridge,
+                mtu=mtu,
+                group=self._group,
+                finish=finish,
             )
             # What the cluster says, before the process runs.
             await self._overlay.joined(self._places.of(sandbox))

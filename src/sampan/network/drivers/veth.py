@@ -1,9 +1,10 @@
-"""Interfaces of sandboxes: a pair to a bridge, or one that somebody else has made. Blocking."""
+"""Interfaces of sandboxes: a pair to a bridge, or one that somebody else has made. What is no
+coroutine blocks."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sampan.kernel import netlink
@@ -36,6 +37,34 @@ def add_port(
                 master=worker.linux.index_of(bridge),
             )
         )
+
+
+async def connect_port(
+    worker: NetworkWorker,
+    veth: str,
+    sandbox: Path,
+    endpoint: EndpointSettings,
+    *,
+    bridge: str,
+    mtu: int,
+    group: int,
+    finish: Callable[[], None],
+) -> None:
+    """``add_port``, then ``finish``, both on the worker. Of what fails, or is given up, nothing is
+    left."""
+
+    def undo() -> None:
+        worker.netlink.request(netlink.delete_link(veth))
+
+    def connect() -> None:
+        add_port(worker, veth, sandbox, endpoint, bridge=bridge, mtu=mtu, group=group)
+        try:
+            finish()
+        except BaseException:
+            undo()
+            raise
+
+    await worker.run(connect, undo)
 
 
 def configure(

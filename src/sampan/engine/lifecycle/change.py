@@ -45,7 +45,7 @@ class Changer:
                 except BaseException:
                     self._containers.rename(after, before.name)
                     raise
-                self._attachments.write_etc(after)
+                await self._attachments.write_etc(after)
             self._emit.container("rename", after, oldName=f"/{before.name}")
 
     async def update(

@@ -120,7 +120,7 @@ class Starter:
         await together(mount(), connect())
         rootfs, net = roots[0], plugged[0]
         wired = msgspec.structs.replace(container, networks=net.networks, ports=net.ports)
-        self._attachments.write_etc(wired)
+        await self._attachments.write_etc(wired)
         undo.push_async_callback(self._mounts.release, container)
         log_config = container.spec.host.log_config
         logs = await parts.drivers.log.find(log_config.type)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from sampan.aio import in_thread
 from sampan.engine.cluster_networks import Joining, asks
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.networking import modes
@@ -151,9 +152,8 @@ class Attachments:
         mounted = {os.path.normpath(point.target) for point in container.mount_points}
         return {f"/etc/{name}": directory / name for name in ETC if f"/etc/{name}" not in mounted}
 
-    def write_etc(self, container: Container) -> None:
-        """Write the three files for the container's endpoints. In place: they are bind-mounted,
-        and a renamed new file would not be seen."""
+    async def write_etc(self, container: Container) -> None:
+        """Write the three files for the container's endpoints. The caller holds its lock."""
         kind = modes.kind_of(container.spec.host)
         if kind == "container":
             return
@@ -162,12 +162,9 @@ class Attachments:
             [e for e in container.networks.values() if e.endpoint_id],
             host_network=kind == "host",
         )
-        directory = self._parts.config.paths.container(container.id)
-        for name, content in zip(
-            ETC, (files.hosts, files.hostname, files.resolv_conf), strict=True
-        ):
-            with open(directory / name, "w") as file:
-                file.write(content)
+        contents = dict(zip(ETC, (files.hosts, files.hostname, files.resolv_conf), strict=True))
+        # In a thread: the disk's journal makes who makes a file wait for others' syncs.
+        await in_thread(_write, self._parts.config.paths.container(container.id), contents)
 
     def emit(self, container: Container, action: str) -> None:
         """``connect`` or ``disconnect`` for every network of the container."""
@@ -251,3 +248,10 @@ def detached(networks: dict[str, EndpointSettings]) -> dict[str, EndpointSetting
         )
         for name, endpoint in networks.items()
     }
+
+
+def _write(directory: Path, contents: dict[str, str]) -> None:
+    """In place: the files are bind-mounted, and a renamed new one would not be seen."""
+    for name, content in contents.items():
+        with open(directory / name, "w") as file:
+            file.write(content)

@@ -50,7 +50,7 @@ class Connector:
                     await self._attachments.detach(container, network, endpoint)
                 raise
             if after.running:
-                self._attachments.write_etc(after)
+                await self._attachments.write_etc(after)
             self._emit.network("connect", network, container.id)
 
     async def disconnect(self, network_ref: str, ref: str, *, force: bool) -> None:
@@ -78,7 +78,7 @@ class Connector:
                 container.id, lambda c: msgspec.structs.replace(c, networks=left, ports=ports)
             )
             if after.running:
-                self._attachments.write_etc(after)
+                await self._attachments.write_etc(after)
             self._emit.network("disconnect", network, container.id)
 
     def _network_of(self, container: Container, ref: str) -> Network:

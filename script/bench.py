@@ -282,6 +282,14 @@ CASES = [
 ]
 
 
+def start(daemon: DaemonProcess) -> None:
+    """With its state where it is when users start it: in memory, as /run is."""
+    daemon.state.mkdir(parents=True)
+    mounted = ["mount", "-t", "tmpfs", "-o", "mode=0711", "bench", str(daemon.state)]
+    subprocess.run(mounted, check=True)
+    daemon.start()
+
+
 @contextlib.contextmanager
 def sides(base: Path, against: Path | None) -> Iterator[list[Side]]:
     """sampan and what it is compared with, where that is there: Docker, or another checkout of
@@ -294,7 +302,7 @@ def sides(base: Path, against: Path | None) -> Iterator[list[Side]]:
             daemon = DaemonProcess(base / directory)
             daemon.python = python
             stack.callback(daemon.destroy)
-            daemon.start()
+            start(daemon)
             side = Side(name, daemon.host, daemon.pid, base / f"work-{directory}", python)
             side.env = daemon.environment
             return side
@@ -306,7 +314,7 @@ def sides(base: Path, against: Path | None) -> Iterator[list[Side]]:
             # its bridge must not meet the one of a Docker daemon that may be at work here
             dockerd = DockerDaemon(base / "d", "--bip", "10.213.250.1/24")
             stack.callback(dockerd.destroy)
-            dockerd.start()
+            start(dockerd)
             found.append(Side("docker", dockerd.host, dockerd.pid, base / "work-d"))
             found[-1].env = found[0].env | {"DOCKER_HOST": dockerd.host}
         for side in found:

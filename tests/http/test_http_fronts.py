@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -337,6 +338,23 @@ async def test_what_is_no_http_is_one_line_of_the_log(
     assert (told[0].levelno, told[0].exc_info) == (logging.INFO, None)
     assert "\n" not in told[0].getMessage()
     assert not [one for one in caplog.records if one.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x16\x03\x01 hello\r\n\r\n", b"GET /hello HTTP/1.1\r\nX: ", b"G" * 9000]
+)
+async def test_what_is_no_http_takes_little_memory(base: Path, head: bytes) -> None:
+    """Anybody may send it, and very much of it."""
+    contract, flood = TestNotes(), [bytes(64 * 1024)] * 64
+    async with listening(Notes().front(), base / "n.sock"):
+        tracemalloc.start()
+        try:
+            answer = await contract.ask(base / "n.sock", head, *flood)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        contract.refused(answer, 400)
+    assert peak < 3 << 19
 
 
 async def test_a_bug_keeps_its_traceback(base: Path, caplog: pytest.LogCaptureFixture) -> None:

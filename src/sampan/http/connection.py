@@ -18,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from sampan.errors import Internal
@@ -29,6 +30,8 @@ CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})[ \t]*\r\n"
 CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:", re.IGNORECASE)
 HEAD_LIMIT = 1 << 20
 """Bytes of such a request (a head and a small JSON body) that are held back at most."""
+PIECE = 16 * 1024
+"""Bytes that are parsed at once while a head may be among them."""
 INPUT_HIGH = 256 * 1024
 """Above this many unread bytes the client is no longer read, until half of it is consumed."""
 
@@ -89,6 +92,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_answered",
+        "_deaf",
         "_failure",
         "_held",
         "_hijackable",
@@ -113,6 +117,8 @@ class Connection(RequestHandler):
         """The client has shut its sending side, and waits for answers."""
         self._lingering: asyncio.Event | None = None
         """What comes is dropped; set when the client's end of file does."""
+        self._deaf = False
+        """The client has sent something that is no HTTP: its answer is the last thing here."""
         self._held = b""
         self._answered = 0
         """Requests whose handlers are through."""
@@ -153,7 +159,7 @@ class Connection(RequestHandler):
                 await self._lingering.wait()
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering is not None:
+        if self._lingering is not None or self._deaf:
             return
         if self.raw is not None:
             if data:
@@ -180,7 +186,26 @@ class Connection(RequestHandler):
                 if len(data) > end:
                     self.raw.feed(data[end:])
                 data = data[:end]
-        super().data_received(data)
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Hand over to the parser. Where it meets something that is no HTTP, it makes texts of all
+        that it was given last, several times over, and it would do so again with what comes after:
+        so a head is given to it in pieces, and then no more."""
+        start = 0
+        while len(data) - start > PIECE and self._idle():
+            super().data_received(data[start : start + PIECE])
+            start += PIECE
+            if self._refused():
+                return
+        super().data_received(data[start:] if start else data)
+        self._refused()
+
+    def _refused(self) -> bool:
+        """Whether the parser has given up; what comes from now on is dropped."""
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._deaf = True
+        return self._deaf
 
     def _idle(self) -> bool:
         if self._request_count == 0:

@@ -25,6 +25,7 @@ so of the same place again and again.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import os
@@ -49,6 +50,8 @@ LOOKS = 5
 """How often the loop's thread is looked at within the limit."""
 SIGNS = 3
 """How often signs must speak against a place before it is told."""
+WAITING = 0.8
+"""The least part of the time, by which we were late, that waits for the lock must explain."""
 
 _LOOP_FILES = (
     *(
@@ -95,6 +98,10 @@ def watching(
         watchdog.stop()
 
 
+Stack = tuple[tuple[CodeType, int], ...]
+"""Where a thread was, innermost first: code, and the instruction in it. A frame goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     """What was seen at one moment."""
@@ -105,6 +112,7 @@ class _Look:
     waits: int
     """How often the watchdog's thread has waited for anything since it began."""
     callback: FrameType | None
+    stack: Stack
     blocked: bool
     """The loop's thread, in a system call."""
     beats: int
@@ -175,6 +183,7 @@ class Watchdog:
         beats, beat_due = self._beats, self._beat_due
         frame = sys._current_frames().get(self._watched)
         callback = _callback(frame)
+        stack = _stack(frame) if callback is not None else ()
         at, cpu_s = time.monotonic(), time.clock_gettime(self._clock)
         waits = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         blocked = (
@@ -185,7 +194,7 @@ class Watchdog:
         )
         if self._beats != beats:
             callback = None  # it has gone on while we looked
-        return _Look(at, cpu_s, waits, callback, blocked, beats, beat_due)
+        return _Look(at, cpu_s, waits, callback, stack, blocked, beats, beat_due)
 
     def _judge(self, before: _Look, now: _Look) -> None:
         waits = now.waits - before.waits
@@ -201,18 +210,18 @@ class Watchdog:
             self._cpu_s = self._blocked_s = 0.0
             self._told = False
             if now.callback is not None and now.beats == before.beats and cpu_s > self._limit_s:
-                self._judge_lock(now.at - before.at - self._pause_s, waits, cpu_s)
+                self._judge_lock(now, now.at - before.at - self._pause_s, waits, cpu_s)
             return
         self._cpu_s += cpu_s
         if before.blocked and now.blocked:
             self._blocked_s += seen_s - cpu_s
         if self._cpu_s + self._blocked_s > self._limit_s and not self._told:
             self._told = True
-            self._report(self._cpu_s, self._blocked_s)
+            self._tell(Report(self._cpu_s, self._blocked_s, _text(now.stack)))
 
-    def _judge_lock(self, late_s: float, waits: int, cpu_s: float) -> None:
-        """It seems that one call has kept the interpreter's lock when we have waited for it and
-        were never woken.
+    def _judge_lock(self, now: _Look, late_s: float, waits: int, cpu_s: float) -> None:
+        """It seems that one call has kept the interpreter's lock when we were late because we
+        waited for it, and were never woken.
 
         Who waits for the lock looks again every 5 ms and then asks for it; who has it must give it
         up unless it is within one call. But one that gives it up by itself, as between two turns
@@ -223,17 +232,11 @@ class Watchdog:
         waited_s = late_s - (self._queued_s() - self._idle_queued_s)
         # Without the pause, and the last one, which ends when we have the lock.
         periods_s = (waits - 2) * sys.getswitchinterval()
-        frame = sys._current_frames().get(self._watched)
-        if frame is None or not self._limit_s < periods_s <= waited_s:
+        if periods_s < self._limit_s or not WAITING * waited_s <= periods_s <= waited_s:
             return
-        place = frame.f_code, frame.f_lineno
-        self._signs[place] += 1
-        if self._signs[place] == SIGNS:
-            self._report(cpu_s, 0.0)
-
-    def _report(self, cpu_s: float, blocked_s: float) -> None:
-        frame = sys._current_frames().get(self._watched)
-        self._tell(Report(cpu_s, blocked_s, "".join(traceback.format_stack(frame))))
+        self._signs[now.stack[0]] += 1
+        if self._signs[now.stack[0]] == SIGNS:
+            self._tell(Report(cpu_s, 0.0, _text(now.stack)))
 
 
 def _callback(frame: FrameType | None) -> FrameType | None:
@@ -242,6 +245,28 @@ def _callback(frame: FrameType | None) -> FrameType | None:
     while frame is not None and not frame.f_code.co_filename.startswith(_LOOP_FILES):
         callback, frame = frame, frame.f_back
     return callback if frame is not None else None
+
+
+def _stack(frame: FrameType | None) -> Stack:
+    found = []
+    while frame is not None:
+        found.append((frame.f_code, frame.f_lasti))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def _text(stack: Stack) -> str:
+    """As a traceback has it."""
+    lines = [
+        (code.co_filename, _line(code, instruction), code.co_name, None)
+        for code, instruction in reversed(stack)
+    ]
+    return "".join(traceback.StackSummary.from_list(lines).format())
+
+
+def _line(code: CodeType, instruction: int) -> int:
+    positions = itertools.islice(code.co_positions(), max(0, instruction) // 2, None)
+    return next((line for line, *_ in positions if line), code.co_firstlineno)
 
 
 def _starts_a_thread(frame: FrameType) -> bool:

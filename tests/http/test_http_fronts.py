@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from sampan.api.front import docker_front
-from sampan.errors import Forbidden
+from sampan.errors import Conflict, Forbidden
 from sampan.http.connection import Connection
 from sampan.http.context import RequestContext
 from sampan.http.front import Limits
@@ -277,14 +277,14 @@ class TestGuards:
         assert json.loads(answer.body) == {"Instead": True}
 
     async def test_what_the_handler_raises_passes_through(self, base: Path) -> None:
-        raised: list[Exception] = []
+        raised: list[Conflict] = []
 
         async def watch(
             context: RequestContext, handler: Handler[RequestContext]
         ) -> web.StreamResponse:
             try:
                 return await handler(context)
-            except Exception as error:
+            except Conflict as error:
                 raised.append(error)
                 raise
 

@@ -19,7 +19,7 @@ from sampan.plugins.plugins import Plugins
 from sampan.runtime.contract import LogEntry
 from sampan.runtime.log_drivers.contract import LogDriver, LoggedContainer, LogQuery
 from sampan.testing.contracts.log_driver import CONTAINER as SUITES
-from sampan.testing.contracts.log_driver import LogDriverContract
+from sampan.testing.contracts.log_driver import LogSinkContract
 from sampan.testing.place import wait_until
 from sampan.testing.plugins.kinds import logged
 from sampan.testing.plugins.process import PluginProcess, Start
@@ -49,7 +49,7 @@ async def driver(plugin: PluginProcess, plugins: Plugins, base: Path) -> PluginL
     return await PluginLogDriver.of(client, base / "fifos", SystemClock())
 
 
-class TestPlugin(LogDriverContract):
+class TestPlugin(LogSinkContract):
     refuses_unknown = False
 
     @pytest.fixture

@@ -14,7 +14,7 @@ from sampan.runtime.log_drivers.contract import FileRule, LogDriver
 from sampan.runtime.log_drivers.json_file import JsonFile
 from sampan.runtime.log_drivers.local import LocalLog
 from sampan.runtime.log_drivers.none import NoLog
-from sampan.testing.contracts.log_driver import CONTAINER, LogDriverContract
+from sampan.testing.contracts.log_driver import CONTAINER, LogDriverContract, LogSinkContract
 from sampan.testing.toys.log import ToyLog
 
 
@@ -38,7 +38,7 @@ class TestNoLog(LogDriverContract):
         return NoLog()
 
 
-class TestToyLog(LogDriverContract):
+class TestToyLog(LogSinkContract):
     @pytest.fixture
     def driver(self) -> ToyLog:
         return ToyLog()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -221,11 +222,11 @@ class NetworkDriverContract:
     async def test_a_join_that_fails_leaves_nothing(
         self, worker: NetworkWorker, driver: NetworkDriver, network: Network, sandbox: Sandbox
     ) -> None:
-        if driver.capabilities.addresses == "none":
-            pytest.skip("there is nothing to make that could fail")
         before = await self.host(worker)
         nowhere = Sandbox(sandbox.container_id, sandbox.path.with_name("nowhere"))
-        with pytest.raises(FileNotFoundError):
+        # Who makes nothing has nothing that could fail.
+        makes = driver.capabilities.addresses != "none"
+        with pytest.raises(FileNotFoundError) if makes else nullcontext():
             await self.joined(worker, driver, network, nowhere)
         assert await self.host(worker) == before
 

@@ -38,9 +38,8 @@ async def body(data: bytes) -> AsyncIterator[bytes]:
 
 async def unpack(data: bytes, base: Path) -> Path:
     target = base / "context"
-    target.mkdir()
-    await receive(body(data), target, base / "spool")
-    assert not (base / "spool").exists()
+    await receive(body(data), target)
+    assert set(os.listdir(base)) <= {"context", "victim"}
     return target
 
 

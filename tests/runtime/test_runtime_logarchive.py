@@ -163,6 +163,14 @@ def test_rotation_moves_archives_too_and_of_two_the_archive_counts(tmp_path: Pat
     os.close(reader)
 
 
+async def a_look(clock: FakeClock) -> None:
+    """The next one, until it is over."""
+    await clock.advance(rotate.PERIOD_S)
+    async with asyncio.timeout(10):
+        while not clock.pauses:  # noqa: ASYNC110 - it looks in a thread
+            await asyncio.sleep(0)
+
+
 async def test_a_file_is_compressed_once_the_monitor_has_left_it(tmp_path: Path) -> None:
     path, ctl, clock, tasks = tmp_path / "log", tmp_path / "ctl", FakeClock(), Tasks()
     os.mkfifo(ctl)
@@ -171,13 +179,13 @@ async def test_a_file_is_compressed_once_the_monitor_has_left_it(tmp_path: Path)
     tasks.spawn(rotate.watch(logs, clock), name="watch")
     await settle()
     path.write_bytes(line(0))
-    await clock.advance(rotate.PERIOD_S)
+    await a_look(clock)
     assert (tmp_path / "log.1").exists()
     for _ in range(3):  # the monitor has not opened the next one: this one may still grow
-        await clock.advance(rotate.PERIOD_S)
+        await a_look(clock)
         assert not (tmp_path / "log.1.gz").exists()
     path.write_bytes(b"")
-    await clock.advance(rotate.PERIOD_S)
+    await a_look(clock)
     assert await in_thread(wait_until, lambda: not (tmp_path / "log.1").exists())
     assert gzip.decompress((tmp_path / "log.1.gz").read_bytes()) == line(0)
     assert await numbers(path) == [0]

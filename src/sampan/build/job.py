@@ -98,7 +98,7 @@ class Job:
 
     def remove_at_end(self, path: str) -> None:
         """A scratch file of ours."""
-        self._undo.callback(_unlink, path)
+        self._undo.push_async_callback(in_thread, _unlink, path)
 
     async def source(self, chain_id: str, what: str) -> Tree:
         """The file system of another stage or image, mounted until the build ends."""

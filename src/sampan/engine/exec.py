@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
-from sampan.aio import in_thread
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import ExecRequest, ExecState, NoSuchExec, NotRunning
 from sampan.engine.in_flight import InFlight
@@ -19,7 +18,6 @@ from sampan.engine.spec.defaults import merged_env
 from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.lookup import by_prefix
 from sampan.runtime.contract import AttachStream, ExecProcess, ExecSpec, Stream
-from sampan.runtime.users import home_of
 from sampan.store.records import Container
 
 log = logging.getLogger(__name__)
@@ -152,8 +150,7 @@ class Execs:
         self, container: Container, item: _Exec, console_size: tuple[int, int]
     ) -> ExecProcess:
         request, state = item.request, item.state
-        rootfs = await self._parts.snapshots.mount(container.id)
-        env = process_env(container.spec, await in_thread(home_of, rootfs, state.user))
+        env = process_env(container.spec)
         if request.tty:
             env = merged_env(["TERM=xterm"], env)
         return await self._parts.runs.exec(

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sampan.aio import in_thread
+from sampan.aio import in_thread, shielded
 from sampan.config import Paths
 from sampan.errors import InvalidArgument
 from sampan.image.archive_index import ArchiveIndex
@@ -74,7 +74,7 @@ async def save(chosen: list[Chosen], layers: LayerStore) -> AsyncIterator[bytes]
                     written.add(layer.diff_id)
                     async for chunk in _member_of(layer, layers):
                         yield chunk
-            manifest = canonical_manifest(one.image, [layers.tar_bytes(each) for each in stack])
+            manifest = canonical_manifest(one.image, await in_thread(_sizes, stack, layers))
             for blob in (one.image.config, manifest):
                 digest = _digest(blob)
                 if digest not in written:
@@ -101,6 +101,10 @@ async def save(chosen: list[Chosen], layers: LayerStore) -> AsyncIterator[bytes]
         yield bytes(2 * BLOCK)
 
 
+def _sizes(stack: list[Layer], layers: LayerStore) -> list[int]:
+    return [layers.tar_bytes(layer) for layer in stack]
+
+
 def _descriptors(one: Chosen, manifest: bytes) -> Iterator[dict[str, Any]]:
     base = {"mediaType": OCI_MANIFEST, "digest": _digest(manifest), "size": len(manifest)}
     for tag in one.tags:
@@ -115,7 +119,7 @@ def _descriptors(one: Chosen, manifest: bytes) -> Iterator[dict[str, Any]]:
 
 
 async def _member_of(layer: Layer, layers: LayerStore) -> AsyncIterator[bytes]:
-    size = layers.tar_bytes(layer)
+    size = await in_thread(layers.tar_bytes, layer)
     name = _blob_path(layer.diff_id).encode()
     yield header(Entry(name, REGULAR, mode=0o644, size=size))
     async for chunk in layers.tar(layer):
@@ -165,10 +169,10 @@ async def load(
         BadLayer: no such archive, or one that contradicts itself. Exhausted: the disk is full.
     """
     scratch = paths.tmp / f"load-{secrets.token_hex(8)}"
-    scratch.mkdir()
+    await shielded(in_thread(scratch.mkdir))
     try:
         spool = await ArchiveIndex.fill(scratch / "archive.tar", archive)
-        found = _described(spool)
+        found = await in_thread(_described, spool)
         if not found:
             raise BadLayer(
                 "the archive has neither manifest.json nor index.json: use 'docker import' for "
@@ -185,7 +189,7 @@ async def load(
 async def _load_image(
     one: _Packed, spool: ArchiveIndex, index: ImageIndex, layers: LayerStore, report: Report
 ) -> list[str]:
-    blob = spool.read(one.config)
+    blob = await in_thread(spool.read, one.config)
     image_id = _digest(blob)
     config = parse_config(blob)
     if len(config.diff_ids) != len(one.layers):

@@ -67,7 +67,7 @@ class ArchiveIndex:
         return FileSlice(self._path, *self._members[name])
 
     def read(self, name: str) -> bytes:
-        """A small member. Raises BadLayer."""
+        """A small member. Blocks. Raises BadLayer."""
         part = self.slice(name)
         if part.size > _SMALL:
             raise BadLayer(f"{name} is too large for what it is")

@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 
-from sampan.aio import in_thread
+from sampan.aio import in_thread, shielded
 from sampan.config import Paths
 from sampan.errors import Exhausted
 from sampan.image.config import chain_ids
@@ -35,6 +35,8 @@ from sampan.store.records import Layer
 
 log = logging.getLogger(__name__)
 
+PUBLISH_S = 60.0
+"""How long a rename may take, or to take it back."""
 SMALL_LAYER = 64
 """A layer of at most so many entries is packed in a thread: a worker's hand-over costs more."""
 
@@ -118,7 +120,7 @@ class LayerStore:
                 yield chunk
 
     def tar_bytes(self, layer: Layer) -> int:
-        """Length of ``tar``."""
+        """Length of ``tar``. Blocks."""
         return tar_bytes(str(self.tar_split(layer.cache_id)))
 
     # -- making
@@ -226,14 +228,17 @@ class LayerStore:
         if (known := self.by_diff_id(diff_id)) is not None:
             return self.alias(known, parent)
         cache_id = secrets.token_hex(6)
-        # One rename on one file system: not worth a thread, and nothing comes between it and
-        # the row.
-        os.rename(scratch, self._paths.layers / cache_id)
+        place = self._paths.layers / cache_id
         try:
-            return self._put(diff_id, parent, size, blob, cache_id)
+            # To its end: nothing is moved under the one who takes it away again.
+            await shielded(in_thread(os.rename, scratch, place), deadline_s=PUBLISH_S)
+            if (known := self.by_diff_id(diff_id)) is None:
+                return self._put(diff_id, parent, size, blob, cache_id)
         except BaseException:
-            (self._paths.layers / cache_id).rename(scratch)
+            await shielded(in_thread(discard, place), deadline_s=PUBLISH_S)
             raise
+        await in_thread(discard, place)
+        return self.alias(known, parent)
 
     def _put(self, diff_id: str, parent: str, size: int, blob: str, cache_id: str) -> Layer:
         chain = chain_ids([parent, diff_id])[-1] if parent else diff_id

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from sampan.aio import in_thread
 from sampan.image.canonical import Canonicals
 from sampan.image.contract import Credentials, Described, Platform, Reference, Report
 from sampan.image.distribution import Distribution
@@ -112,7 +113,7 @@ class PeerBlobs:
                 return _fetched(row.manifests[0])
         return None
 
-    def blob(self, digest: str) -> Blob | None:
+    async def blob(self, digest: str) -> Blob | None:
         """For another host: an image's config, or a layer's tar by its diff ID.
 
         Raises:
@@ -122,7 +123,8 @@ class PeerBlobs:
             return Blob(len(image.config), lambda at: _once(image.config[at:]), layer=False)
         if (layer := self._layers.by_diff_id(digest)) is None:
             return None
-        return Blob(self._layers.tar_bytes(layer), lambda at: self._tar(layer, at), layer=True)
+        size = await in_thread(self._layers.tar_bytes, layer)
+        return Blob(size, lambda at: self._tar(layer, at), layer=True)
 
     async def explain(self, fetched: Fetched, image: Image | None) -> Described:
         """``fetched`` as the API tells it; ``image``: what it leads to on this host, if known."""

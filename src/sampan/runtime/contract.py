@@ -150,7 +150,7 @@ class ExecSpec:
     run_id: str
     args: tuple[str, ...]
     env: tuple[str, ...]
-    """Complete."""
+    """Complete but for HOME, which is the user's where it is not given."""
     user: str
     working_dir: str
     tty: bool

@@ -106,23 +106,34 @@ async def watch(logs: Mapping[str, Rotated], clock: Clock) -> None:
     try:
         while True:
             await clock.sleep(PERIOD_S)
-            for name, entry in list(logs.items()):
-                complete = number(entry.path, 1)
-                if complete in busy:
-                    continue  # it must keep its name until it is an archive
-                try:
-                    if rotate(entry.path, entry.ctl, entry.rule) or not entry.rule.compress:
-                        continue
-                    # The monitor has opened the next one, so it has left this one.
-                    inode = _inode(complete) if _inode(entry.path) else 0
-                except OSError as error:
-                    log.warning("cannot rotate the log of %s: %s", name[:12], error)
-                    continue
-                if inode and given_up.get(complete) != inode:
+            if not logs:
+                continue
+            for name, complete, inode in await in_thread(_look, dict(logs), frozenset(busy)):
+                if given_up.get(complete) != inode:
                     busy.add(complete)
                     tasks.spawn(pack(complete, name, inode), name=f"compress {complete.name}")
     finally:
         await tasks.close()
+
+
+def _look(logs: Mapping[str, Rotated], busy: frozenset[Path]) -> list[tuple[str, Path, int]]:
+    """Rotate what is due. Returns what can be compressed: whose it is, path, inode. Blocks."""
+    found = []
+    for name, entry in logs.items():
+        complete = number(entry.path, 1)
+        if complete in busy:
+            continue  # it must keep its name until it is an archive
+        try:
+            if rotate(entry.path, entry.ctl, entry.rule) or not entry.rule.compress:
+                continue
+            # The monitor has opened the next one, so it has left this one.
+            inode = _inode(complete) if _inode(entry.path) else 0
+        except OSError as error:
+            log.warning("cannot rotate the log of %s: %s", name[:12], error)
+            continue
+        if inode:
+            found.append((name, complete, inode))
+    return found
 
 
 def _inode(path: Path) -> int:

@@ -205,7 +205,9 @@ class LinuxRuns:
         monitor_started = record.monitor_started if record else 0
         self._logs.pop(at.id, None)
         if record is None or self._exits.recorded(at) is None:
-            self._kill_all(at, record)
+            # In a thread, as all that changes or reads how a group is frozen: under load the kernel
+            # makes that wait for its turn.
+            await in_thread(self._kill_all, at, record)
         # The last thing a monitor does is to unlink its socket, by the path: the socket of the next
         # run in this place, if that has begun by then.
         await self._see_off(at, monitor_pid, monitor_started)
@@ -263,11 +265,11 @@ class LinuxRuns:
 
     async def pause(self, run_id: str) -> None:
         self._living(run_id)
-        self._cgroups.freeze(self._group(run_id), True)
+        await in_thread(self._cgroups.freeze, self._group(run_id), True)
 
     async def resume(self, run_id: str) -> None:
         self._living(run_id)
-        self._cgroups.freeze(self._group(run_id), False)
+        await in_thread(self._cgroups.freeze, self._group(run_id), False)
 
     async def resize(self, run_id: str, rows: int, columns: int) -> None:
         at, record = self._living(run_id)
@@ -292,7 +294,7 @@ class LinuxRuns:
 
     async def pids(self, run_id: str) -> list[int]:
         self._complete(run_id)
-        return self._cgroups.pids(self._group(run_id))
+        return await in_thread(self._cgroups.pids, self._group(run_id))
 
     async def usage(self, run_id: str) -> usage.Usage:
         self._living(run_id)
@@ -303,10 +305,7 @@ class LinuxRuns:
 
     async def exec(self, spec_: ExecSpec) -> ExecProcess:
         at, record = self._living(spec_.run_id)
-        rootfs = Path(record.rootfs)
-        user = spec_.user or record.user
-        who = users.resolve(rootfs, user, record.group_add)
-        process_json = spec.exec_process(at.process.read_bytes(), spec_, who, self._facts)
+        process_json = await in_thread(self._exec_process, at, record, spec_)
         oci = await self._runtimes.find(record.runtime)
         return await execs.start(oci, spec_, process_json, at.directory)
 
@@ -329,7 +328,7 @@ class LinuxRuns:
         if (status := self._exits.recorded(at)) is not None:
             return RunState(False, 0, status, started=started)
         if process.start_time(record.pid) == record.pid_started:
-            paused = self._cgroups.frozen(self._group(run_id))
+            paused = await in_thread(self._cgroups.frozen, self._group(run_id))
             return RunState(True, record.pid, None, paused, started)
         # Dead, and the monitor is about to say so (or dead itself, which ``wait`` finds out).
         return RunState(False, 0, await self._exits.wait(at, record), started=started)
@@ -345,6 +344,11 @@ class LinuxRuns:
             # installed since the daemon has started, maybe because an error said so
             self._facts = replace(self._facts, init_path=components.find(components.INIT))
         return spec.build(spec_, self._facts, cgroup=self._group(spec_.id), takes_bpf=takes_bpf)
+
+    def _exec_process(self, at: RunFiles, record: RunRecord, spec_: ExecSpec) -> bytes:
+        # In a thread: the container's passwd is on a disk.
+        who = users.resolve(Path(record.rootfs), spec_.user or record.user, record.group_add)
+        return spec.exec_process(at.process.read_bytes(), spec_, who, self._facts)
 
     def _set_apart(self, monitor_pid: int, started: int) -> None:
         """Take the monitor out of the daemon's own group, with which a service manager kills

@@ -135,7 +135,8 @@ def exec_process(base: bytes, spec: ExecSpec, who: users.Identity, facts: HostFa
     """The ``process`` object of an exec: the run's own with the exec's differences."""
     process: dict[str, Any] = msgspec.json.decode(base)
     process["args"] = spec.args
-    process["env"] = spec.env
+    home_is_given = any(one.startswith("HOME=") for one in spec.env)
+    process["env"] = spec.env if home_is_given else (*spec.env, f"HOME={who.home}")
     process["terminal"] = spec.tty
     process["user"] = {"uid": who.uid, "gid": who.gid, "additionalGids": who.groups}
     if spec.working_dir:

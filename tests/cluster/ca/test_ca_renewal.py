@@ -47,10 +47,7 @@ class Node:
         self.asked: list[float] = []
         self.seen: list[Credentials] = []
         self._start = clock.now()
-        self.issue()
-        self.renewer = Renewer(
-            self.issuer.files("n1"), self._ask, self._changed, clock, chance=lambda: chance
-        )
+        self.renewer = Renewer(self.issue(), self._ask, self._changed, clock, chance=lambda: chance)
 
     def issue(self) -> Credentials:
         return self.issuer.credentials(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -113,16 +114,20 @@ async def build(call: DockerRequest) -> web.StreamResponse:
             lines.put(Line(stream=output.text))
 
     async def run() -> None:
-        directory.mkdir(mode=0o700)
         try:
-            await context.receive(body_chunks(call), directory, directory.with_suffix(".spool"))
+            await context.receive(body_chunks(call), directory)
             image_id = await services.builder.build(request, emit)
             if quiet:
                 lines.put(Line(stream=f"{image_id}\n"))
         finally:
-            await shielded(in_thread(shutil.rmtree, directory), deadline_s=_CLEANUP_S)
+            await shielded(in_thread(_remove, directory), deadline_s=_CLEANUP_S)
 
     return await answer(call, run(), lines)
+
+
+def _remove(directory: Path) -> None:
+    with suppress(FileNotFoundError):  # the disk may have had no room even for the directory
+        shutil.rmtree(directory)
 
 
 async def prune(call: DockerRequest) -> web.Response:

@@ -76,10 +76,11 @@ class CertificateFiles:
             Internal: it is not understood.
         """
         roots = self.roots.read_text()
-        identity = subject(self.certificate())
+        certificate = self.certificate()
+        identity = subject(certificate)
         if identity is None:
             raise Internal(f"{self.pair} is not the certificate of a node")
-        return Credentials(identity, self.pair, roots)
+        return Credentials(identity, self.pair, roots, certificate)
 
     def certificate(self) -> str:
         """The node's certificate and what leads to the root, PEM.

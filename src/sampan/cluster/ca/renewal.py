@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from sampan.aio import Clock, first_of
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.ca.certificates import Validity, validity
-from sampan.cluster.ca.files import CertificateFiles
 from sampan.cluster.peer.contract import NotMember
 from sampan.cluster.peer.tls import Credentials
 from sampan.errors import SampanError
@@ -46,14 +45,14 @@ class Renewer:
 
     def __init__(
         self,
-        files: CertificateFiles,
+        credentials: Credentials,
         ask: Callable[[], Awaitable[Credentials]],
         changed: Callable[[Credentials], Awaitable[None]],
         clock: Clock,
         *,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._files = files
+        self._first = credentials
         self._ask = ask
         self._changed = changed
         self._clock = clock
@@ -79,7 +78,7 @@ class Renewer:
             NotMember: the cluster has removed this node.
         """
         failures = 0
-        valid = validity(self._files.certificate())
+        valid = validity(self._first.certificate)
         due = renew_at(valid, self._chance())
         while True:
             if failures:
@@ -104,7 +103,7 @@ class Renewer:
                     )
                 continue
             failures = 0
-            valid = validity(self._files.certificate())
+            valid = validity(credentials.certificate)
             due = renew_at(valid, self._chance())
             await self._changed(credentials)
             for waiter in waiters:

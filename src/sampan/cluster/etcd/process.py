@@ -21,10 +21,11 @@ import shutil
 import signal
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, shielded
+from sampan.aio import Clock, Tasks, in_thread, shielded
 from sampan.cluster.backoff import backoff_s
 from sampan.cluster.etcd.client import EtcdClient
 from sampan.cluster.etcd.settings import EtcdSettings
@@ -116,9 +117,7 @@ class EtcdProcess:
         """
         find_etcd()
         settings = self.settings
-        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings.directory.chmod(0o700)
-        await self._end_old_one()
+        await self._end_old_one(await in_thread(_prepare, settings))
         self._stopping = False
         try:
             child = self._spawn()
@@ -128,6 +127,7 @@ class EtcdProcess:
         client = EtcdClient(settings.socket)
         end = self._clock.monotonic() + deadline_s
         try:
+            await self._note(child)
             while True:
                 try:
                     status = await client.status(deadline_s=1.0)
@@ -166,8 +166,7 @@ class EtcdProcess:
                 child.send(signal.SIGKILL)
                 await child.wait()
         await self._tasks.close()
-        self.settings.pid_file.unlink(missing_ok=True)
-        self.settings.socket.unlink(missing_ok=True)
+        await in_thread(_remove, self.settings.pid_file, self.settings.socket)
 
     def kill(self) -> bool:
         """SIGKILL, as a fault; it is started again."""
@@ -177,8 +176,6 @@ class EtcdProcess:
 
     def _spawn(self) -> process.Child:
         settings = self.settings
-        # etcd of this version does not take over a socket that a killed one has left.
-        settings.socket.unlink(missing_ok=True)
         # No pipe: uvloop closes the number of a pipe's descriptor twice, and by the second time it
         # may be another thread's file (uvloop issue 763).
         ours, theirs = socket.socketpair()
@@ -203,13 +200,14 @@ class EtcdProcess:
             theirs.close()
         self._child = child
         self.starts += 1
-        started = process.start_time(child.pid) or 0
-        try:
-            settings.pid_file.write_text(f"{child.pid} {started}\n")
-        except OSError as error:  # a full disk: it is only needed if the kernel fails to end etcd
-            log.warning("the process id of etcd is not written down: %s", error)
         self._tasks.spawn(self._read_log(ours), name="etcd/log")
         return child
+
+    async def _note(self, child: process.Child) -> None:
+        """Write down which process it is."""
+        started = process.start_time(child.pid) or 0
+        # To its end: ``stop`` takes the file away.
+        await shielded(in_thread(_write, self.settings.pid_file, f"{child.pid} {started}\n"))
 
     async def _supervise(self, child: process.Child) -> None:
         failures = 0
@@ -229,13 +227,15 @@ class EtcdProcess:
                 self._last_words or "none",
             )
             await self._clock.sleep(pause)
+            await in_thread(_remove, self.settings.socket)
             child = self._spawn()
+            await self._note(child)
 
-    async def _end_old_one(self) -> None:
+    async def _end_old_one(self, noted: str) -> None:
         """The member of a daemon that was killed, should the kernel not have ended it."""
         try:
-            pid, started = (int(word) for word in self.settings.pid_file.read_text().split())
-        except (FileNotFoundError, ValueError):
+            pid, started = (int(word) for word in noted.split())
+        except ValueError:
             return
         with contextlib.suppress(FileNotFoundError):
             # after a reboot, pid and start time together may be another program's
@@ -266,6 +266,27 @@ class EtcdProcess:
             self._last_words = text[:LINE]
         if any(word in text for word in _REMOVED):
             self.removed.set()
+
+
+def _prepare(settings: EtcdSettings) -> str:
+    """Make its directory. Returns what is noted of the last one. Blocks."""
+    settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.directory.chmod(0o700)
+    # etcd of this version does not take over a socket that a killed one has left.
+    _remove(settings.socket)
+    return settings.pid_file.read_text() if settings.pid_file.exists() else ""
+
+
+def _write(pid_file: Path, text: str) -> None:
+    try:
+        pid_file.write_text(text)
+    except OSError as error:  # a full disk: it is only needed if the kernel fails to end etcd
+        log.warning("the process id of etcd is not written down: %s", error)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _path(program: str) -> str:

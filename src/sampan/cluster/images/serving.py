@@ -59,7 +59,7 @@ class ImageServer:
 
     async def _blob(self, request: PeerRequest) -> Reply:
         digest = request.match["digest"]
-        blob = self._peer_blobs.blob(digest)
+        blob = await self._peer_blobs.blob(digest)
         if blob is None:
             raise NotFound(f"blob {digest} is not on this node")
         at = _offset(request.headers.get("range", ""), blob.size)

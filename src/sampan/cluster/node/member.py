@@ -125,7 +125,7 @@ class Member:
         facts = NodeFacts(
             node_id=record.node_id,
             root_certificate=lambda: issuer_first(
-                self.tls.credentials.roots, self.files.certificate()
+                self.tls.credentials.roots, self.tls.credentials.certificate
             ),
         )
         self.agent = Agent(
@@ -159,7 +159,7 @@ class Member:
         await self.agent.start()
         self._stack.push_async_callback(self.agent.close)
         self.certificates = CertificateClient(self.client, self.files)
-        self._renewer = Renewer(self.files, self.renew, self._renewed, clock)
+        self._renewer = Renewer(self.tls.credentials, self.renew, self._renewed, clock)
         self._tasks.spawn(self._keep_certificate(), name="node/certificate")
 
     async def close(self) -> None:

@@ -28,6 +28,8 @@ class Credentials:
     """One PEM file: private key, certificate, intermediates. One, so that they always fit."""
     roots: str
     """PEM of every root that is trusted: two while the cluster changes its root."""
+    certificate: str = ""
+    """Of ``pair``: the certificate and what leads to the root. Empty: nobody renews it."""
 
 
 class WrongPeer(ssl.SSLCertVerificationError):

@@ -94,7 +94,7 @@ class Creator:
             undo.push_async_callback(parts.snapshots.remove, container_id)
             await parts.snapshots.prepare(container_id, chain_id(config.diff_ids))
             directory = parts.config.paths.container(container_id)
-            undo.callback(shutil.rmtree, directory, ignore_errors=True)
+            undo.push_async_callback(in_thread, shutil.rmtree, directory, ignore_errors=True)
             await in_thread(directory.mkdir, parents=True, mode=0o710)
             await self._mounts.seed(container)
             # The image, a network or the namespace's owner may have gone while we were busy; from

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sampan.aio import first_of, in_thread
+from sampan.aio import first_of
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.in_flight import InFlight, RunInFlight
 from sampan.engine.observe.emit_events import EventEmitter
@@ -17,7 +17,6 @@ from sampan.engine.parts import Parts
 from sampan.engine.spec.bundle import process_env
 from sampan.errors import SampanError
 from sampan.runtime.contract import ExecProcess, ExecSpec, NoSuchRun
-from sampan.runtime.users import home_of
 from sampan.store.records import Container, Health, Healthcheck, HealthResult
 
 log = logging.getLogger(__name__)
@@ -106,14 +105,13 @@ class HealthChecks:
     async def _ask(self, container: Container, check: Healthcheck) -> HealthResult:
         clock, spec = self._parts.clock, container.spec
         start = clock.now()
-        rootfs = await self._parts.snapshots.mount(container.id)
         try:
             process = await self._parts.runs.exec(
                 ExecSpec(
                     exec_id=secrets.token_hex(32),
                     run_id=container.id,
                     args=command(check, spec.shell),
-                    env=process_env(spec, await in_thread(home_of, rootfs, spec.user)),
+                    env=process_env(spec),
                     user=spec.user,
                     working_dir=spec.working_dir or "/",
                     tty=False,

@@ -30,7 +30,12 @@ from sampan.aio import in_thread
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import AlreadyStarted
 from sampan.engine.in_flight import InFlight, together
-from sampan.engine.networking.attachments import Attached, Attachments, detached
+from sampan.engine.networking.attachments import (
+    Attached,
+    Attachments,
+    detached,
+    write_in_place,
+)
 from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.observe.logs import log_path
 from sampan.engine.parts import Parts
@@ -120,7 +125,6 @@ class Starter:
         await together(mount(), connect())
         rootfs, net = roots[0], plugged[0]
         wired = msgspec.structs.replace(container, networks=net.networks, ports=net.ports)
-        await self._attachments.write_etc(wired)
         undo.push_async_callback(self._mounts.release, container)
         log_config = container.spec.host.log_config
         logs = await parts.drivers.log.find(log_config.type)
@@ -130,7 +134,12 @@ class Starter:
             netns=net.netns,
             etc_files=self._attachments.etc_files(container),
             mounts=await self._mounts.ready(container),
-            home=await in_thread(home_of, rootfs, container.spec.user),
+            home=await in_thread(
+                _write_and_look,
+                self._attachments.etc_texts(wired),
+                rootfs,
+                container.spec.user,
+            ),
             log_path=log_path(container, parts.drivers.log, parts.config),
             log_rule=rule,
         )
@@ -196,3 +205,9 @@ class Starter:
             # The first error is the one to report; the row is put right at the next start.
             log.error("container %s: after a failed start: %s", container_id[:12], second)
             error.add_note(str(second))
+
+
+def _write_and_look(etc: dict[Path, str], rootfs: Path, user: str) -> str:
+    """Write what the container finds in /etc, and return the user's home. Blocks."""
+    write_in_place(etc)
+    return home_of(rootfs, user)

@@ -30,6 +30,13 @@ class Attached:
     ports: tuple[PublishedPort, ...]
 
 
+def write_in_place(texts: dict[Path, str]) -> None:
+    """In place: the files are bind-mounted, and a renamed new one would not be seen. Blocks: the
+    disk's journal makes who makes a file wait for others' syncs."""
+    for path, text in texts.items():
+        path.write_text(text)
+
+
 class Attachments:
     def __init__(self, parts: Parts, containers: ContainerIndex, emit: EventEmitter) -> None:
         self._parts, self._containers, self._emit = parts, containers, emit
@@ -154,17 +161,21 @@ class Attachments:
 
     async def write_etc(self, container: Container) -> None:
         """Write the three files for the container's endpoints. The caller holds its lock."""
+        await in_thread(write_in_place, self.etc_texts(container))
+
+    def etc_texts(self, container: Container) -> dict[Path, str]:
+        """What is to be in the three files for the container's endpoints."""
         kind = modes.kind_of(container.spec.host)
         if kind == "container":
-            return
+            return {}
         files = self._parts.networks.etc_files(
             self.net_of(container),
             [e for e in container.networks.values() if e.endpoint_id],
             host_network=kind == "host",
         )
-        contents = dict(zip(ETC, (files.hosts, files.hostname, files.resolv_conf), strict=True))
-        # In a thread: the disk's journal makes who makes a file wait for others' syncs.
-        await in_thread(_write, self._parts.config.paths.container(container.id), contents)
+        directory = self._parts.config.paths.container(container.id)
+        texts = (files.hosts, files.hostname, files.resolv_conf)
+        return {directory / name: text for name, text in zip(ETC, texts, strict=True)}
 
     def emit(self, container: Container, action: str) -> None:
         """``connect`` or ``disconnect`` for every network of the container."""
@@ -248,10 +259,3 @@ def detached(networks: dict[str, EndpointSettings]) -> dict[str, EndpointSetting
         )
         for name, endpoint in networks.items()
     }
-
-
-def _write(directory: Path, contents: dict[str, str]) -> None:
-    """In place: the files are bind-mounted, and a renamed new one would not be seen."""
-    for name, content in contents.items():
-        with open(directory / name, "w") as file:
-            file.write(content)

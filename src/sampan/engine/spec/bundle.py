@@ -35,14 +35,15 @@ class Ready:
     log_rule: FileRule = UNBOUNDED
 
 
-def process_env(spec: ContainerSpec, home: str) -> tuple[str, ...]:
-    """The image's and the user's variables over the defaults."""
+def process_env(spec: ContainerSpec, home: str = "") -> tuple[str, ...]:
+    """The image's and the user's variables over the defaults. Without ``home`` it is left open."""
     base = [DEFAULT_PATH]
     if spec.hostname:
         base.append(f"HOSTNAME={spec.hostname}")
     if spec.tty:
         base.append("TERM=xterm")
-    base.append(f"HOME={home}")
+    if home:
+        base.append(f"HOME={home}")
     return merged_env(base, spec.env)
 
 

@@ -223,7 +223,7 @@ def _make_source(source: Path, undo: AsyncExitStack) -> None:
         path = path.parent
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        undo.callback(_remove_empty, path)
+        undo.push_async_callback(in_thread, _remove_empty, path)
 
 
 def _remove_empty(path: Path) -> None:

@@ -120,7 +120,7 @@ class HostOverlay:
     async def leave(self) -> None:
         async with self._lock:
             # First: who is killed from here on forgets the cluster at the next start.
-            self._file.unlink(missing_ok=True)
+            await in_thread(self._file.unlink, missing_ok=True)
             await self._reach(DataPlaneView())
             self._came_through = False
             failed = _Failures()

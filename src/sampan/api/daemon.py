@@ -13,7 +13,8 @@ import os
 import signal
 import socket
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import uvloop
@@ -26,6 +27,7 @@ from sampan.api.front import docker_front
 from sampan.api.lock import locked, pid_file
 from sampan.api.options import Options, load
 from sampan.api.wiring import open_services
+from sampan.diskwatch import off_the_disk
 from sampan.errors import SampanError
 from sampan.http import sockets
 from sampan.http.server import HttpServer
@@ -112,7 +114,7 @@ async def serve(options: Options) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
         log.info("sampand %s is ready on %s", __version__, ", ".join(config.hosts))
-        with watching(options.loop_limit_s):
+        with _watched(options):
             await stop.wait()
         log.info("stopping; containers go on running")
         server.hang_up()
@@ -125,6 +127,16 @@ def _go_first() -> None:
         put_first()
     except OSError as error:
         log.info("answers will be late while this host is busy: %s", error)
+
+
+@contextmanager
+def _watched(options: Options) -> Iterator[None]:
+    """While inside, what keeps the running loop is logged, if it is asked for."""
+    if options.loop_limit_s <= 0:
+        yield
+        return
+    with off_the_disk(options.config.paths.root), watching(options.loop_limit_s):
+        yield
 
 
 def _bind(host: str, group: str, stack: AsyncExitStack) -> socket.socket:

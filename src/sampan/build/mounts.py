@@ -40,7 +40,7 @@ FindTree = Callable[[str], Awaitable[Tree]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RunMount:
     """One ``--mount``, understood; ``content`` digests what a bind shows."""
 
     type: str
@@ -51,7 +51,7 @@ class Wish:
     content: str = ""
 
 
-def read_mount(text: str, state: StageState, step: Run, scope: Scope) -> Wish:
+def read_mount(text: str, state: StageState, step: Run, scope: Scope) -> RunMount:
     """Raises DockerfileError: an unknown type or option, no target."""
     options: dict[str, str] = {}
     for part in text.split(","):
@@ -72,68 +72,73 @@ def read_mount(text: str, state: StageState, step: Run, scope: Scope) -> Wish:
             int(options.get(name) or "0", base)
         except ValueError:
             raise scope.wrong(step, f"{name}={options[name]} in --mount is not a number") from None
-    return Wish(kind, posixpath.normpath(target), options)
+    return RunMount(kind, posixpath.normpath(target), options)
 
 
 async def look(
     job: Job, state: StageState, step: Run, scope: Scope, find: FindTree
-) -> tuple[Wish, ...]:
+) -> tuple[RunMount, ...]:
     """Understand every mount, and digest what binds show.
 
     Raises:
         DockerfileError
     """
-    wishes: list[Wish] = []
+    run_mounts: list[RunMount] = []
     for text in step.mounts:
-        wish = read_mount(text, state, step, scope)
-        if wish.type == "bind":
-            ref = wish.options.get("from", "")
+        one = read_mount(text, state, step, scope)
+        if one.type == "bind":
+            ref = one.options.get("from", "")
             tree = await find(ref) if ref else job.context
-            source = wish.options.get("source") or "."
+            source = one.options.get("source") or "."
 
             def work(_: Event, tree: Tree = tree, source: str = source) -> tuple[Picked, str]:
                 picked = tree.pick(source)[0]
                 return picked, tree.digest(picked)
 
             picked, content = await job.in_thread(work)
-            wish = Wish(wish.type, wish.target, wish.options, tree, picked, content)
-        wishes.append(wish)
-    return tuple(wishes)
+            one = RunMount(one.type, one.target, one.options, tree, picked, content)
+        run_mounts.append(one)
+    return tuple(run_mounts)
 
 
-def key_of(wishes: tuple[Wish, ...]) -> str:
+def key_of(run_mounts: tuple[RunMount, ...]) -> str:
     """What a step's key takes from its mounts."""
-    return digest(*(f"{wish.type} {wish.target} {wish.content}" for wish in wishes))
+    return digest(*(f"{one.type} {one.target} {one.content}" for one in run_mounts))
 
 
-def materialise(job: Job, wishes: tuple[Wish, ...], scratch: Path) -> tuple[MountPoint, ...]:
+def materialise(
+    job: Job, run_mounts: tuple[RunMount, ...], scratch: Path
+) -> tuple[MountPoint, ...]:
     """Make the host's side; copies go into ``scratch``. Blocking."""
     points: list[MountPoint] = []
-    for number, wish in enumerate(wishes):
-        options = wish.options
-        if wish.type == "tmpfs":
+    for number, one in enumerate(run_mounts):
+        options = one.options
+        if one.type == "tmpfs":
             size = options.get("size", "")
             points.append(
                 MountPoint(
-                    type="tmpfs", source="", target=wish.target, mode=f"size={size}" if size else ""
+                    type="tmpfs",
+                    source="",
+                    target=one.target,
+                    mode=f"size={size}" if size else "",
                 )
             )
             continue
-        writable = "rw" in options or (wish.type == "cache" and "ro" not in options)
-        if wish.type == "cache":
-            name = digest(options.get("id") or wish.target)[:32]
+        writable = "rw" in options or (one.type == "cache" and "ro" not in options)
+        if one.type == "cache":
+            name = digest(options.get("id") or one.target)[:32]
             source = job.parts.config.paths.root / CACHES / name
             if not source.exists():
                 source.mkdir(parents=True)
                 os.chown(source, int(options.get("uid") or 0), int(options.get("gid") or 0))
                 source.chmod(int(options.get("mode") or "755", 8))
         else:
-            source = _shown(wish, writable, scratch / f"mount-{number}")
+            source = _shown(one, writable, scratch / f"mount-{number}")
         points.append(
             MountPoint(
                 type="bind",
                 source=str(source),
-                target=wish.target,
+                target=one.target,
                 read_write=writable,
                 propagation="rprivate",
             )
@@ -146,14 +151,14 @@ def forget_caches(root: Path) -> None:
     shutil.rmtree(root / CACHES, ignore_errors=True)
 
 
-def _shown(wish: Wish, writable: bool, scratch: Path) -> Path:
+def _shown(one: RunMount, writable: bool, scratch: Path) -> Path:
     """What is bound: the files themselves where nothing of them must be hidden or protected."""
-    assert wish.tree is not None
-    assert wish.picked is not None
-    if not writable and not wish.tree.ignore:
-        return Path(wish.picked.path)
+    assert one.tree is not None
+    assert one.picked is not None
+    if not writable and not one.tree.ignore:
+        return Path(one.picked.path)
     scratch.mkdir(parents=True, exist_ok=True)
-    owner = None if wish.tree.keeps_owner else (0, 0)
-    name = "tree" if wish.picked.is_dir else "file"
-    Copier(str(scratch), owner=owner).copy(wish.tree, wish.picked, f"/{name}")
+    owner = None if one.tree.keeps_owner else (0, 0)
+    name = "tree" if one.picked.is_dir else "file"
+    Copier(str(scratch), owner=owner).copy(one.tree, one.picked, f"/{name}")
     return scratch / name

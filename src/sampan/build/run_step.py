@@ -18,7 +18,7 @@ from sampan.build.dockerfile.instructions import Run
 from sampan.build.dockerfile.source import Heredoc
 from sampan.build.job import Job
 from sampan.build.layer import make_layer
-from sampan.build.mounts import Wish, key_of, materialise
+from sampan.build.mounts import RunMount, key_of, materialise
 from sampan.build.plan import PROXY_ARGS
 from sampan.build.sandboxes import BuildSandbox
 from sampan.build.scoped import resolve
@@ -64,10 +64,10 @@ def _script_path(script: Heredoc) -> str:
     return f"{SCRIPT_DIR}/{script.name.replace('/', '_')}"
 
 
-def run_key(state: StageState, step: Run, wishes: tuple[Wish, ...]) -> str:
+def run_key(state: StageState, step: Run, run_mounts: tuple[RunMount, ...]) -> str:
     args = [f"{name}={value}" for name, value in run_args(state, step).items()]
     script = step.script.content if step.script else ""
-    mounts = key_of(wishes)
+    mounts = key_of(run_mounts)
     return digest(
         state.key, "RUN", step.network, mounts, *args, "", *command_of(state, step), "", script
     )
@@ -81,7 +81,7 @@ def created_by(state: StageState, step: Run) -> str:
 
 
 async def run_step(
-    job: Job, state: StageState, step: Run, key: str, wishes: tuple[Wish, ...], out: Channel
+    job: Job, state: StageState, step: Run, key: str, run_mounts: tuple[RunMount, ...], out: Channel
 ) -> StageState:
     """Execute it and commit what it wrote.
 
@@ -95,7 +95,7 @@ async def run_step(
         async with job.sandboxes.borrow(step.network) as place:
 
             def ready(_: Event) -> tuple[list[str], BundleSpec]:
-                points = materialise(job, wishes, place.etc_dir / run_id[:12])
+                points = materialise(job, run_mounts, place.etc_dir / run_id[:12])
                 spec = _bundle(job, state, step, run_id, root, place, points)
                 return _absent(root, [point.target for point in points]), spec
 

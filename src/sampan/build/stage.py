@@ -110,10 +110,10 @@ class StageRun:
 
     async def _run(self, state: StageState, step: Run, title: str) -> StageState:
         job = self._job
-        wishes = await look(job, state, step, self._scope, self._tree) if step.mounts else ()
-        key = run_key(state, step, wishes)
+        run_mounts = await look(job, state, step, self._scope, self._tree) if step.mounts else ()
+        key = run_key(state, step, run_mounts)
         return await self._layered(
-            state, title, [key], lambda: run_step(job, state, step, key, wishes, self._out)
+            state, title, [key], lambda: run_step(job, state, step, key, run_mounts, self._out)
         )
 
     async def _layered(

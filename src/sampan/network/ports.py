@@ -234,7 +234,7 @@ def close(held: ReservedPort) -> None:
 
 
 def listen(protocol: str, host_ip: str, number: int) -> socket.socket | None:
-    """A bound socket, listening if it is one for streams; None for sctp. Raises OSError."""
+    """A bound socket, listening if it is one for streams; None for sctp. Blocks. Raises OSError."""
     if protocol not in _KINDS:
         return None
     six = ":" in host_ip

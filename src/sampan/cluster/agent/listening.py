@@ -1,5 +1,5 @@
 """Whether something in a container listens on a port, and has taken what came to it. Pure but for
-reading /proc."""
+reading /proc, which is called in a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ESTABLISHED, _SYN_RECEIVED, _LISTEN = b"01", b"03", b"0A"
 
 def all_listening(pid: int, ports: Iterable[tuple[str, int]]) -> bool:
     """Every (protocol, port) has a socket in the network namespace of ``pid``. What cannot be
-    looked up (sctp, a process that is gone) counts as there: nobody should wait for it."""
+    looked up (sctp, a process that is gone) counts as there: nobody should wait for it. Blocks."""
     wanted: dict[str, set[int]] = {}
     for protocol, port in ports:
         if protocol in ("tcp", "udp"):
@@ -43,7 +43,7 @@ def parse_sockets(table: bytes, *, listening_only: bool) -> set[int]:
 
 def any_waiting(pid: int) -> bool:
     """Something that came to a TCP port of the network namespace of ``pid`` has not been accepted
-    or read yet, or its answer has not been sent yet."""
+    or read yet, or its answer has not been sent yet. Blocks."""
     table = b""
     for family in ("", "6"):
         try:

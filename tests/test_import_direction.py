@@ -236,3 +236,16 @@ def test_no_loop_is_asked_for_a_task_behind_the_back_of_aio() -> None:
             and "loop" in ast.unparse(node.func.value)
         ]
     assert not loose
+
+
+def test_the_kernel_is_passed_in() -> None:
+    """Nobody but the composition root says which kernel it is."""
+    real = {"HOST", "Netlink", "Nft"}
+    for path in modules():
+        where = path.relative_to(SOURCE).as_posix()
+        if where.startswith("kernel/") or where == "api/wiring.py":
+            continue
+        named = {
+            name.rpartition(".")[2] for name in imported(path) if name.startswith("sampan.kernel.")
+        }
+        assert not named & real, f"{where}: take a Linux from whoever makes this"

@@ -9,11 +9,13 @@ from sampan.aio import Clock
 from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.executor import EngineExecutor
 from sampan.cluster.images.images import ClusterImages
+from sampan.cluster.node.addresses import of_this_host
 from sampan.cluster.node.host import Host, NodeFacts
 from sampan.cluster.node.membership import HostMembership, open_membership
 from sampan.config import DaemonConfig
 from sampan.engine.contract import Engine
 from sampan.engine.drivers import Drivers
+from sampan.kernel.linux import Linux
 from sampan.network.overlay.contract import Overlay
 
 
@@ -24,6 +26,7 @@ def membership(
     overlay: Overlay,
     images: ClusterImages,
     attachments: ClusterAttachments,
+    linux: Linux,
     durable: Callable[[], Awaitable[None]],
     drivers: Drivers,
     clock: Clock,
@@ -36,6 +39,7 @@ def membership(
             images,
             config,
             clock,
+            linux=linux,
             durable=durable,
             root_certificate=facts.root_certificate,
             plugins=drivers.plugins,
@@ -49,6 +53,6 @@ def membership(
         images=images,
         attachments=attachments,
         events=engine.events,
-        of_containers=config.instance.made,
+        addresses=lambda: of_this_host(linux, config.instance.made),
     )
     return open_membership(host)

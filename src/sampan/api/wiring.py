@@ -95,6 +95,7 @@ async def open_services(
                 overlay=networks.overlay,
                 images=cluster_images,
                 attachments=attachments,
+                linux=HOST,
                 durable=store.durable,
                 drivers=drivers,
                 clock=clock,

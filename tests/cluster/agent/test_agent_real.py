@@ -48,6 +48,7 @@ from sampan.engine.engine import open_engine
 from sampan.image import open_images
 from sampan.image.contract import Images
 from sampan.kernel import mount as kernel_mount
+from sampan.kernel.linux import HOST
 from sampan.runtime.logs import LogFiles
 from sampan.runtime.runs import open_runs
 from sampan.store import records
@@ -231,7 +232,7 @@ class Managers:
             data_path_address="10.0.0.2",
             client=self.worker.client,
             executor=EngineExecutor(
-                engine, LocalImages(images), config, self.clock, durable=durable
+                engine, LocalImages(images), config, self.clock, linux=HOST, durable=durable
             ),
             overlay=None,
             files=DiskFiles(config.paths.root / "cluster"),

@@ -15,6 +15,7 @@ from sampan.runtime.contract import CommandNotFound
 from sampan.testing.clock import FakeClock
 from sampan.testing.contracts.executor import ExecutorContract
 from sampan.testing.executor import FakeExecutor
+from sampan.testing.linux import FakeLinux
 from sampan.testing.world import World
 
 
@@ -63,6 +64,7 @@ class TestEngineExecutor(ExecutorContract):
             LocalImages(world.images),
             world.config,
             world.clock,
+            linux=FakeLinux().linux,
             durable=world.store.durable,
         )
         yield executor

@@ -8,6 +8,7 @@ from sampan.cluster.node import addresses
 from sampan.cluster.node.addresses import HostAddress, Listen, NoAddress
 from sampan.config import Instance
 from sampan.errors import InvalidArgument
+from sampan.kernel.linux import HOST
 
 ONE = [HostAddress("eth0", "10.1.0.5")]
 SAME = [*ONE, HostAddress("eth0", "10.1.0.6")]
@@ -76,6 +77,6 @@ def test_interfaces_of_containers_are_told_by_their_names(suffix: str) -> None:
 
 
 def test_this_host_has_addresses_but_no_loopback() -> None:
-    found = addresses.of_this_host(lambda name: False)
+    found = addresses.of_this_host(HOST, lambda name: False)
     assert all(not a.address.startswith("127.") for a in found)
-    assert addresses.of_this_host(lambda name: True) == []
+    assert addresses.of_this_host(HOST, lambda name: True) == []

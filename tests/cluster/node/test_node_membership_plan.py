@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from sampan.cluster.model import Change, State
+from sampan.cluster.node.addresses import HostAddress, of_this_host
 from sampan.cluster.node.contract import InitRequest, JoinRequest
 from sampan.cluster.node.leave_check import is_demoted, what_leaving_costs
 from sampan.cluster.node.membership_plan import plan_init, plan_join
@@ -13,10 +14,11 @@ from sampan.cluster.node.pools import check_pools
 from sampan.cluster.records import Node, Object
 from sampan.cluster.spec import CaConfig, NodeSpec, SwarmSpec
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.kernel.linux import HOST
 
 
-def no_container(name: str) -> bool:
-    return False
+def of_host() -> list[HostAddress]:
+    return of_this_host(HOST, lambda name: False)
 
 
 def test_a_cluster_is_planned_from_what_was_asked() -> None:
@@ -29,7 +31,7 @@ def test_a_cluster_is_planned_from_what_was_asked() -> None:
         subnet_size=26,
         availability="drain",
     )
-    record, cluster, node = plan_init(request, no_container)
+    record, cluster, node = plan_init(request, of_host)
     assert (record.listen, record.advertise) == ("127.0.0.1:4000", "10.9.0.1:4000")
     assert (record.data_path, record.data_path_port) == ("10.9.1.1", 4800)
     assert record.etcd_url == "https://10.9.0.1:4001"
@@ -50,19 +52,19 @@ def test_a_cluster_is_planned_from_what_was_asked() -> None:
 )
 def test_what_cannot_be_is_refused(request_: InitRequest, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
-        plan_init(replace(request_, advertise_addr="10.9.0.1"), no_container)
+        plan_init(replace(request_, advertise_addr="10.9.0.1"), of_host)
 
 
 def test_locked_managers_are_not_there() -> None:
     with pytest.raises(Unsupported, match="autolock"):
-        plan_init(InitRequest(auto_lock_managers=True), no_container)
+        plan_init(InitRequest(auto_lock_managers=True), of_host)
 
 
 def test_a_joiner_advertises_the_address_on_its_way_to_the_manager() -> None:
-    record = plan_join(JoinRequest(), "127.0.0.1:2377", no_container)
+    record = plan_join(JoinRequest(), "127.0.0.1:2377", of_host)
     assert record.advertise == "127.0.0.1:2377"
     assert record.managers == ("127.0.0.1:2377",)
-    chosen = plan_join(JoinRequest(advertise_addr="10.9.0.2:99"), "127.0.0.1:2377", no_container)
+    chosen = plan_join(JoinRequest(advertise_addr="10.9.0.2:99"), "127.0.0.1:2377", of_host)
     assert chosen.advertise == "10.9.0.2:99"
 
 

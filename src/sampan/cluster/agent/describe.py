@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from sampan import __version__
 from sampan.cluster.records import NodeDescription, Plugin
 from sampan.cluster.spec import Platform, Resources
-from sampan.kernel.netlink import Netlink
+from sampan.kernel.linux import Linux
 
 
 def describe(
-    labels: Iterable[str], root_certificate: str, plugins: Iterable[tuple[str, str]]
+    linux: Linux,
+    labels: Iterable[str],
+    root_certificate: str,
+    plugins: Iterable[tuple[str, str]],
 ) -> NodeDescription:
     """``labels`` are the daemon's, "NAME=VALUE"; ``plugins`` its drivers, (type, name)."""
     issuer, key = b"", b""
@@ -34,12 +37,12 @@ def describe(
         trust_root=root_certificate,
         certificate_issuer=issuer,
         certificate_issuer_key=key,
-        routes=_routes(),
+        routes=_routes(linux),
     )
 
 
-def _routes() -> tuple[str, ...]:
-    with Netlink() as here:
+def _routes(linux: Linux) -> tuple[str, ...]:
+    with linux.netlink() as here:
         found = {
             str(route.destination)
             for route in here.routes()

@@ -30,6 +30,7 @@ from sampan.config import DaemonConfig
 from sampan.engine.cluster_networks import asks
 from sampan.engine.contract import AlreadyStarted, AlreadyStopped, Engine, LogRequest
 from sampan.errors import NotFound, SampanError
+from sampan.kernel.linux import Linux
 from sampan.runtime.contract import LogEntry
 from sampan.store.events import Event
 from sampan.store.records import Container, Phase
@@ -53,13 +54,14 @@ class EngineExecutor:
         config: DaemonConfig,
         clock: Clock,
         *,
+        linux: Linux,
         durable: Callable[[], Awaitable[None]],
         root_certificate: Callable[[], str] = lambda: "",
         plugins: Callable[[], Sequence[tuple[str, str]]] = tuple,
     ) -> None:
         """``durable``: waits until this host will find its containers again after a power cut. A
         step is over then, since what follows it is told to the managers."""
-        self._durable = durable
+        self._linux, self._durable = linux, durable
         self._engine, self._images, self._config, self._clock = engine, images, config, clock
         self._root_certificate, self._plugins = root_certificate, plugins
         self._networks = NodeNetworks(engine)
@@ -77,7 +79,7 @@ class EngineExecutor:
     async def describe(self) -> NodeDescription:
         plugins = self._plugins()
         self._description = await in_thread(
-            lambda: describe(self._config.labels, self._root_certificate(), plugins)
+            lambda: describe(self._linux, self._config.labels, self._root_certificate(), plugins)
         )
         return self._description
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sampan.cluster.peer.address import host_of, join_port, split_port
 from sampan.errors import InvalidArgument
-from sampan.kernel.netlink import Netlink
+from sampan.kernel.linux import Linux
 
 ANY = "0.0.0.0"
 
@@ -39,9 +39,9 @@ class NoAddress(InvalidArgument):
     """None, or too many, to choose from."""
 
 
-def of_this_host(of_containers: Callable[[str], bool]) -> list[HostAddress]:
+def of_this_host(linux: Linux, of_containers: Callable[[str], bool]) -> list[HostAddress]:
     """Every global address of an interface that is up, without those that containers hang on."""
-    with Netlink() as netlink:
+    with linux.netlink() as netlink:
         links = {link.index: link for link in netlink.links()}
         found = []
         for index, interface in netlink.addresses():

@@ -10,6 +10,7 @@ from sampan.aio import Clock
 from sampan.cluster.agent.attachments import ClusterAttachments
 from sampan.cluster.agent.contract import Executor
 from sampan.cluster.images.images import ClusterImages
+from sampan.cluster.node.addresses import HostAddress
 from sampan.network.overlay.contract import Overlay
 from sampan.store.events import EventBus
 
@@ -29,9 +30,8 @@ class Host:
     """What the engine asks for places on the cluster's networks."""
     events: EventBus
     """Where a manager tells of the cluster's objects."""
-    of_containers: Callable[[str], bool]
-    """Whether an interface of that name belongs to containers: its addresses are not among the
-    host's own."""
+    addresses: Callable[[], list[HostAddress]]
+    """The host's own, without those that containers hang on. Blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

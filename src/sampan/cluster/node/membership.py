@@ -193,7 +193,7 @@ class HostMembership:
             await load_parts()
             from sampan.cluster.node.membership_plan import plan_init
 
-            record, cluster, node = await in_thread(plan_init, request, self._host.of_containers)
+            record, cluster, node = await in_thread(plan_init, request, self._host.addresses)
             return await self._found(record, cluster, node)
 
     async def _found(self, record: NodeRecord, cluster: Cluster, node: Node) -> str:
@@ -300,7 +300,7 @@ class HostMembership:
 
         host, port = split_port(remote)
         manager = join_port(host, port)
-        record = await in_thread(plan_join, request, manager, self._host.of_containers)
+        record = await in_thread(plan_join, request, manager, self._host.addresses)
         # While nobody knows of this node: with a certificate it would be one of the cluster.
         address, port = split_port(record.listen)
         listener(address or ANY, port).close()

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.cluster import check_spec
 from sampan.cluster.node import addresses
+from sampan.cluster.node.addresses import HostAddress
 from sampan.cluster.node.authority import availability_of
 from sampan.cluster.node.contract import InitRequest, JoinRequest
 from sampan.cluster.node.pools import check_pools
@@ -20,7 +21,7 @@ from sampan.errors import InvalidArgument, Unsupported
 
 
 def plan_init(
-    request: InitRequest, of_containers: Callable[[str], bool]
+    request: InitRequest, of_host: Callable[[], list[HostAddress]]
 ) -> tuple[NodeRecord, Cluster, Node]:
     """The membership, and the cluster's first records; the root of trust is still missing. Looks
     at the host's addresses: blocks, briefly.
@@ -37,7 +38,7 @@ def plan_init(
         raise InvalidArgument(
             "invalid DataPathPort: the data path port must be between 1024 and 49151"
         )
-    known = addresses.of_this_host(of_containers)
+    known = of_host()
     where = addresses.parse_listen(request.listen_addr, known)
     told = addresses.advertised(request.advertise_addr, where, known)
     data_path = addresses.data_path(request.data_path_addr, told, known, told)
@@ -72,7 +73,7 @@ def plan_init(
 
 
 def plan_join(
-    request: JoinRequest, manager: str, of_containers: Callable[[str], bool]
+    request: JoinRequest, manager: str, of_host: Callable[[], list[HostAddress]]
 ) -> NodeRecord:
     """The membership, as far as this host decides it. Looks at its addresses and its way to
     ``manager``: blocks, briefly.
@@ -80,7 +81,7 @@ def plan_join(
     Raises:
         InvalidArgument, NoAddress.
     """
-    known = addresses.of_this_host(of_containers)
+    known = of_host()
     where = addresses.parse_listen(request.listen_addr, known)
     advertise = request.advertise_addr
     if not advertise and where.address == addresses.ANY:

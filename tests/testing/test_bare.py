@@ -104,16 +104,22 @@ def test_a_package_that_setup_never_had_cannot_be_taken_away() -> None:
     assert "script/setup does not install no-such-package" in done.stderr
 
 
+@pytest.mark.parametrize("demo", ["script/demo", "script/demo cluster"])
 @pytest.mark.parametrize(
     ("package", "said"),
     [
         ("catatonit", "no init found: `--init` will fail; install catatonit"),
         ("conmon", "no conmon found: no container can run; install conmon"),
-        ("etcd-client", "install etcd-client"),
-        ("iproute2", "ss: not found"),
+        ("etcd-client", "; install etcd-client"),
     ],
 )
-def test_a_package_that_setup_does_not_bring_is_missed(package: str, said: str) -> None:
-    done = bare("--without", package, "script/demo")
+def test_a_package_that_setup_does_not_bring_is_named(package: str, said: str, demo: str) -> None:
+    done = bare("--without", package, *demo.split())
     assert done.returncode not in (0, 125)
     assert said in done.stdout + done.stderr
+
+
+def test_a_package_that_the_demo_itself_needs_is_missed() -> None:
+    done = bare("--without", "iproute2", "script/demo")
+    assert done.returncode not in (0, 125)
+    assert "ss: not found" in done.stdout + done.stderr

@@ -14,7 +14,6 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import running_daemon, short_directory
-from sampan.testing.rootfs import scratch
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hit-counter"
 
@@ -25,13 +24,12 @@ pytestmark = pytest.mark.timeout(400)
 def with_debian(sampan: str) -> Iterator[Shell]:
     with short_directory() as base, running_daemon(Path(base) / "d") as daemon:
         sh = Shell(daemon)
-        in_memory = {"TMPDIR": str(scratch())}
-        sh(sampan, "image", "bootstrap", "debian:bookworm", timeout=240, env=in_memory)
+        sh(sampan, "image", "bootstrap", "debian:bookworm", timeout=240)
         # licences, and what keeps later packages as small; nothing of the making
         unread = "cd /usr/share; find doc man info locale lintian -type f; ls /etc/dpkg/dpkg.cfg.d"
         listed = sh.docker("run", "--rm", "debian:bookworm", "sh", "-c", unread).stdout.split()
         kept = {name for name in listed if not name.endswith("/copyright")}
-        assert kept - {"info/dir", "locale/locale.alias"} == {"50sampan"}
+        assert kept == {"locale/locale.alias", "50sampan"}
         yield sh
         assert daemon.settled() == {}, daemon.tail()
 

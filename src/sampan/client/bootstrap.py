@@ -127,11 +127,7 @@ def _file(tar: tarfile.TarFile, name: str, body: bytes, mode: int = 0o644) -> No
 
 
 def debian_tar(
-    suite: str,
-    out_path: Path,
-    report: Callable[[str], None],
-    packages: Sequence[str] = (),
-    scratch: Path | None = None,
+    suite: str, out_path: Path, report: Callable[[str], None], packages: Sequence[str] = ()
 ) -> None:
     """A minimal Debian in the tar ``out_path``, by mmdebstrap, from the host's own apt sources.
 
@@ -141,7 +137,6 @@ def debian_tar(
         suite: ``bookworm``, ``trixie`` ...
         report: gets mmdebstrap's lines as they come.
         packages: what to install besides the minimal system.
-        scratch: where the tree grows; None: below ``TMPDIR``.
 
     Raises:
         BootstrapFailed: mmdebstrap is missing or failed; with its last lines.
@@ -180,9 +175,7 @@ def debian_tar(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ
-        | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        | ({"TMPDIR": str(scratch)} if scratch else {}),
+        env=os.environ | {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
     ) as process:
         last: list[str] = []
         assert process.stdout is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,23 +13,12 @@ from sampan.client.bootstrap import debian_tar
 FRESH_S = 7 * 24 * 3600.0
 """An older one is made anew: the packages have moved on."""
 SUITE = "bookworm"
-MEMORY = Path("/dev/shm")
-ROOM = 2 << 30
-"""Bytes; a tree has a fifth of it."""
 
 
 def directory() -> Path:
     """Where they are kept between runs."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(home) / "sampan-tests"
-
-
-def scratch() -> Path:
-    """For trees of small files that live for seconds: in memory where there is room, since on a
-    disk that others flush every moment their writing takes minutes."""
-    if os.path.ismount(MEMORY) and shutil.disk_usage(MEMORY).free > ROOM:
-        return MEMORY
-    return Path(tempfile.gettempdir())
 
 
 def debian_with(*packages: str) -> Path:
@@ -46,9 +34,9 @@ def debian_with(*packages: str) -> Path:
     with (place / "lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists() or time.time() - path.stat().st_mtime > FRESH_S:
-            with tempfile.TemporaryDirectory(dir=place) as beside:
-                made = Path(beside) / "rootfs.tar"
-                debian_tar(SUITE, made, _quiet, packages, scratch())
+            with tempfile.TemporaryDirectory(dir=place) as scratch:
+                made = Path(scratch) / "rootfs.tar"
+                debian_tar(SUITE, made, _quiet, packages)
                 made.rename(path)
     return path
 

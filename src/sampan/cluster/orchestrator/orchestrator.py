@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import msgspec
@@ -37,8 +38,9 @@ class Written:
     """What one transaction was about."""
 
     plan: ServicePlan
-    places: ServicePlaces | None = None
-    looked_at: PlacesPlan = field(default_factory=PlacesPlan)
+    places: ServicePlaces | None
+    """None: the service is gone."""
+    looked_at: PlacesPlan
 
     @property
     def wake_at(self) -> float | None:
@@ -118,8 +120,6 @@ class Orchestrator(Loop):
 
     async def _one(self, service_id: str) -> float | None:
         written = await self.term.update(lambda draft: self._write(draft, service_id))
-        if written is None:
-            return None
         if written.places is not None:
             written.places.looked_at(written.looked_at.marks)
         for step in written.plan.steps:
@@ -127,15 +127,17 @@ class Orchestrator(Loop):
         at = written.wake_at
         return None if at is None else max(0.0, at - self.term.clock.now())
 
-    def _write(self, draft: Draft, service_id: str) -> Written | None:
+    def _write(self, draft: Draft, service_id: str) -> Written:
         self.catch_up()
         now, state = self.term.clock.now(), draft.state
         service = draft.get(Service, service_id)
         if service is None:
             plan = ServicePlan(Service(id=service_id), None, {}, now, self.observed)
-            for task in state.tasks_of(service_id).values():
+            tasks = state.tasks_of(service_id).values()
+            left = (task for task in tasks if task.desired < TaskState.REMOVE)
+            for task in islice(left, AT_MOST):
                 plan.remove(task, "its service has been removed")
-            written = Written(plan)
+            written = Written(plan, None, PlacesPlan(more=next(left, None) is not None))
         else:
             plan = ServicePlan(service, state.cluster, state.nodes, now, self.observed)
             places = self.index.services[service_id]
@@ -143,15 +145,10 @@ class Orchestrator(Loop):
             looked_at = plan_places(plan, places)
             self.index.looked_at += len(looked_at.marks)
             written = Written(plan, places, looked_at)
-        writes = [*plan.changes.values(), *plan.created]
-        # of places, a task never stops without its replacement
-        at_most = AT_MOST if written.places is None else len(writes)
-        for task in writes[:at_most]:
+        for task in (*plan.changes.values(), *plan.created):
             draft.put(task)
         if plan.new_service is not None:
             draft.put(plan.new_service)
-        if len(writes) > at_most:
-            plan.wake(plan.now)
         return written
 
 

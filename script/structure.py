@@ -24,8 +24,11 @@ PASSAGE = 6
 
 WITNESSES = {
     "log driver": (r"[\"']json-file[\"']",),
-    "volume driver": (r"driver[^\n]{0,40}[\"']local[\"']",),
-    "network driver": (r"[\"']overlay[\"']",),
+    "volume driver": (r"(?i)driver\w*[\"']?[^\n.\[]{0,30}[\"']local[\"']",),
+    "network driver": (
+        r"(?i)driver\w*[\"']?[^\n.\[]{0,30}[\"']overlay[\"']",
+        r"register\([\"']overlay",
+    ),
     "OCI runtime": (r"[\"']runc[\"']",),
     "compose key": (r"[\"']mem_limit[\"']",),
     "engine record": (r"\bBuildCacheEntry\b", r"[\"']build_cache[\"']"),

@@ -78,8 +78,6 @@ class LogSegment:
     """Bytes of the head and of whole records."""
     allocated: int = field(default=0)
     """Bytes of the file, at least ``size``: the disk has blocks for them."""
-    _allocates: bool = True
-    """False: the file system cannot."""
 
     @classmethod
     def create(cls, database: Path, identity: bytes, first: int, expected: int) -> LogSegment:
@@ -93,10 +91,10 @@ class LogSegment:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
-            segment = cls(path, descriptor)
+            segment, head = cls(path, descriptor), opening(identity)
             if not segment._allocate(expected + RESERVE_BYTES):
-                segment._allocate(RESERVE_BYTES)
-            segment._write(opening(identity))
+                segment._extend(len(head) + RESERVE_BYTES)
+            segment._write(head)
             sync_directory(path.parent)
         except BaseException:
             os.close(descriptor)
@@ -113,32 +111,35 @@ class LogSegment:
             OSError: with ENOSPC or EDQUOT when the disk is full. ``BrokenLog`` when what was
             written of it could not be taken back.
         """
-        needed = self.size + len(record) + RESERVE_BYTES
-        enough = (
-            needed <= self.allocated
-            or self._allocate(needed + RESERVE_BYTES)  # the next ones need not ask
-            or self._allocate(needed)
-        )
-        if not enough and not frees:
+        end = self.size + len(record)
+        if not self._extend(end + RESERVE_BYTES) and not (frees and end <= self.allocated):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._write(record)
 
     def _allocate(self, size: int) -> bool:
-        """Have blocks for ``size`` bytes. False: the disk is full, and it is as before."""
-        if not self._allocates:
-            return True
+        """Have blocks for ``size`` bytes, if the file system can and has them. Blocks."""
         try:
             os.posix_fallocate(self.descriptor, 0, size)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                # Some file systems keep what they could get.
-                os.ftruncate(self.descriptor, self.allocated)
-                return False
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
-            self._allocates = False
-            return True
+            # Some file systems keep what they could get.
+            os.ftruncate(self.descriptor, self.allocated)
+            return False
         self.allocated = size
+        return True
+
+    def _extend(self, size: int) -> bool:
+        """The same by writing zeros, which is no slower than to write records. False: the disk is
+        full; what could be had is kept."""
+        while self.allocated < size:
+            try:
+                missing = bytes(size - self.allocated)
+                self.allocated += os.pwrite(self.descriptor, missing, self.allocated)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                return False
         return True
 
     def _write(self, record: bytes) -> None:
@@ -161,7 +162,7 @@ class LogSegment:
     @property
     def has_reserve(self) -> bool:
         """False: the disk is full, and nothing is left to removals."""
-        return not self._allocates or self.allocated >= RESERVE_BYTES
+        return self.allocated >= self.size + RESERVE_BYTES
 
     def finish(self) -> None:
         """Nothing more is appended: give the disk back what was allocated for it."""

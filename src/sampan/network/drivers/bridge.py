@@ -12,18 +12,16 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.kernel import netlink
 from sampan.network.contract import Sandbox, SubnetOverlap
-from sampan.network.deferred_delete import DeferredLinkDelete, live_group
+from sampan.network.drivers.bridged import BridgedDriver
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
-from sampan.network.drivers.veth import configure, connect_port
-from sampan.network.firewall import BridgeSegment, Firewall
+from sampan.network.drivers.veth import configure
+from sampan.network.firewall import BridgeSegment
 from sampan.network.hostnet import subnets_in_use
 from sampan.network.ipam import overlapping, parse_subnet
 from sampan.network.subnets import Taken
-from sampan.network.worker import NetworkWorker
 from sampan.store.records import EndpointSettings, Network
 
 _PREFIX = "com.docker.network."
@@ -83,21 +81,10 @@ def segment_of(network: Network) -> BridgeSegment:
     return BridgeSegment(network.bridge, network.internal, options.masquerade, options.icc)
 
 
-class BridgeDriver:
+class BridgeDriver(BridgedDriver):
     capabilities = NetworkCapabilities(
         publishes=True, options=frozenset(_PREFIX + name for name in _OPTIONS)
     )
-
-    def __init__(
-        self,
-        config: DaemonConfig,
-        worker: NetworkWorker,
-        firewall: Firewall | None,
-        deferred: DeferredLinkDelete,
-    ) -> None:
-        self._config, self._worker, self._firewall = config, worker, firewall
-        self._deferred = deferred
-        self._group = live_group(config.instance.suffix)
 
     # -- the segment
 
@@ -127,13 +114,6 @@ class BridgeDriver:
 
         await self._worker.run(make, lambda: self._remove(made))
         return made
-
-    async def ensure(self, network: Network) -> None:
-        await self._worker.run(lambda: self._ensure(network))
-
-    async def remove(self, network: Network) -> None:
-        if network.bridge:
-            await self._worker.run(lambda: self._remove(network))
 
     def _ensure(self, network: Network) -> None:
         """Link, addresses, sysctls, firewall; each only if it is missing."""
@@ -206,26 +186,16 @@ class BridgeDriver:
         default_route: bool,
     ) -> Joined:
         options = Options.of(network)
-        veth = self._config.instance.veth(endpoint.endpoint_id)
         linux = self._worker.linux
 
-        def finish() -> None:
+        def finish(veth: str) -> None:
             if not options.icc:
                 self._worker.netlink.do(netlink.isolate_port(veth))
             linux.netns.run_inside(
                 sandbox.path, lambda: configure(linux, endpoint, default_route=default_route)
             )
 
-        await connect_port(
-            self._worker,
-            veth,
-            sandbox.path,
-            endpoint,
-            bridge=network.bridge,
-            mtu=options.mtu,
-            group=self._group,
-            finish=finish,
-        )
+        await self._connect(network, endpoint, sandbox, mtu=options.mtu, finish=finish)
         return Joined(endpoint=endpoint)
 
     async def leave(

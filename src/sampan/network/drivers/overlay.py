@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from sampan.config import DaemonConfig
 from sampan.errors import InvalidArgument
 from sampan.network.contract import Sandbox
-from sampan.network.deferred_delete import DeferredLinkDelete, live_group
+from sampan.network.deferred_delete import DeferredLinkDelete
 from sampan.network.drivers.bridge import Options
+from sampan.network.drivers.bridged import BridgedDriver
 from sampan.network.drivers.contract import Attached, Joined, NetworkCapabilities
-from sampan.network.drivers.veth import configure, connect_port
+from sampan.network.drivers.veth import configure
 from sampan.network.firewall import Firewall
 from sampan.network.overlay.dataplane import HostOverlay
 from sampan.network.overlay.places import Places
@@ -35,7 +36,7 @@ OPTIONS = frozenset(
 """The cluster reads them, which makes the networks."""
 
 
-class OverlayDriver:
+class OverlayDriver(BridgedDriver):
     capabilities = NetworkCapabilities(
         scope="swarm",
         default_route=False,
@@ -53,9 +54,8 @@ class OverlayDriver:
         overlay: HostOverlay,
         places: Places,
     ) -> None:
-        self._config, self._worker, self._firewall = config, worker, firewall
-        self._deferred, self._overlay, self._places = deferred, overlay, places
-        self._group = live_group(config.instance.suffix)
+        super().__init__(config, worker, firewall, deferred)
+        self._overlay, self._places = overlay, places
 
     def validate(self, network: Network) -> None:
         Options.of(network)
@@ -74,13 +74,6 @@ class OverlayDriver:
 
         await self._worker.run(make, lambda: self._remove(made))
         return made
-
-    async def ensure(self, network: Network) -> None:
-        await self._worker.run(lambda: self._ensure(network))
-
-    async def remove(self, network: Network) -> None:
-        if network.bridge:
-            await self._worker.run(lambda: self._remove(network))
 
     def _ensure(self, network: Network) -> None:
         self._overlay.tunnels.ensure_bridge(self._worker.netlink, network.id)
@@ -106,11 +99,10 @@ class OverlayDriver:
         *,
         default_route: bool,
     ) -> Joined:
-        veth = self._config.instance.veth(endpoint.endpoint_id)
         linux, tunnels = self._worker.linux, self._overlay.tunnels
         mtu = Options.of(network).mtu or tunnels.mtu(network.id) or LAST_RESORT_MTU - OVERHEAD
 
-        def finish() -> None:
+        def finish(veth: str) -> None:
             tunnels.welcome(self._worker.netlink, network.id, endpoint.ipv4, veth)
             linux.netns.run_inside(
                 sandbox.path, lambda: configure(linux, endpoint, default_route=False)
@@ -119,16 +111,7 @@ class OverlayDriver:
         # Before the first await: what the cluster says meanwhile reaches this container too.
         self._places.add(sandbox, endpoint)
         try:
-            await connect_port(
-                self._worker,
-                veth,
-                sandbox.path,
-                endpoint,
-                bridge=network.bridge,
-                mtu=mtu,
-                group=self._group,
-                finish=finish,
-            )
+            await self._connect(network, endpoint, sandbox, mtu=mtu, finish=finish)
             # What the cluster says, before the process runs.
             await self._overlay.joined(self._places.of(sandbox))
         except BaseException:

@@ -22,11 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sampan.kernel.priority import put_first
 from sampan.testing.registry import layer_tar, registry
 
 EVERY_S = 0.005
-PREFERRED = -15
-"""Niceness of the process that pings."""
 SET_APART = 19
 """Niceness of all else that is not the daemon, nor started by it."""
 PULL_BYTES = 48 << 20
@@ -92,8 +91,8 @@ def percentile(times: list[float], percent: float) -> float:
 
 def ask(path: str) -> None:
     """Ping again and again until stdin ends; then print how long each took, in milliseconds."""
-    with suppress(PermissionError):  # without root it is one of many
-        os.nice(PREFERRED)
+    with suppress(OSError):  # without root it is one of many
+        put_first()
     times = []
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.connect(path)

@@ -5,8 +5,8 @@ is touched on the loop must not be left to the moment at which somebody looks (`
 raises an audit event for what opens, makes, lists, moves and removes files, and each one that the
 loop's thread raises for something beneath the given directory is told, whatever time it takes.
 
-There is no event for ``stat`` and for what is done with a descriptor (read, write, sync). A
-descriptor has been opened, and that is seen.
+There is no event for ``stat`` and for what is done with a descriptor (read, write, sync), nor is it
+told that one is made longer. A descriptor has been opened, and that is seen.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def _path(event: str, arguments: tuple[object, ...]) -> str:
     """What it is about; empty: it is not known, or no matter."""
     what = arguments[0]
     if isinstance(what, int):
-        # A file object for a descriptor opens nothing.
-        return "" if event == "open" else _of_descriptor(what)
+        # A file object for a descriptor opens nothing; to make a file longer is to write to it.
+        return "" if event in ("open", "os.truncate") else _of_descriptor(what)
     if not isinstance(what, (str, bytes, os.PathLike)):
         return ""
     if event == "open" and isinstance(flags := arguments[2], int) and flags & os.O_PATH:

@@ -411,6 +411,7 @@ def test_the_daemon_starts_while_its_default_log_plugin_hangs(
         assert wait_until(lambda: len(logged(plugin.directory, container)) == 1)
         info = plugin.calls("LogDriver.StartLogging")[0].request["Info"]
         assert info["Config"] == {"a": "b"}
+        shell.docker("wait", container)
         shell.docker("rm", container)
     config.write_text(json.dumps({"log-driver": "nobody"}))
     missing = DaemonProcess(place / "m", *arguments, "--config", str(config))

@@ -38,7 +38,8 @@ class Flow:
     """Its destination was rewritten."""
     leads_to: str
     """Address that its packets go to, after translation."""
-    _key: bytes
+    key: bytes
+    """Which one it is; another between the same ends is another."""
 
 
 def tracked(sysctl: Sysctl) -> int:
@@ -85,7 +86,7 @@ def forget_asking_for(
 
 def _forget(link: Rtnetlink, wanted: bytes, which: Callable[[Flow], bool]) -> int:
     found = [_flow(body) for body in link.dump(_CT_GET, _NFGEN + wanted)]
-    going: list[Message] = [(_CT_DELETE, 0, _NFGEN + f._key) for f in found if which(f)]
+    going: list[Message] = [(_CT_DELETE, 0, _NFGEN + f.key) for f in found if which(f)]
     for start in range(0, len(going), 64):
         for outcome in link.request(*going[start : start + 64]):
             if outcome is not None and outcome.errno != errno.ENOENT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +14,12 @@ import pytest
 
 from sampan.kernel import conntrack, netlink, netns, sysctl, tunnel
 from sampan.kernel.conntrack import NETLINK_NETFILTER
+from sampan.kernel.linux import HOST
 from sampan.kernel.netlink import Netlink, index_of
 from sampan.kernel.nft import Nft, NftError
 from sampan.network.overlay import rules
-from sampan.network.overlay.plan import Backends
+from sampan.network.overlay.namespaces import forget_flows
+from sampan.network.overlay.plan import Backends, Departed
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -154,5 +157,53 @@ def test_flows_are_forgotten_by_whom_they_lead_to(inside: Inside) -> None:  # ty
             assert untouched == 1
             assert conntrack.forget(flows, lambda flow: flow.leads_to == "127.0.0.3") == 1
             assert conntrack.tracked(sysctl) == 0
+
+    inside(run)
+
+
+def test_a_connection_is_only_taken_up_anew_when_it_stays_unanswered(inside: Inside) -> None:  # type: ignore[type-arg]
+    """A member that serves no more still answers what has reached it."""
+    left = Departed(draining=frozenset({"127.0.0.2"}))
+    drop = "add table ip t; add chain ip t c { type filter hook input priority 0; }"
+    drop += "; add rule ip t c tcp dport 80 drop"
+
+    def begin() -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        assert sock.connect_ex(("127.0.7.7", 80)) == errno.EINPROGRESS
+        return sock
+
+    def run() -> None:
+        linux = HOST
+        with Nft() as nft, socket.create_server(("127.0.0.2", 80)) as server:
+            nft.run(rules.services(None, {"127.0.7.7": ("127.0.0.2",)}))
+            nft.run(drop)
+            with begin() as first, begin():
+                begun = forget_flows(linux, left)
+                assert len(begun) == conntrack.tracked(sysctl) == 2, "nothing is torn at once"
+                # one of them is answered meanwhile: its next try, a second later
+                nft.run("flush chain ip t c")
+                ready = select.select((), (first,), (), 20)[1]
+                assert ready
+                other, _ = server.accept()
+                again, _ = server.accept()
+                nft.run("add rule ip t c tcp dport 80 drop")
+                with begin() as third:
+                    assert len(forget_flows(linux, left, begun)) == 1
+                    nft.run("flush chain ip t c")
+                    first.send(b"x")
+                    assert select.select((other, again), (), (), 20)[0], "it goes on"
+                    assert select.select((), (third,), (), 20)[1]
+                server.accept()[0].close()
+                other.close()
+                again.close()
+            # one that nobody answers goes
+            nft.run("add rule ip t c tcp dport 80 drop")
+            with begin():
+                begun = forget_flows(linux, left)
+                assert len(begun) == 1
+                before = conntrack.tracked(sysctl)
+                assert forget_flows(linux, left, begun) == frozenset()
+                assert conntrack.tracked(sysctl) == before - 1
 
     inside(run)

@@ -21,6 +21,11 @@ from sampan.network.worker import NetworkWorker
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
+ANSWERED_WITHIN_S = 0.1
+"""A member that serves no more answers what has reached it: so long it is given for that."""
+
+Begun = dict[tuple[str, str], frozenset[bytes]]
+"""Container (empty: the host) and network -> connections that had not been answered."""
 
 
 class Flows:
@@ -61,23 +66,43 @@ class Flows:
                 # both at once: more may leave while these are looked for
                 left, self._left = self._left, {}
                 tracked_here, self._tracked_here = self._tracked_here, {}
-                for network_id, departed in left.items():
-                    if tracked_here[network_id]:
-                        await self._worker.run(
-                            functools.partial(forget_flows, self._linux, departed)
-                        )
-                for place in list(self._places()):
-                    for network_id in place.endpoints.keys() & left.keys():
-                        task = functools.partial(forget_flows, self._linux, left[network_id])
-                        with suppress(FileNotFoundError):
-                            await self._worker.run(
-                                functools.partial(self._linux.netns.run_inside, place.path, task)
-                            )
+                begun = await self._forget(left, tracked_here, {})
+                if begun:
+                    await self._clock.sleep(ANSWERED_WITHIN_S)
+                    await self._forget(left, tracked_here, begun)
                 await self._clock.sleep(PAUSE_S)
         except OSError as error:
             log.error("connections to members that have left stay: %s", error)
         finally:
             self._running = False
+
+    async def _forget(
+        self,
+        left: Mapping[str, Departed],
+        tracked_here: Mapping[str, bool],
+        unanswered: Begun,
+    ) -> Begun:
+        """Args:
+        unanswered: what this returned a moment ago; empty: nothing has been looked at yet.
+        """
+        begun: Begun = {}
+        for network_id, departed in left.items():
+            known = unanswered.get(("", network_id), frozenset())
+            if tracked_here[network_id] and (known or not unanswered):
+                task = functools.partial(forget_flows, self._linux, departed, known)
+                if found := await self._worker.run(task):
+                    begun["", network_id] = found
+        for place in list(self._places()):
+            for network_id in place.endpoints.keys() & left.keys():
+                known = unanswered.get((place.container_id, network_id), frozenset())
+                if unanswered and not known:
+                    continue
+                task = functools.partial(forget_flows, self._linux, left[network_id], known)
+                inside = functools.partial(self._linux.netns.run_inside, place.path, task)
+                with suppress(FileNotFoundError):
+                    if found := await self._worker.run(inside):
+                        begun[place.container_id, network_id] = found
+        return begun
 
     async def close(self) -> None:
         await self._worker.close()

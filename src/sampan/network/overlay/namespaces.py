@@ -163,27 +163,40 @@ class OverlayNamespaces:
         self._file(container_id).unlink(missing_ok=True)
 
 
-def forget_flows(linux: Linux, left: Departed) -> None:
+def forget_flows(
+    linux: Linux, left: Departed, unanswered: frozenset[bytes] = frozenset()
+) -> frozenset[bytes]:
     """In the thread's namespace: connections that lead to nobody are taken up anew, by whoever
     serves now, with the client's next packet.
 
     - to a member that has gone: all. What is in the middle of a TCP connection is refused by the
       new member, which tells the client at once what it would else learn in a quarter of an hour.
-    - to one that only serves no more: UDP, and TCP that has not been answered yet.
+    - to one that only serves no more: UDP, and TCP that is not being answered. Between our look at
+      a connection that has just begun and its removal it may be answered, and would be torn: so
+      those go that were ``unanswered`` a moment ago and still are.
+
+    Returns the keys of the connections that may turn out to be unanswered.
 
     Raises:
         OSError
     """
     count = conntrack.tracked(linux.sysctl)
     if not count:
-        return
+        return frozenset()
+    begun: set[bytes] = set()
 
     def stale(flow: Flow) -> bool:
         if not flow.translated:
             return False
         if flow.leads_to in left.gone:
             return True
-        return flow.leads_to in left.draining and (flow.protocol == UDP or not flow.replied)
+        if flow.leads_to not in left.draining:
+            return False
+        if flow.protocol == UDP or (not flow.replied and flow.key in unanswered):
+            return True
+        if not flow.replied:
+            begun.add(flow.key)
+        return False
 
     with linux.netlink(NETLINK_NETFILTER) as link:
         if count <= FEW:
@@ -191,6 +204,7 @@ def forget_flows(linux: Linux, left: Departed) -> None:
         else:
             for address in left.gone | left.draining:
                 conntrack.forget_answered_by(link, address, stale)
+    return frozenset(begun)
 
 
 def forget_askers(linux: Linux, ports: Iterable[int]) -> None:

@@ -29,7 +29,8 @@ def with_debian(sampan: str) -> Iterator[Shell]:
         unread = "cd /usr/share; find doc man info locale lintian -type f; ls /etc/dpkg/dpkg.cfg.d"
         listed = sh.docker("run", "--rm", "debian:bookworm", "sh", "-c", unread).stdout.split()
         kept = {name for name in listed if not name.endswith("/copyright")}
-        assert kept == {"locale/locale.alias", "50sampan"}
+        # an index that installing makes, and the list that some packages of locales read
+        assert kept - {"info/dir", "locale/locale.alias"} == {"50sampan"}
         yield sh
         assert daemon.settled() == {}, daemon.tail()
 

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.cluster.control.validate import MOST_TASKS, check_mode
 from sampan.cluster.errors import Refused
-from sampan.cluster.orchestrator.services import BIRTHS_AT_ONCE
+from sampan.cluster.loop import SLICE
 from sampan.cluster.spec import ReplicatedJobMode, ReplicatedMode, ServiceMode
 from sampan.testing.loops import LoopWorld
 
@@ -26,7 +26,7 @@ def test_more_tasks_than_a_cluster_can_have_are_refused(mode: ServiceMode) -> No
 async def test_very_many_replicas_come_some_at_a_time() -> None:
     async with LoopWorld() as world:
         await world.manager("m1")
-        service = await world.serve("web", replicas=BIRTHS_AT_ONCE + 10)
+        service = await world.serve("web", replicas=2 * SLICE + 10)
         await world.until(
-            lambda: len(world.store.state.tasks_of(service)) == BIRTHS_AT_ONCE + 10, limit_s=30
+            lambda: len(world.store.state.tasks_of(service)) == 2 * SLICE + 10, limit_s=30
         )

@@ -39,7 +39,7 @@ class Flow:
     leads_to: str
     """Address that its packets go to, after translation."""
     key: bytes
-    """Which one it is; another between the same ends is another."""
+    """Which one it is; another from the same client's port that leads elsewhere is another."""
 
 
 def tracked(sysctl: Sysctl) -> int:
@@ -96,10 +96,12 @@ def _forget(link: Rtnetlink, wanted: bytes, which: Callable[[Flow], bool]) -> in
 
 def _flow(body: bytes) -> Flow:
     values = attributes(body, len(_NFGEN))
-    original = values[_TUPLE_ORIG]
-    protocol = attributes(attributes(original)[_TUPLE_PROTO])[_PROTO_NUM][0]
+    protocol = attributes(attributes(values[_TUPLE_ORIG])[_TUPLE_PROTO])[_PROTO_NUM][0]
     status = struct.unpack("!I", values[_STATUS])[0]
-    key = nested(_TUPLE_ORIG, original)
+    # By its answers, which name the one that it leads to: since we looked, a client that uses its
+    # port again may have put another connection in its place, with the same beginning, and with the
+    # same id where it has come to lie at the same place in the kernel's memory.
+    key = nested(_TUPLE_REPLY, values[_TUPLE_REPLY])
     for kind in (_ID, _ZONE):
         if kind in values:
             key += attribute(kind, values[kind])

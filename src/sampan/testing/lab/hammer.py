@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,17 +63,52 @@ class Hammer:
         self.seen = Seen(**found)
 
 
-def ask(host: str, port: int, path: str) -> str:
-    """The body of one page, by a connection of its own. Raises OSError or ValueError."""
-    with socket.create_connection((host, port), timeout=ANSWER_WITHIN_S) as link:
-        link.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        answer = b""
-        while piece := link.recv(65536):
-            answer += piece
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b" 200 " not in head.partition(b"\r\n")[0]:
-        raise ValueError(f"answered {head[:100]!r}")
-    return body.decode(errors="replace").strip()
+class Visit:
+    """One request, by a connection of its own, and how far it has come."""
+
+    def __init__(self, host: str, port: int, path: str) -> None:
+        self._host, self._port, self._path = host, port, path
+        self._began = time.monotonic()
+        self._link = socket.socket()
+        self._link.settimeout(ANSWER_WITHIN_S)
+        self._connected_s: float | None = None
+        self._answer = b""
+
+    def ask(self) -> str:
+        """The body of the page. Raises OSError or ValueError."""
+        self._link.connect((self._host, self._port))
+        self._connected_s = time.monotonic() - self._began
+        words = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n\r\n"
+        self._link.sendall(words.encode())
+        while piece := self._link.recv(65536):
+            self._answer += piece
+        head, _, body = self._answer.partition(b"\r\n\r\n")
+        if b" 200 " not in head.partition(b"\r\n")[0]:
+            raise ValueError(f"answered {head[:100]!r}")
+        return body.decode(errors="replace").strip()
+
+    def story(self) -> str:
+        """What became of it, for whoever looks for the reason of a failure."""
+        port = self._link.getsockname()[1]
+        took = time.monotonic() - self._began
+        if self._connected_s is None:
+            how_far = f"not connected in {took:.3f} s"
+        else:
+            how_far = f"connected after {self._connected_s:.3f} s, then {took:.3f} s in all"
+        # struct tcp_info: the state, how often in a row a packet was sent again, packets unacked
+        info = self._link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return (
+            f"port {port}: {how_far}, {len(self._answer)} bytes came; TCP state {info[0]}, "
+            f"sent again {info[2]} times, "
+            f"{int.from_bytes(info[24:28], sys.byteorder)} packets unacknowledged"
+        )
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def _now() -> str:
+    return datetime.now().isoformat(timespec="milliseconds").partition("T")[2]
 
 
 def main(url: str, visitors: int) -> None:
@@ -81,19 +117,24 @@ def main(url: str, visitors: int) -> None:
     began = threading.Event()
     lock = threading.Lock()
     seen = Seen()
+    since = _now()
 
     def visit() -> None:
         while not stopped.is_set():
             begin = time.monotonic()
+            asking = Visit(parts.hostname or "", parts.port or 80, parts.path or "/")
             try:
-                body = ask(parts.hostname or "", parts.port or 80, parts.path or "/")
+                body = asking.ask()
             except (OSError, ValueError) as error:
                 with lock:
                     seen.failures.append(
-                        f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}"
+                        f"{_now()} {type(error).__name__}: {error} ({asking.story()}; "
+                        f"{seen.count} visits before it, since {since})"
                     )
                 stopped.wait(0.05)
                 continue
+            finally:
+                asking.close()
             with lock:
                 seen.answers[body] = seen.answers.get(body, 0) + 1
                 seen.longest_s = max(seen.longest_s, time.monotonic() - begin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 
@@ -40,14 +41,20 @@ def test_a_host_that_hears_late_refuses_nobody(swarm3: Lab) -> None:
         )  # fmt: skip
         wait_running(one, "web", 2)
         with Hammer(swarm3.client, f"http://{three.address}:8080/") as visitors:
+            phases = [f"{datetime.now().time()} update"]
             with standing(three):
                 one.docker("service", "update", "-dq", "--env-add", "NEW=1", "web")
             wait_for(lambda: update_state(one, "web") == "completed", one, "web", "updated")
+            phases.append(f"{datetime.now().time()} rollback")
             with standing(two):
                 one.docker("service", "rollback", "-dq", "web")
             wait_for(lambda: update_state(one, "web") == "rollback_completed", one, "web", "back")
+            phases.append(f"{datetime.now().time()} scale")
             with standing(three):
                 one.docker("service", "scale", "-d", "web=1")
             wait_running(one, "web", 1)
-        assert visitors.seen.failures == []
+        if visitors.seen.failures:
+            listed = one.docker("service", "ps", "--no-trunc", "web").stdout
+            logs = (f"{host.name}:\n{host.daemon.tail(20)}" for host in swarm3.hosts)
+            pytest.fail("\n".join((*visitors.seen.failures, *phases, listed, *logs)))
         assert len(visitors.seen.answers) >= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,17 +62,22 @@ def inside(sh: Shell, tmp: Path) -> dict[str, int]:
     return {what: int(done.stdout) for what, done in said.items()}
 
 
+def of_threads(daemon: DaemonProcess) -> Counter[int]:
+    """How many threads, other than the loop's, have each nice value."""
+    found: Counter[int] = Counter()
+    for name in set(os.listdir(f"/proc/{daemon.pid}/task")) - {str(daemon.pid)}:
+        with suppress(ProcessLookupError):  # a thread may end at any time
+            found[nice_of(int(name))] += 1
+    return found
+
+
 def of_others(daemon: DaemonProcess) -> set[int]:
-    """The nice values of all that the daemon has started outside of containers, its threads among
-    it."""
-    threads = {int(name) for name in os.listdir(f"/proc/{daemon.pid}/task")} - {daemon.pid}
-    assert threads
+    """The nice values of all processes that the daemon has started outside of containers."""
     monitors = [pid for pid in daemon.processes() if name_of(pid) == "conmon"]
     assert monitors
     found = set()
-    for each in (*threads, *monitors, *daemon.helpers()):
-        with suppress(ProcessLookupError):  # a thread may end at any time
-            found.add(nice_of(each))
+    for each in (*monitors, *daemon.helpers()):
+        found.add(nice_of(each))
     return found
 
 
@@ -80,6 +86,9 @@ def test_the_loop_goes_first_and_nothing_that_it_starts(with_busybox: Load, tmp_
         assert nice_of(daemon.pid) == NICE
         assert set(inside(Shell(daemon), tmp_path).values()) == {0}
         assert of_others(daemon) == {0}
+        threads = of_threads(daemon)
+        assert set(threads) == {0, NICE}
+        assert threads[NICE] <= 4, "those in which children are started, and no others"
 
 
 def test_who_starts_it_with_a_nice_value_has_decided(with_busybox: Load, tmp_path: Path) -> None:
@@ -87,3 +96,4 @@ def test_who_starts_it_with_a_nice_value_has_decided(with_busybox: Load, tmp_pat
         assert nice_of(daemon.pid) == 5
         assert set(inside(Shell(daemon), tmp_path).values()) == {5}
         assert of_others(daemon) == {5}
+        assert set(of_threads(daemon)) == {5}

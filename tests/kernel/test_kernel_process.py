@@ -48,9 +48,48 @@ async def test_a_killed_child() -> None:
     assert await child.wait() == 137
 
 
-def test_a_program_that_does_not_exist() -> None:
-    with pytest.raises(FileNotFoundError):
+async def test_a_program_that_does_not_exist() -> None:
+    with pytest.raises(FileNotFoundError, match="/no/such/program"):
         process.spawn(["/no/such/program"], fds={})
+    with pytest.raises(FileNotFoundError, match="/no/such/program"):
+        await process.start(["/no/such/program"], fds={})
+    with pytest.raises(ValueError, match="null"):
+        process.spawn(["/bin/true", "a\0b"], fds={})
+
+
+async def test_a_child_has_our_variables_or_its_own_and_no_blocked_signal() -> None:
+    script = 'echo "$SMP_A"; grep SigBlk /proc/self/status; exec sleep 0'
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        said = os.memfd_create("said")
+        child = process.spawn(["/bin/sh", "-c", script], fds={1: said}, env={"SMP_A": "ä b"})
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+    assert await child.wait() == 0
+    assert os.pread(said, 100, 0).decode().split("\n")[:2] == ["ä b", f"SigBlk:\t{0:016x}"]
+    os.close(said)
+
+
+async def test_a_start_that_is_cancelled_leaves_no_child() -> None:
+    said, ours = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(said, False)
+    first = await process.start(["/bin/sleep", "1000"], fds={})  # the next is not alone
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await process.start(["/bin/sleep", "1000"], fds={1: ours})
+    os.close(ours)
+    first.send(signal.SIGKILL)
+    await first.wait()
+    assert os.read(said, 1) == b""  # nobody else has its other end
+    os.close(said)
+
+
+async def test_many_start_side_by_side() -> None:
+    async def one(number: int) -> int:
+        child = await process.start(["/bin/sh", "-c", f"exit {number}"], fds={})
+        return await child.wait()
+
+    assert await asyncio.gather(*map(one, range(40))) == list(range(40))
 
 
 async def test_a_pid_is_only_used_with_its_start_time() -> None:

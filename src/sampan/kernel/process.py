@@ -5,7 +5,8 @@ hands. A pid read from a file is therefore only used together with its start tim
 
 asyncio's own subprocess support is left alone: it costs a watcher thread or a SIGCHLD handler and
 a transport a pipe. ``posix_spawn`` shares the parent's memory until exec, so that a daemon of
-200 MB starts a child as fast as a small one.
+200 MB starts a child as fast as a small one. Its caller waits for the child's exec, and beside
+many other processes that is late: then ``start`` waits in a thread.
 """
 
 from __future__ import annotations
@@ -16,9 +17,27 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+from sampan.kernel.priority import put_first
+from sampan.kernel.spawning import posix_spawn
 
 _POLLS = {"x86_64": (b"7", b"271"), "aarch64": (b"73",)}.get(os.uname().machine)
 """System calls by number, as /proc/PID/syscall has them: ``poll`` and ``ppoll``."""
+
+
+def _go_first() -> None:
+    with suppress(OSError):  # the daemon has said once that it cannot
+        put_first()
+
+
+_THREADS = ThreadPoolExecutor(4, thread_name_prefix="spawn", initializer=_go_first)
+"""Of their own: a start does not queue behind what waits for a disk, and it goes first like the
+loop."""
+_unreaped: set[int] = set()
+"""Pids of the children by ``start`` that are not waited for to their end yet."""
 _RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -146,6 +165,7 @@ class Child:
             assert status is not None
             self._code = exit_code(status)
             os.close(self._pidfd)
+            _unreaped.discard(self.pid)
         return self._code
 
     def send(self, number: int) -> bool:
@@ -159,6 +179,43 @@ class Child:
         return True
 
 
+async def start(
+    argv: Sequence[str],
+    *,
+    fds: Mapping[int, int],
+    env: Mapping[str, str] | None = None,
+    executable: str | None = None,
+    new_session: bool = False,
+) -> Child:
+    """``spawn`` without holding up the loop for long.
+
+    Alone, a child has a processor within half a millisecond, and a thread's turn would take longer.
+    Beside others it queues for one, and is waited for in a thread. Whoever is cancelled meanwhile
+    leaves no child: it is killed, and gone when CancelledError is raised.
+
+    Raises:
+        OSError: the program does not exist or cannot be executed.
+    """
+    if not _unreaped:
+        return _noted(spawn(argv, fds=fds, env=env, executable=executable, new_session=new_session))
+    call = partial(spawn, argv, fds=fds, env=env, executable=executable, new_session=new_session)
+    spawned = asyncio.get_running_loop().run_in_executor(_THREADS, call)
+    try:
+        return _noted(await asyncio.shield(spawned))
+    except asyncio.CancelledError:
+        await asyncio.wait({spawned})
+        if spawned.exception() is None:
+            child = spawned.result()
+            child.send(signal.SIGKILL)
+            await child.wait()
+        raise
+
+
+def _noted(child: Child) -> Child:
+    _unreaped.add(child.pid)
+    return child
+
+
 def spawn(
     argv: Sequence[str],
     *,
@@ -167,7 +224,7 @@ def spawn(
     executable: str | None = None,
     new_session: bool = False,
 ) -> Child:
-    """Start a child. Blocks until its exec, about half a millisecond.
+    """Start a child. Blocks until its exec: half a millisecond, and longer on a busy host.
 
     Args:
         argv: with a path, not looked up on PATH, as first element (or ``executable``).
@@ -180,28 +237,28 @@ def spawn(
     """
     # dup2 one after the other could overwrite a source that is still needed: lift every source
     # above the highest target first.
-    actions: list[tuple[int, int, int] | tuple[int, int] | tuple[int, int, str, int, int]] = []
+    copies: dict[int, int] = {}
     lifted: list[int] = []
     top = max((*fds, 2)) + 1
     try:
-        for number in (0, 1, 2):
-            if number not in fds:
-                flags = os.O_RDONLY if number == 0 else os.O_WRONLY
-                actions.append((os.POSIX_SPAWN_OPEN, number, "/dev/null", flags, 0))
         for number, ours in fds.items():
             source = ours
             if ours < top:
                 source = _dup_above(ours, top)
                 lifted.append(source)
-            actions.append((os.POSIX_SPAWN_DUP2, source, number))
-        pid = os.posix_spawn(
+            copies[number] = source
+        pid = posix_spawn(
             executable or argv[0],
-            list(argv),
-            dict(os.environ if env is None else env),
-            file_actions=actions,
-            setsid=new_session,
-            setsigmask=(),
-            setsigdef=_RESET,
+            argv,
+            os.environ if env is None else env,
+            opens={
+                number: ("/dev/null", os.O_RDONLY if number == 0 else os.O_WRONLY)
+                for number in (0, 1, 2)
+                if number not in fds
+            },
+            copies=copies,
+            defaults=_RESET,
+            new_session=new_session,
         )
     finally:
         for fd in lifted:

@@ -169,7 +169,7 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
             pipes = {stdout: "stdout", stderr: "stderr"}
             if spec.stdin:
                 given[0], stdin = fds.pipe()
-        child = process.spawn(
+        child = await process.start(
             [runtime.name, *runtime.arguments, *arguments, spec.run_id],
             executable=runtime.executable(),
             fds=given,

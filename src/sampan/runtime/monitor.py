@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import msgspec
 
 from sampan import components
-from sampan.aio import shielded
+from sampan.aio import CLEANUP_DEADLINE_S, shielded
 from sampan.errors import Internal
 from sampan.kernel import process
 from sampan.runtime.contract import BundleSpec
@@ -90,26 +91,17 @@ async def launch(
     ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(theirs, True)
     errors = os.memfd_create("monitor-errors", os.MFD_CLOEXEC)
+    starting = process.start(
+        argv,
+        fds={_SYNC_FD: theirs, 2: errors},
+        env={**env, "_OCI_SYNCPIPE": str(_SYNC_FD)},
+    )
     try:
-        try:
-            parent = process.spawn(
-                argv,
-                fds={_SYNC_FD: theirs, 2: errors},
-                env={**env, "_OCI_SYNCPIPE": str(_SYNC_FD)},
-            )
-        finally:
-            os.close(theirs)
         # To its end even when the caller gives up: only then is it known what there is to undo.
-        limit = runtime.answers_within_s
-        try:
-            line = await shielded(_read_line(ours), deadline_s=limit)
-        except TimeoutError:
-            # The runtime goes with the monitor, which it has for its parent.
-            process.send_signal(read_pid(files.monitor_pid), 0, signal.SIGKILL)
-            await parent.wait()
-            raise RuntimeHangs(runtime.name, "create", limit) from None
-        # conmon's first process ends as soon as it has forked the one that stays.
-        await parent.wait()
+        line = await shielded(
+            _answer(starting, ours, theirs, files, runtime),
+            deadline_s=runtime.answers_within_s + CLEANUP_DEADLINE_S,
+        )
         if not line:
             said = os.pread(errors, 4096, 0).decode("utf-8", "replace").strip()
             raise Internal(f"the monitor conmon ended without a report: {said or 'no message'}")
@@ -123,6 +115,28 @@ async def launch(
     monitor_pid = read_pid(files.monitor_pid)
     monitor_started = process.start_time(monitor_pid)
     return Monitored(report.data, pid_started or 0, monitor_pid, monitor_started or 0)
+
+
+async def _answer(
+    starting: Awaitable[process.Child], ours: int, theirs: int, files: RunFiles, runtime: OciRuntime
+) -> bytes:
+    """What the monitor says through the pipe from ``theirs``, which is closed, to ``ours``."""
+    try:
+        parent = await starting
+    finally:
+        os.close(theirs)
+    limit = runtime.answers_within_s
+    try:
+        async with asyncio.timeout(limit):
+            line = await _read_line(ours)
+    except TimeoutError:
+        # The runtime goes with the monitor, which it has for its parent.
+        process.send_signal(read_pid(files.monitor_pid), 0, signal.SIGKILL)
+        await parent.wait()
+        raise RuntimeHangs(runtime.name, "create", limit) from None
+    # conmon's first process ends as soon as it has forked the one that stays.
+    await parent.wait()
+    return line
 
 
 async def _read_line(fd: int) -> bytes:

@@ -29,7 +29,7 @@ async def restore(snapshot: Path, settings: EtcdSettings) -> None:
         raise InvalidArgument(f"{snapshot} is not a whole snapshot of a swarm's store")
     said = os.memfd_create("etcdctl", os.MFD_CLOEXEC)
     try:
-        child = process.spawn(
+        child = await process.start(
             [
                 *(tool, "snapshot", "restore", str(snapshot)),
                 f"--data-dir={settings.data}",

@@ -115,7 +115,7 @@ class CommandLineRuntime:
         """Run one command to its end: exit code, and all it printed. Raises RuntimeHangs."""
         output = os.memfd_create("oci-output", os.MFD_CLOEXEC)
         try:
-            child = process.spawn(
+            child = await process.start(
                 [self.name, *self.arguments, *arguments],
                 executable=self.executable(),
                 fds={1: output, 2: output},

@@ -16,6 +16,7 @@ from test_api_cluster_cli import run_tasks
 from test_api_conformance import SPEC, Validator
 
 from sampan.aio import in_thread
+from sampan.cluster.contract import Presence
 from sampan.cluster.control import networks
 from sampan.cluster.manager_parts import ManagerParts
 from sampan.cluster.records import Service
@@ -67,6 +68,10 @@ async def test_on_a_worker(host: Any, manager: Any) -> None:
 
 
 async def test_without_a_quorum_it_says_so(manager: Any) -> None:
+    # of two: one that is alone gives its own store's disk longer
+    other = await manager.hub.store()
+    await other.announce(Presence(node_id="other", address="198.51.100.9:2377"))
+    await manager.store.barrier()
     manager.hub.lose_quorum()
     async with asyncio.timeout(5):
         answers = await asyncio.gather(

@@ -9,7 +9,14 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from sampan.cluster.contract import PRESENCE_TTL_S, LeadershipLost, NoQuorum, Presence
+from sampan.cluster.contract import (
+    ALONE_PATIENCE_S,
+    PRESENCE_TTL_S,
+    UNAVAILABLE_AFTER_S,
+    LeadershipLost,
+    NoQuorum,
+    Presence,
+)
 from sampan.cluster.etcd.replicated import ReplicatedStore
 from sampan.cluster.records import Service
 from sampan.cluster.schema import SCHEMA, Schema
@@ -28,7 +35,9 @@ class VirtualStores:
     async def store(self, schema: Schema = SCHEMA) -> ReplicatedStore:
         return await self.hub.store(schema)
 
-    async def finish(self, work: Coroutine[object, object, T], *, within_s: float = 10.0) -> T:
+    async def finish(
+        self, work: Coroutine[object, object, T], *, within_s: float = 1.5 * ALONE_PATIENCE_S
+    ) -> T:
         job = asyncio.ensure_future(work)  # noqa: TID251 - a test's own
         end = self.clock.monotonic() + within_s
         await self.clock.advance(0)
@@ -87,9 +96,23 @@ async def test_a_manager_that_is_cut_off_says_so_in_time(
         await virtual.finish(one.update(put(service("web"))))
     with pytest.raises(NoQuorum):
         await virtual.finish(one.barrier())
-    assert clock.monotonic() - began < 10
+    assert clock.monotonic() - began < 2 * ALONE_PATIENCE_S + 1, "it is the only one"
     one.member.heal()
     await one.update(put(service("web")))
+
+
+async def test_of_two_who_is_cut_off_says_so_sooner(
+    hub: MemoryCluster, virtual: VirtualStores, clock: FakeClock
+) -> None:
+    one, two = await hub.store(), await hub.store()
+    for store, name in ((one, "one"), (two, "two")):
+        await store.announce(Presence(node_id=name, address="a:1"))
+    await one.barrier()
+    one.member.cut()
+    began = clock.monotonic()
+    with pytest.raises(NoQuorum):
+        await virtual.finish(one.update(put(service("web"))))
+    assert clock.monotonic() - began < UNAVAILABLE_AFTER_S + 1
 
 
 async def test_who_was_cut_off_reads_what_it_missed(hub: MemoryCluster) -> None:

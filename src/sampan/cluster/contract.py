@@ -156,6 +156,8 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 PRESENCE_TTL_S = 2.0
 UNAVAILABLE_AFTER_S = 4.0
 """A manager without quorum says so within this time."""
+ALONE_PATIENCE_S = 20.0
+"""The only manager there is waits so long: no other can be what is missing, its disk is slow."""
 FEED_LIMIT = 4096
 """Batches that may wait in a feed."""
 

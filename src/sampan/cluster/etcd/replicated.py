@@ -21,6 +21,7 @@ import msgspec
 
 from sampan.aio import Clock, Tasks, within
 from sampan.cluster.contract import (
+    ALONE_PATIENCE_S,
     FEED_LIMIT,
     PRESENCE_TTL_S,
     UNAVAILABLE_AFTER_S,
@@ -136,7 +137,7 @@ class ReplicatedStore:
             transaction = work.transaction(_fence_of(fence))
             if transaction is None:
                 return result
-            outcome = await self._backend.commit(transaction, deadline_s=UNAVAILABLE_AFTER_S)
+            outcome = await self._backend.commit(transaction, deadline_s=self._patience_s)
             if outcome.fenced:
                 assert fence is not None
                 fence.lost.set()
@@ -151,12 +152,17 @@ class ReplicatedStore:
 
     async def barrier(self) -> None:
         """See ``ClusterStore.barrier``."""
-        await self._wait_for(await self._backend.newest(deadline_s=UNAVAILABLE_AFTER_S))
+        await self._wait_for(await self._backend.newest(deadline_s=self._patience_s))
+
+    @property
+    def _patience_s(self) -> float:
+        # While a quorum is missing, nobody's presence ends: those who are lost still count.
+        return UNAVAILABLE_AFTER_S if len(self.state.present) > 1 else ALONE_PATIENCE_S
 
     async def _wait_for(self, revision: int) -> None:
         waiter = self._copy.reached(revision)
         if waiter is not None:
-            await self._within(UNAVAILABLE_AFTER_S, waiter)
+            await self._within(self._patience_s, waiter)
 
     async def _within(self, seconds: float, work: Awaitable[object]) -> None:
         """Await ``work`` for at most ``seconds`` of the store's clock.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sampan.aio import Tasks
 from sampan.kernel import inotify, inroot, process, rlimit
 from sampan.kernel._libc import libc
 from sampan.kernel.rlimit import Limit
@@ -70,18 +71,28 @@ async def test_a_child_has_our_variables_or_its_own_and_no_blocked_signal() -> N
     os.close(said)
 
 
-async def test_a_start_that_is_cancelled_leaves_no_child() -> None:
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_start_that_is_cancelled_leaves_no_child(times: int) -> None:
+    def children() -> set[str]:
+        return {
+            pid for task in Path("/proc/self/task").iterdir()
+            for pid in (task / "children").read_text().split()
+        }  # fmt: skip
+
+    before = children()
     said, ours = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(said, False)
-    first = await process.start(["/bin/sleep", "1000"], fds={})  # the next is not alone
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await process.start(["/bin/sleep", "1000"], fds={1: ours})
+    tasks = Tasks()
+    starting = tasks.spawn(process.start(["/bin/sleep", "1000"], fds={1: ours}), name="start")
+    for _ in range(times):
+        await asyncio.sleep(0)
+        starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     os.close(ours)
-    first.send(signal.SIGKILL)
-    await first.wait()
-    assert os.read(said, 1) == b""  # nobody else has its other end
+    os.set_blocking(said, False)
+    assert os.read(said, 1) == b""  # nobody else has its other end any more
     os.close(said)
+    assert children() == before
 
 
 async def test_many_start_side_by_side() -> None:

@@ -5,8 +5,8 @@ hands. A pid read from a file is therefore only used together with its start tim
 
 asyncio's own subprocess support is left alone: it costs a watcher thread or a SIGCHLD handler and
 a transport a pipe. ``posix_spawn`` shares the parent's memory until exec, so that a daemon of
-200 MB starts a child as fast as a small one. Its caller waits for the child's exec, and beside
-many other processes that is late: then ``start`` waits in a thread.
+200 MB starts a child as fast as a small one. Its caller waits for the child's exec, and on a busy
+host that is late: ``start`` waits in a thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
@@ -36,8 +36,6 @@ def _go_first() -> None:
 _THREADS = ThreadPoolExecutor(4, thread_name_prefix="spawn", initializer=_go_first)
 """Of their own: a start does not queue behind what waits for a disk, and it goes first like the
 loop."""
-_unreaped: set[int] = set()
-"""Pids of the children by ``start`` that are not waited for to their end yet."""
 _RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -157,15 +155,15 @@ class Child:
         """The exit code (0..255). Any number of waiters."""
         if self._code is None:
             await ended(self._pidfd)
-        return self._reap()
+        return self.reap()
 
-    def _reap(self) -> int:
+    def reap(self) -> int:
+        """The exit code (0..255). Blocks until it has ended; from one thread at a time."""
         if self._code is None:
             status = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
             assert status is not None
             self._code = exit_code(status)
             os.close(self._pidfd)
-            _unreaped.discard(self.pid)
         return self._code
 
     def send(self, number: int) -> bool:
@@ -187,33 +185,36 @@ async def start(
     executable: str | None = None,
     new_session: bool = False,
 ) -> Child:
-    """``spawn`` without holding up the loop for long.
+    """``spawn`` without holding up the loop: in a thread.
 
-    Alone, a child has a processor within half a millisecond, and a thread's turn would take longer.
-    Beside others it queues for one, and is waited for in a thread. Whoever is cancelled meanwhile
-    leaves no child: it is killed, and gone when CancelledError is raised.
+    The loop would wait with it for the child's turn on a processor, which no other child of ours
+    need be running to delay. Whoever is cancelled meanwhile leaves no child: it is killed, and gone
+    when CancelledError is raised.
 
     Raises:
         OSError: the program does not exist or cannot be executed.
     """
-    if not _unreaped:
-        return _noted(spawn(argv, fds=fds, env=env, executable=executable, new_session=new_session))
     call = partial(spawn, argv, fds=fds, env=env, executable=executable, new_session=new_session)
-    spawned = asyncio.get_running_loop().run_in_executor(_THREADS, call)
+    job = _THREADS.submit(call)
     try:
-        return _noted(await asyncio.shield(spawned))
+        return await asyncio.shield(asyncio.wrap_future(job))
     except asyncio.CancelledError:
-        await asyncio.wait({spawned})
-        if spawned.exception() is None:
-            child = spawned.result()
-            child.send(signal.SIGKILL)
-            await child.wait()
+        undone = asyncio.wrap_future(_THREADS.submit(_undo, job))
+        # However often it is cancelled: the caller closes ``fds``, which the child is to get.
+        while not undone.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({undone})
         raise
 
 
-def _noted(child: Child) -> Child:
-    _unreaped.add(child.pid)
-    return child
+def _undo(job: Future[Child]) -> None:
+    """Have the child of ``job`` killed and gone, if there comes one."""
+    try:
+        child = job.result()
+    except OSError:
+        return  # there is none
+    child.send(signal.SIGKILL)
+    child.reap()
 
 
 def spawn(

@@ -112,8 +112,6 @@ class LinuxRuns:
     async def create(self, spec_: BundleSpec, *, runtime: str) -> CreatedRun:
         at = RunFiles.of(self._paths, spec_.id)
         oci = await self._runtimes.find(runtime)
-        # In a thread: it reads the image's passwd from a disk, and may compile a filter (15 ms).
-        bundle = await in_thread(self._bundle, spec_, takes_bpf=oci.capabilities.takes_bpf)
         async with AsyncExitStack() as undo:
             made_by_us: list[RunFiles] = []
 
@@ -123,9 +121,7 @@ class LinuxRuns:
 
             undo.push_async_callback(unmake)
             # To its end also when the caller goes: nothing is removed under a thread that writes.
-            await shielded(in_thread(_write_files, spec_, at, bundle, made_by_us))
-            # Also in a thread: the first run of a runtime copies its program.
-            await in_thread(oci.executable)
+            bundle = await shielded(in_thread(self._prepare, spec_, at, oci, made_by_us))
             async with self._launches[oci.name]:
                 made = await monitor.launch(
                     monitor.arguments(self._conmon, spec_, at, oci),
@@ -337,6 +333,16 @@ class LinuxRuns:
         return sorted(path.name for path in files.runs(self._paths).iterdir() if path.is_dir())
 
     # -- inside
+
+    def _prepare(
+        self, spec_: BundleSpec, at: RunFiles, oci: OciRuntime, made: list[RunFiles]
+    ) -> spec.Bundle:
+        """Everything before the first process, in one go. Blocks: it reads the image's passwd from
+        a disk, may compile a filter (15 ms), and the first run of a runtime copies its program."""
+        bundle = self._bundle(spec_, takes_bpf=oci.capabilities.takes_bpf)
+        _write_files(spec_, at, bundle, made)
+        oci.executable()
+        return bundle
 
     def _bundle(self, spec_: BundleSpec, *, takes_bpf: bool) -> spec.Bundle:
         check_sources(spec_)

@@ -23,25 +23,27 @@ from pathlib import Path
 
 from sampan.config import Instance
 from sampan.kernel._libc import check, libc
+from sampan.testing import debris
 from sampan.testing.uplink import DEVICE
 
 CLONE_NEWNET = 0x40000000
 UP_WITHIN_S = 20.0
+PARENT = Path("/tmp")
 
 
 class Session:
     """Begun once a process, before anything else has a thread or a socket."""
 
     def __init__(self) -> None:
-        # short: unix sockets lie deep in there, and have 107 bytes
-        self.directory = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-        self.directory.chmod(0o755)
+        self.directory, self._lock = debris.new_directory(PARENT)
         self._uplink: subprocess.Popen[bytes] | None = None
         self.instances: set[str] = set()
         """The suffixes of every instance whose name was asked for."""
 
     def begin(self) -> None:
-        """Everything temporary goes into the directory; the network is one's own, when root."""
+        """Everything temporary goes into the directory; the network is one's own, when root. What
+        earlier sessions have left is removed."""
+        debris.remove_debris(PARENT)
         os.environ["TMPDIR"] = tempfile.tempdir = str(self.directory)
         self._watch_names()
         if os.geteuid() == 0:
@@ -74,7 +76,8 @@ class Session:
             raise RuntimeError("the tests' network has no way out; what ip and nft say is above")
 
     def end(self, *, keep: bool) -> None:
-        """Lose the way out, and with it the network. ``keep``: the directory is for a look."""
+        """Lose the way out, and with it the network. ``keep``: the directory is for a look, until
+        the next session begins."""
         if self._uplink is not None:
             self._uplink.communicate()
         if not keep:
@@ -88,31 +91,14 @@ class Session:
                 ["nft", "list", "tables"], capture_output=True, text=True, check=True
             )
             found |= set(tables.stdout.splitlines())
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            if (target := line.split()[4]).startswith(f"{self.directory}/"):
-                found.add(f"mount {target}")
+        found |= {f"mount {target}" for target in debris.mounts(self.directory)}
         groups = {f"sampan-{suffix}" for suffix in self.instances if suffix}
         trees = Path("/sys/fs/cgroup")
         for pattern in ("sampan-*", "*/sampan-*"):
             found |= {f"cgroup {path}" for path in trees.glob(pattern) if path.name in groups}
-        return found | self._processes()
-
-    def _processes(self) -> set[str]:
-        """Those that were started in here, or that have something in here among their words."""
-        found = set()
         own = {os.getpid(), self._uplink.pid if self._uplink is not None else 0}
-        place = str(self.directory).encode()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) in own:
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes()
-                started = (entry / "environ").read_bytes()
-            except OSError:
-                continue  # it has just ended
-            if b"multiprocessing.resource_tracker" in words:
-                continue  # Python's own, which ends with this process
-            if place in words or b"TMPDIR=%b\0" % place in started + b"\0":
-                text = words.replace(b"\0", b" ").decode(errors="replace")
-                found.add(f"process {entry.name} {text}")
+        for pid, words in debris.processes(self.directory).items():
+            # Python's own tracker ends with this process.
+            if pid not in own and "multiprocessing.resource_tracker" not in words:
+                found.add(f"process {pid} {words}")
         return found

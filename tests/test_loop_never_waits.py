@@ -16,7 +16,6 @@ BLOCKS = re.compile(r"(^|[.\n] *)(Blocks|Blocking)\b")
 
 
 EXCUSED = {
-    "sampan.kernel.process.spawn": "by start, for a child that nothing else runs beside",
     "sampan.network.overlay.tunnels.bridge_name": "of a module that blocks, and does not itself",
 }
 

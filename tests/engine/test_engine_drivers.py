@@ -167,6 +167,19 @@ async def test_one_container_again_and_again(world: World, toy_log: ToyLog) -> N
     assert [e.line for e in await toy_log.have(boat.id, 5)] == [b"run\n"] * 5
 
 
+async def test_a_run_that_begins_and_ends_while_the_last_ones_sink_is_closed(
+    world: World, toy_log: ToyLog
+) -> None:
+    toy_log.closing.clear()
+    boat = await world.create("sh", "-c", "echo run", log_config=TOY_LOG)
+    for _ in range(2):
+        await world.engine.start(boat.id)
+        await world.engine.wait(boat.id)
+        await world.until(lambda: toy_log.closed == 1)
+    toy_log.closing.set()
+    assert [e.line for e in await toy_log.have(boat.id, 2)] == [b"run\n"] * 2
+
+
 async def test_the_daemons_log_driver_is_that_of_containers_that_name_none(
     world: World, toy_log: ToyLog
 ) -> None:

@@ -45,11 +45,16 @@ class _Job:
 
     run: RunInFlight | None
     task: asyncio.Task[None] | None = None
+    followed: RunInFlight | None = None
+    """The last run that was followed to its end. ``run`` is another one when that has begun since,
+    and maybe ended as well."""
 
     async def until_ended(self) -> AsyncIterator[None]:
         """Ends with the run, or with the one that has begun meanwhile."""
+        self.followed = None
         while (run := self.run) is not None:
             await run.ended.wait()
+            self.followed = run
             if self.run is run:
                 return
             yield None
@@ -112,7 +117,7 @@ class Forwarding:
                         return
                     driver = await self._parts.drivers.log.find(container.spec.host.log_config.type)
                     await self._until_the_end(driver, container, path, remembered, job)
-                    if job.run is None or job.run.ended.is_set():
+                    if job.run is job.followed:
                         return
                     continue  # the next run has begun while the sink was being closed
                 except (SampanError, OSError) as error:

@@ -16,8 +16,8 @@ NAME = "toy"
 
 
 class ToyLog:
-    """``gate`` closed: it waits in ``open``, as a plugin does that hangs. ``failures``: as many
-    writes fail."""
+    """``gate`` closed: it waits in ``open``, as a plugin does that hangs; ``closing``: in a sink's
+    ``close``. ``failures``: as many writes fail."""
 
     def __init__(self, *, reads: bool = True) -> None:
         self.capabilities = LogCapabilities(forwards=True, reads=reads)
@@ -28,6 +28,8 @@ class ToyLog:
         self.failures = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.closing = asyncio.Event()
+        self.closing.set()
         self.grew = asyncio.Condition()
 
     def validate(self, given: Mapping[str, str]) -> None:
@@ -78,3 +80,4 @@ class ToySink:
 
     async def close(self) -> None:
         self._driver.closed += 1
+        await self._driver.closing.wait()

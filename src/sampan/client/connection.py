@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-from contextlib import suppress
 
 from sampan.client.errors import ProtocolError
 from sampan.client.http import Head, Reader, body, delimited, read_head
@@ -29,8 +28,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket; a thread that waits in it wakes up and sees the end of input."""
-        with suppress(OSError):  # the other side may have been faster
-            self.sock.shutdown(2)
+        _shut(self.sock, 2)
         self.sock.close()
 
     def exchange(self, head: bytes, content: bytes | Iterable[bytes] | None) -> Head:
@@ -66,6 +64,14 @@ class Connection:
                 self.reader.fill()
             self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
         self.sock.sendall(b"0\r\n\r\n")
+
+
+def _shut(sock: socket.socket, how: int) -> None:
+    """Shut the sending side (1), or both (2)."""
+    try:  # noqa: SIM105  # contextlib would be imported for this alone: 0.4 ms of every command
+        sock.shutdown(how)
+    except OSError:
+        pass  # the other side has been faster
 
 
 def _readable(sock: socket.socket) -> bool:
@@ -192,8 +198,7 @@ class Hijacked:
 
     def close_write(self) -> None:
         """End the container's stdin; its output goes on."""
-        with suppress(OSError):  # the container may have been faster
-            self._connection.sock.shutdown(1)
+        _shut(self._connection.sock, 1)
 
     def close(self) -> None:
         """Close both directions."""

@@ -200,6 +200,10 @@ class LinuxRuns:
         monitor_pid = record.monitor_pid if record else files.read_pid(at.monitor_pid)
         monitor_started = record.monitor_started if record else 0
         self._logs.pop(at.id, None)
+        if not (at.directory.exists() or at.oci.exists()):
+            # Deleted before, as every run is at its end: the group goes before the directories.
+            self._exits.settle(at)
+            return await in_thread(self._clear, at)
         if record is None or self._exits.recorded(at) is None:
             # In a thread, as all that changes or reads how a group is frozen: under load the kernel
             # makes that wait for its turn.

@@ -12,7 +12,7 @@ from sampan.kernel import rlimit
 from sampan.kernel.cgroup import Cgroups
 from sampan.kernel.rlimit import Limit
 from sampan.runtime import capabilities
-from sampan.runtime.seccomp import Seccomp
+from sampan.runtime.seccomp.translate import Seccomp
 
 
 @dataclass(frozen=True, slots=True)

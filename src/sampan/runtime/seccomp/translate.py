@@ -19,8 +19,9 @@ from typing import Any
 
 import msgspec
 
-from sampan.errors import InvalidArgument
 from sampan.kernel.seccomp import Compare, Filter, Rule, compile_filter
+from sampan.runtime.seccomp.profile import Profile, ProfileRule, read_profile
+from sampan.runtime.seccomp.strict import strict
 
 PROFILE = Path("/usr/share/containers/seccomp.json")
 
@@ -46,45 +47,6 @@ _NATIVE = {
 }
 
 
-class _Conditions(msgspec.Struct, frozen=True):
-    caps: tuple[str, ...] = ()
-    arches: tuple[str, ...] = ()
-    min_kernel: str = msgspec.field(name="minKernel", default="")
-
-
-class _Arg(msgspec.Struct, frozen=True, rename="camel"):
-    index: int
-    value: int
-    op: str
-    value_two: int = 0
-
-
-class _Rule(msgspec.Struct, frozen=True, rename="camel"):
-    action: str
-    names: tuple[str, ...] = ()
-    name: str = ""
-    args: tuple[_Arg, ...] | None = None
-    errno_ret: int | None = None
-    includes: _Conditions | None = None
-    excludes: _Conditions | None = None
-
-
-class _ArchMap(msgspec.Struct, frozen=True, rename="camel"):
-    architecture: str
-    sub_architectures: tuple[str, ...] | None = None
-
-
-class _Profile(msgspec.Struct, frozen=True, rename="camel"):
-    default_action: str
-    default_errno_ret: int | None = None
-    architectures: tuple[str, ...] | None = None
-    arch_map: tuple[_ArchMap, ...] | None = None
-    syscalls: tuple[_Rule, ...] | None = None
-    flags: tuple[str, ...] | None = None
-    listener_path: str = ""
-    listener_metadata: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Translated:
     """A profile for one set of capabilities."""
@@ -105,15 +67,15 @@ class Seccomp:
         self._cache: dict[frozenset[str], Translated] = {}
 
     def default(self, capabilities: Sequence[str]) -> Translated | None:
-        """The distribution's profile for a container with ``capabilities``; None: it ships
-        none."""
+        """The distribution's profile, made as strict as Docker's, for a container with
+        ``capabilities``; None: it ships none."""
         key = frozenset(capabilities)
         if key not in self._cache:
             try:
                 content = self._profile.read_bytes()
             except FileNotFoundError:
                 return None
-            self._cache[key] = self._translate(content, key)
+            self._cache[key] = self._translate(strict(read_profile(content)), key)
         return self._cache[key]
 
     def custom(self, content: str, capabilities: Sequence[str]) -> Translated:
@@ -122,13 +84,9 @@ class Seccomp:
         Raises:
             InvalidArgument: it is not one.
         """
-        return self._translate(content.encode(), frozenset(capabilities))
+        return self._translate(read_profile(content.encode()), frozenset(capabilities))
 
-    def _translate(self, content: bytes, capabilities: frozenset[str]) -> Translated:
-        try:
-            profile = msgspec.json.decode(content, type=_Profile)
-        except msgspec.DecodeError as error:
-            raise InvalidArgument(f"Decoding seccomp profile failed: {error}") from None
+    def _translate(self, profile: Profile, capabilities: frozenset[str]) -> Translated:
         result: dict[str, Any] = {"defaultAction": profile.default_action}
         if profile.default_errno_ret is not None:
             result["defaultErrnoRet"] = profile.default_errno_ret
@@ -150,7 +108,7 @@ class Seccomp:
             bpf = _compile(profile, architectures, rules)
         return Translated(msgspec.Raw(msgspec.json.encode(result)), b64encode(bpf or b"").decode())
 
-    def _architectures(self, profile: _Profile) -> list[str]:
+    def _architectures(self, profile: Profile) -> list[str]:
         if profile.architectures:
             return list(profile.architectures)
         native = _NATIVE.get(self._arch)
@@ -159,7 +117,7 @@ class Seccomp:
                 return [native, *(entry.sub_architectures or ())]
         return [native] if native else []
 
-    def _applies(self, rule: _Rule, capabilities: frozenset[str]) -> bool:
+    def _applies(self, rule: ProfileRule, capabilities: frozenset[str]) -> bool:
         if (out := rule.excludes) is not None and (
             capabilities.intersection(out.caps)
             or self._arch in out.arches
@@ -174,7 +132,7 @@ class Seccomp:
         )
 
 
-def _compile(profile: _Profile, architectures: list[str], rules: list[_Rule]) -> bytes | None:
+def _compile(profile: Profile, architectures: list[str], rules: list[ProfileRule]) -> bytes | None:
     return compile_filter(
         Filter(
             profile.default_action,
@@ -193,7 +151,7 @@ def _compile(profile: _Profile, architectures: list[str], rules: list[_Rule]) ->
     )
 
 
-def _oci_rule(rule: _Rule) -> dict[str, Any]:
+def _oci_rule(rule: ProfileRule) -> dict[str, Any]:
     found: dict[str, Any] = {"names": rule.names or (rule.name,), "action": rule.action}
     if rule.errno_ret is not None:
         found["errnoRet"] = rule.errno_ret

@@ -126,6 +126,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
             "log_drivers",
             "logarchive",
             "logformat",
+            "security_options",
             "streams",
             "users",
         },

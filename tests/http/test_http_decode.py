@@ -56,6 +56,7 @@ DECODER = msgspec.json.Decoder(Thing)
         (b'{"maybe": {"net": null}}', Thing(maybe={"net": None})),
         (b'{"Unknown": {"name": 3}}', Thing()),
         (b'{"unknown": 1, "name": "b"}', Thing("b")),
+        (rb'{"Name": "a\\u0000b"}', Thing("a\\u0000b")),
     ],
 )
 def test_what_go_takes(raw: bytes, found: Thing) -> None:
@@ -69,6 +70,8 @@ def test_what_go_takes(raw: bytes, found: Thing) -> None:
         (b'{"size": "a"}', r"\$\.Size"),
         (b'{"port": {"number": "a"}}', r"\$\.Port\.Number"),
         (b"{", "invalid JSON"),
+        (rb'{"Name": "a\u0000b"}', "NUL"),
+        (rb'{"Name": "a\\\u0000b"}', "NUL"),
         (b"[" * 100_000, "nested too deeply|invalid JSON"),
         (b"[]", "invalid JSON"),
         (b"", "invalid JSON"),

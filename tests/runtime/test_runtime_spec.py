@@ -137,20 +137,11 @@ def test_crun_gets_the_compiled_filter_and_the_profile(
     assert config["linux"]["seccomp"]["defaultAction"] == "SCMP_ACT_ERRNO"
 
 
-def test_security_options(bundle: BundleSpec, facts: HostFacts) -> None:
-    def read(*options: str) -> spec.Security:
-        return spec.parse_security(HostConfig(security_opt=options), facts)
-
-    assert read("no-new-privileges").no_new_privileges
-    assert read("no-new-privileges:true").no_new_privileges
-    assert not read("no-new-privileges=false").no_new_privileges
-    assert read("seccomp:unconfined").seccomp == "unconfined"
-    assert read('seccomp={"a":"b=c"}').seccomp == '{"a":"b=c"}'
-    assert read("seccomp=builtin", "apparmor=unconfined", "label=disable") == spec.Security()
+def test_a_profile_of_apparmor_needs_apparmor(bundle: BundleSpec, facts: HostFacts) -> None:
     with pytest.raises(Unsupported, match="no AppArmor"):
-        read("apparmor=mine")
-    with pytest.raises(InvalidArgument, match="odd"):
-        read("odd=1")
+        built(bundle, replace(facts, apparmor=False), security_opt=("apparmor=mine",))
+    config, _ = built(bundle, replace(facts, apparmor=True), security_opt=("apparmor=mine",))
+    assert config["process"]["apparmorProfile"] == "mine"
 
 
 def test_capability_arithmetic() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from sampan.engine.container_name_words import ADJECTIVES, NOUNS
 from sampan.errors import InvalidArgument
 
+LONGEST = 255
+"""Characters: a name is a part of the names of files."""
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
 
@@ -20,7 +22,11 @@ def checked_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgument(
-            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            f"Invalid container name ({name[:80]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )
+    if len(name) > LONGEST:
+        raise InvalidArgument(
+            f"Invalid container name ({name[:40]}...): {len(name)} characters, at most {LONGEST}"
         )
     return name.removeprefix("/")
 

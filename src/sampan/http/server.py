@@ -93,6 +93,9 @@ class HttpServer(web.Server, Generic[C]):
 
     async def _dispatch(self, request: web.BaseRequest, conn: Connection) -> web.StreamResponse:
         front, path, version = self.front, request.rel_url.raw_path, UNVERSIONED
+        if "%00" in request.path_qs:
+            # No name, path or text of ours has one: C ends its strings with it.
+            raise MalformedRequest("the request's target has a NUL character (%00): leave it out")
         if front.versions is not None:
             version, path = front.versions.split(path)
         method = request.method

@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 
 from sampan.errors import InvalidArgument, Unsupported
-from sampan.runtime import capabilities, users
+from sampan.runtime import capabilities, security_options, users
 from sampan.runtime.contract import BundleSpec, CommandNotFound, ExecSpec
 from sampan.runtime.facts import HostFacts
 from sampan.runtime.spec_devices import devices
 from sampan.runtime.spec_mounts import INIT_TARGET, MASKED, READ_ONLY, all_mounts
 from sampan.runtime.spec_resources import limits, oom_score, rlimits
-from sampan.store.records import HostConfig
 
 OCI_VERSION = "1.0.2"
 
@@ -30,17 +29,6 @@ class Bundle:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Security:
-    """``--security-opt``, read."""
-
-    seccomp: str = ""
-    """"" the distribution's profile, "unconfined", or a profile's content."""
-    apparmor: str = ""
-    no_new_privileges: bool = False
-    unconfined_paths: bool = False
-
-
 def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str, takes_bpf: bool) -> Bundle:
     """Args:
         cgroup: the run's group, relative to the root of each tree.
@@ -53,7 +41,8 @@ def build(spec: BundleSpec, facts: HostFacts, *, cgroup: str, takes_bpf: bool) -
     warnings: list[str] = []
     if not spec.args:
         raise CommandNotFound("no command specified")
-    security = parse_security(host, facts)
+    security = security_options.parse(host.security_opt)
+    _check_apparmor(security.apparmor, facts)
     who = users.resolve(spec.rootfs, spec.user, host.group_add)
     granted, notes = capabilities.effective(
         host.cap_add, host.cap_drop, privileged=host.privileged, available=facts.capabilities
@@ -159,45 +148,9 @@ def capability_sets(granted: tuple[str, ...], *, root: bool) -> dict[str, tuple[
     return {"bounding": granted, "effective": held, "permitted": held}
 
 
-def parse_security(host: HostConfig, facts: HostFacts) -> Security:
-    """Read ``security_opt``.
-
-    Raises:
-        InvalidArgument: an option that does not exist.
-        Unsupported: an AppArmor profile on a kernel without AppArmor.
-    """
-    seccomp = apparmor = ""
-    no_new_privileges = unconfined_paths = False
-    for option in host.security_opt:
-        # The API's old spelling has a colon where the new one has an equals sign.
-        key, value = _split(option)
-        match key:
-            case "no-new-privileges":
-                if value not in ("", "true", "false"):
-                    raise InvalidArgument(f"invalid --security-opt 2: {option!r}")
-                no_new_privileges = value != "false"
-            case "seccomp":
-                seccomp = "" if value == "builtin" else value
-            case "apparmor":
-                if value != "unconfined" and not facts.apparmor:
-                    raise Unsupported(
-                        f"AppArmor profile {value} asked for, but this kernel has no AppArmor"
-                    )
-                apparmor = "" if value == "unconfined" else value
-            case "systempaths":
-                unconfined_paths = value == "unconfined"
-            case "label":
-                pass  # SELinux labels, on a kernel that has none: nothing to separate.
-            case _:
-                raise InvalidArgument(f"invalid --security-opt 2: {option!r}")
-    return Security(seccomp, apparmor, no_new_privileges, unconfined_paths)
-
-
-def _split(option: str) -> tuple[str, str]:
-    for at, character in enumerate(option):
-        if character in "=:":
-            return option[:at], option[at + 1 :]
-    return option, ""
+def _check_apparmor(profile: str, facts: HostFacts) -> None:
+    if profile and not facts.apparmor:
+        raise Unsupported(f"AppArmor profile {profile} asked for, but this kernel has no AppArmor")
 
 
 def _namespaces(spec: BundleSpec, facts: HostFacts) -> list[dict[str, str]]:

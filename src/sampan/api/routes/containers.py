@@ -125,8 +125,7 @@ async def inspect_container(call: DockerRequest) -> web.Response:
 
 
 async def rename_container(call: DockerRequest) -> web.Response:
-    name = create.check_name(call.needs("name"))
-    await call.services.engine.rename(call.path["id"], name)
+    await call.services.engine.rename(call.path["id"], call.needs("name"))
     return call.empty()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
@@ -16,22 +15,8 @@ from sampan.engine.contract import CreateRequest
 from sampan.errors import InvalidArgument
 from sampan.store.records import ContainerSpec, EndpointSettings, Healthcheck
 
-_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _MS = 1_000_000
 T = TypeVar("T")
-
-
-def check_name(name: str) -> str:
-    """A container's name, without the leading slash.
-
-    Raises:
-        InvalidArgument: characters that names do not have.
-    """
-    if name and not _NAME.fullmatch(name):
-        raise InvalidArgument(
-            f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
-        )
-    return name.removeprefix("/")
 
 
 def request(body: wire.CreateBody, *, name: str, platform: str) -> CreateRequest:
@@ -72,7 +57,7 @@ def request(body: wire.CreateBody, *, name: str, platform: str) -> CreateRequest
     )
     return CreateRequest(
         spec=spec,
-        name=check_name(name),
+        name=name,
         platform=platform,
         networks=_networks(body, record.network_mode),
         entrypoint_reset=body.entrypoint is not None and entrypoint in ((), ("",)),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from collections.abc import Iterable
 
 from sampan.cluster import templates
 from sampan.cluster.errors import NotDone, Refused
-from sampan.cluster.spec import ConfigReference, ContainerSpec, HealthConfig, Mount, SecretReference
+from sampan.cluster.spec import (
+    ConfigReference,
+    ContainerSpec,
+    DnsConfig,
+    HealthConfig,
+    Mount,
+    SecretReference,
+)
+from sampan.engine.spec.validate_names import validate_extra_hosts, validate_resolver
 from sampan.errors import InvalidArgument
 from sampan.image.reference import parse
 
@@ -36,8 +44,7 @@ def check_container(container: ContainerSpec) -> None:
         raise Refused("ContainerSpec: stop-grace-period cannot be negative")
     if not -1000 <= container.oom_score_adj <= 1000:
         raise Refused("ContainerSpec: oom-score-adj must be between -1000 and 1000")
-    for line in container.hosts:
-        _check_host(line)
+    _check_names(container)
     for ulimit in container.ulimits:
         if not ulimit.name or (ulimit.soft > ulimit.hard >= 0):
             raise Refused(
@@ -67,16 +74,24 @@ def _check_templates(container: ContainerSpec) -> None:
             raise Refused(f"expanding {what} failed: {error}") from error
 
 
-def _check_host(line: str) -> None:
-    address, _, names = line.strip().partition(" ")
+def _check_names(container: ContainerSpec) -> None:
+    """What ends up in files of the container, whose lines have words."""
+    dns = container.dns_config or DnsConfig()
+    entries: list[str] = []
+    for line in container.hosts:
+        # Blanks and tabs alone: what else splits a text would be another line of the file.
+        address, *names = [word for word in re.split("[ \t]", line) if word] or [""]
+        if not names:
+            raise Refused(f'ContainerSpec: invalid host "{line}": write ADDRESS NAME')
+        entries += [f"{name}={address}" for name in names]
     try:
-        ipaddress.ip_address(address)
-    except ValueError as error:
-        if address == "host-gateway":
-            return
-        raise Refused(f'ContainerSpec: invalid host "{line}": write ADDRESS NAME') from error
-    if not names.strip():
-        raise Refused(f'ContainerSpec: invalid host "{line}": write ADDRESS NAME')
+        validate_extra_hosts(tuple(entries))
+        validate_resolver(dns.nameservers, dns.search, dns.options)
+    except InvalidArgument as error:
+        raise Refused(f"ContainerSpec: invalid host or resolver: {error}") from error
+    if any(character in "\r\n" for character in container.hostname):
+        # Otherwise it may be a template, with blanks of its own.
+        raise Refused(f"ContainerSpec: invalid hostname: {container.hostname[:80]!r}: one line")
 
 
 def check_mounts(mounts: Iterable[Mount]) -> None:

@@ -32,7 +32,7 @@ from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.observe.logs import with_default
 from sampan.engine.parts import Parts
 from sampan.engine.spec.defaults import merged
-from sampan.engine.spec.validate import validate
+from sampan.engine.spec.validate import validate, warnings_of
 from sampan.engine.volumes.mounts import Mounts
 from sampan.errors import InvalidArgument, NotFound
 from sampan.image.config import chain_id
@@ -108,7 +108,7 @@ class Creator:
         for volume in resolved.made:
             self._emit.volume("create", volume)
         self._emit.container("create", container)
-        return Created(container_id)
+        return Created(container_id, warnings_of(spec))
 
     def _specify(
         self, request: CreateRequest, image: ImageConfig, container_id: str

@@ -9,6 +9,7 @@ import msgspec
 from sampan.engine.cluster_networks import SCOPE, ClusterNetworks
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import NotRunning
+from sampan.engine.spec.validate_names import validate_aliases
 from sampan.errors import InvalidArgument
 from sampan.lookup import by_prefix
 from sampan.network.contract import NoSuchNetwork
@@ -132,6 +133,7 @@ def bound_to(network: Network, settings: EndpointSettings | None) -> EndpointSet
         InvalidArgument: an address or alias that this network does not give.
     """
     settings = settings or EndpointSettings(network_id=network.id, network_name=network.name)
+    validate_aliases(settings.aliases)
     if network.predefined and (settings.ipv4_wanted or settings.ipv6_wanted):
         raise InvalidArgument(
             "invalid config for network "

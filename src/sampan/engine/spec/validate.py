@@ -8,7 +8,9 @@ from pathlib import PurePosixPath
 
 from sampan.config import DaemonConfig
 from sampan.engine.spec.signals import parse_signal
+from sampan.engine.spec.validate_names import validate_names
 from sampan.errors import InvalidArgument
+from sampan.runtime import security_options
 from sampan.store.records import (
     ContainerSpec,
     HostConfig,
@@ -34,13 +36,23 @@ def validate(spec: ContainerSpec, config: DaemonConfig) -> None:
     for entry in spec.env:
         if not entry or entry.startswith("="):
             raise InvalidArgument(f"invalid environment variable: {entry}")
-    if len(spec.hostname) > 63:
-        raise InvalidArgument(f"invalid hostname: {spec.hostname}: at most 63 characters")
+    validate_names(spec)
+    security_options.parse(spec.host.security_opt)
     validate_mounts(spec.mounts)
     validate_ports(spec)
     validate_resources(spec.host.resources)
     validate_restart(spec.host.restart_policy, auto_remove=spec.host.auto_remove)
     _host(spec.host, config)
+
+
+def warnings_of(spec: ContainerSpec) -> tuple[str, ...]:
+    """What is taken and has no effect."""
+    labels = security_options.parse(spec.host.security_opt).labels
+    return tuple(
+        f"--security-opt label={label} has no effect: sampan sets no SELinux labels"
+        for label in labels
+        if label != "disable"
+    )
 
 
 def _host(host: HostConfig, config: DaemonConfig) -> None:
@@ -56,9 +68,6 @@ def _host(host: HostConfig, config: DaemonConfig) -> None:
         raise InvalidArgument(
             f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]"
         )
-    for entry in host.extra_hosts:
-        if ":" not in entry and "=" not in entry:
-            raise InvalidArgument(f'bad format for add-host: "{entry}"')
     private = host.network_mode in ("host", "none") or host.network_mode.startswith("container:")
     if private and host.links:
         raise InvalidArgument(

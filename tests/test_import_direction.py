@@ -124,6 +124,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
             "failures",
             "files",
             "log_drivers",
+            "mount_targets",
             "logarchive",
             "logformat",
             "security_options",

@@ -43,7 +43,9 @@ def sentence_of(error: BaseException) -> str:
         return "page not found"  # which clients look for
     if isinstance(error, errors.SampanError):
         if isinstance(error, errors.Internal):
-            log.error("internal error", exc_info=error)
+            # A subclass is a failure of the host that somebody has foreseen and has a sentence for.
+            surprise = type(error) is errors.Internal
+            log.error("internal error: %s", error, exc_info=error if surprise else None)
         return str(error) or INTERNAL
     if isinstance(error, msgspec.ValidationError):
         return f"invalid JSON: {error}"

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from sampan.errors import InvalidArgument, NotFound
+from sampan.errors import Internal, InvalidArgument, NotFound
 from sampan.kernel.usage import Usage
 from sampan.store.records import HostConfig, MountPoint, Resources
 
@@ -34,6 +34,10 @@ class CommandNotExecutable(InvalidArgument):
     """The command exists but cannot be executed (exit code 126)."""
 
     exit_code = 126
+
+
+class RunFailed(Internal):
+    """The OCI runtime could not do it, and says why: the host, or the runtime itself."""
 
 
 class NoSuchUser(InvalidArgument):

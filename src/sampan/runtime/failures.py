@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from sampan.errors import Internal, InvalidArgument, SampanError
-from sampan.runtime.contract import CommandNotExecutable, CommandNotFound
+from sampan.errors import InvalidArgument, SampanError
+from sampan.runtime.contract import CommandNotExecutable, CommandNotFound, RunFailed
 
 _CREATE = (
     "failed to create task for container: failed to create shim task: OCI runtime create failed: "
@@ -53,7 +53,7 @@ def _mapped(text: str, command: str, prefix: str) -> SampanError:
         return CommandNotFound(f"{start}no such file or directory: unknown")
     if _users_fault(low):
         return InvalidArgument(f"{prefix}{text}: unknown")
-    return Internal(f"{prefix}{text}: unknown")
+    return RunFailed(f"{prefix}{text}: unknown")
 
 
 def _users_fault(low: str) -> bool:

@@ -41,7 +41,7 @@ from sampan.runtime.exits import Exits
 from sampan.runtime.files import RunFiles, RunRecord
 from sampan.runtime.log_drivers.contract import FileRule
 from sampan.runtime.oci_runtimes.contract import OciRuntime, UnknownRuntime
-from sampan.runtime.spec_mounts import check_sources
+from sampan.runtime.spec_mounts import check_sources, check_targets
 from sampan.runtime.spec_resources import limits
 from sampan.store.records import Resources
 
@@ -350,6 +350,7 @@ class LinuxRuns:
 
     def _bundle(self, spec_: BundleSpec, *, takes_bpf: bool) -> spec.Bundle:
         check_sources(spec_)
+        check_targets(spec_)
         if spec_.host.init and self._facts.init_path is None:
             # installed since the daemon has started, maybe because an error said so
             self._facts = replace(self._facts, init_path=components.find(components.INIT))

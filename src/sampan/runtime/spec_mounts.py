@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sampan.components import INIT
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.facts import HostFacts
+from sampan.runtime.mount_targets import BIND, TMPFS, Target, check_resolved
 from sampan.store.records import MountPoint
 
 INIT_TARGET = "/sbin/docker-init"
@@ -30,10 +32,31 @@ MASKED = (
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
+_CGROUPS = "/sys/fs/cgroup"
+_HIDDEN = ("nosuid", "noexec", "nodev")
 PROPAGATIONS = frozenset(("private", "rprivate", "slave", "rslave", "shared", "rshared"))
 TMPFS_DEFAULTS = ("noexec", "nosuid", "nodev")
 _OPPOSITE = {"exec": "noexec", "suid": "nosuid", "dev": "nodev"}
 _RECURSIVE_READ_ONLY = (5, 12)
+
+
+def check_targets(spec: BundleSpec) -> None:
+    """Nothing that was asked for lies over what confines the container. Blocks.
+
+    Raises:
+        InvalidArgument: with the path.
+    """
+    check_resolved(spec.rootfs, sorted(_targets(spec), key=lambda t: _depth(t.path)))
+
+
+def _targets(spec: BundleSpec) -> Iterable[Target]:
+    yield from (Target(mount.type, mount.source, mount.target) for mount in spec.mounts)
+    yield from (Target(TMPFS, "", target) for target in spec.host.tmpfs)
+    yield from (Target(BIND, str(path), target) for target, path in spec.etc_files.items())
+
+
+def _depth(path: str) -> int:
+    return path.rstrip("/").count("/")
 
 
 def all_mounts(spec: BundleSpec, facts: HostFacts) -> list[dict[str, Any]]:
@@ -52,17 +75,22 @@ def all_mounts(spec: BundleSpec, facts: HostFacts) -> list[dict[str, Any]]:
     user += [
         _mount(target, "bind", str(path), ("rbind", "rprivate")) for target, path in files.items()
     ]
-    found += sorted(user, key=lambda m: m["destination"].rstrip("/").count("/"))
+    found += sorted(user, key=lambda m: _depth(m["destination"]))
     if spec.host.init:
         if facts.init_path is None:
             raise Unsupported(INIT.cure)
         found.append(_mount(INIT_TARGET, "bind", str(facts.init_path), ("bind", "ro", "rprivate")))
+    ours = taken.isdisjoint(("/sys", "/sys/fs", _CGROUPS))
+    if facts.cgroup_version == 1 and ours and not spec.host.privileged:
+        # The hierarchies are read-only; crun leaves the tmpfs that they are mounted in writable.
+        # That one is the container's own: what the user mounts there is left alone.
+        found.append(_mount(_CGROUPS, "tmpfs", "tmpfs", ("remount", "ro", *_HIDDEN)))
     return found
 
 
 def _system(spec: BundleSpec) -> list[dict[str, Any]]:
     access = "rw" if spec.host.privileged else "ro"
-    hidden = ("nosuid", "noexec", "nodev")
+    hidden = _HIDDEN
     found = [
         _mount("/proc", "proc", "proc", hidden),
         _mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
@@ -73,7 +101,7 @@ def _system(spec: BundleSpec) -> list[dict[str, Any]]:
             ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
         ),
         _mount("/sys", "sysfs", "sysfs", (*hidden, access)),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", (*hidden, "relatime", access)),
+        _mount(_CGROUPS, "cgroup", "cgroup", (*hidden, "relatime", access)),
     ]
     if spec.ipc_ns == "host":
         # The host's own queues and segments, or the "host" IPC namespace would be half a one.

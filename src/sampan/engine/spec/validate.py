@@ -11,6 +11,7 @@ from sampan.engine.spec.signals import parse_signal
 from sampan.engine.spec.validate_names import validate_names
 from sampan.errors import InvalidArgument
 from sampan.runtime import security_options
+from sampan.runtime.mount_targets import TMPFS, Target, check_written
 from sampan.store.records import (
     ContainerSpec,
     HostConfig,
@@ -62,6 +63,7 @@ def _host(host: HostConfig, config: DaemonConfig) -> None:
             "root has no size of its own. Leave it out, and write what may grow into a volume of "
             "a bounded size (`volume create -o type=tmpfs -o device=tmpfs -o o=size=10m`)"
         )
+    check_written(Target(TMPFS, "", target) for target in host.tmpfs)
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
@@ -91,6 +93,7 @@ def validate_mounts(mounts: tuple[Mount, ...]) -> None:
         if target in seen:
             raise InvalidArgument(f"Duplicate mount point: {mount.target}")
         seen.add(target)
+    check_written(Target(mount.type, mount.source, mount.target) for mount in mounts)
 
 
 def _mount(mount: Mount) -> None:

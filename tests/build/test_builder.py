@@ -584,6 +584,7 @@ async def test_prune_keeps_what_tagged_images_stand_on(bench: Bench) -> None:
     kept = await bench.build("FROM base\nRUN touch /a\nRUN touch /b\n", tags=("kept",))
     await bench.build("FROM base\nRUN touch /c\nCMD x\n")
     before = len(bench.store.images)
+    assert await bench.builder.prune(lambda entry: entry.image_id == kept) == ([], 0)
     gone, size = await bench.builder.prune()
     assert (len(gone), size) == (2, 1)
     assert len(bench.store.images) == before - 2

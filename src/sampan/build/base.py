@@ -5,6 +5,7 @@ from __future__ import annotations
 from sampan.build.job import Job
 from sampan.build.screen import Channel
 from sampan.image.contract import Credentials, NoSuchImage
+from sampan.image.manifest import fits, parse_platform
 from sampan.image.reference import parse
 from sampan.store.records import Image
 
@@ -24,7 +25,7 @@ async def base_image(job: Job, ref: str, platform: str, out: Channel) -> Image:
         except NoSuchImage:
             pass
         else:
-            if not platform or _fits(job, image, platform):
+            if not platform or fits(images.config(image), parse_platform(platform)):
                 return image
     reference = parse(ref)
     out.text(f"{reference.tag or reference.digest}: Pulling from {reference.repository}\n")
@@ -36,14 +37,6 @@ async def base_image(job: Job, ref: str, platform: str, out: Channel) -> Image:
     )
     out.text(f"Status: Downloaded newer image for {reference.familiar}\n")
     return image
-
-
-def _fits(job: Job, image: Image, platform: str) -> bool:
-    config = job.parts.images.config(image)
-    wanted = platform.split("/")
-    # Images made from a bare root file system may say nothing of a variant.
-    ours = (config.os, config.architecture, config.variant or wanted[-1])
-    return all(a == b for a, b in zip(wanted, ours, strict=False))
 
 
 def _credentials(known: dict[str, Credentials], registry: str) -> Credentials | None:

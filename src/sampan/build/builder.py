@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from sampan.aio import Clock, in_thread
 from sampan.build.cache import Cache
-from sampan.build.contract import BuildOutput, BuildRequest, DockerfileError
+from sampan.build.contract import BuildOutput, BuildRequest, DockerfileError, anything
 from sampan.build.dockerfile import parse
 from sampan.build.job import BuildParts, Job
 from sampan.build.mounts import forget_caches
@@ -103,12 +103,14 @@ class LocalBuilder:
     def cache(self) -> Sequence[BuildCacheEntry]:
         return tuple(self._parts.store.build_cache.values())
 
-    async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
+    async def prune(
+        self, matches: Callable[[BuildCacheEntry], bool] = anything, *, all: bool = False
+    ) -> tuple[list[str], int]:
         """See the contract."""
-        if all:
+        if all and matches is anything:
             await in_thread(forget_caches, self._parts.config.paths.root)
         return await prune(
-            self._parts.store, self._parts.images, everything=all, in_use=self.image_user
+            self._parts.store, self._parts.images, matches, everything=all, in_use=self.image_user
         )
 
 

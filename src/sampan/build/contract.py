@@ -60,6 +60,11 @@ class BuildOutput:
     """Once, at the end."""
 
 
+def anything(_: BuildCacheEntry) -> bool:
+    """No filter."""
+    return True
+
+
 class Builder(Protocol):
     async def build(self, request: BuildRequest, emit: Callable[[BuildOutput], None]) -> str:
         """Returns the image id. Cancelling it (the client hung up) stops the running step and
@@ -79,8 +84,10 @@ class Builder(Protocol):
         """What earlier steps made."""
         ...
 
-    async def prune(self, *, all: bool = False) -> tuple[list[str], int]:
+    async def prune(
+        self, matches: Callable[[BuildCacheEntry], bool] = anything, *, all: bool = False
+    ) -> tuple[list[str], int]:
         """Forget cache rows and remove the images that only they held: those no tagged image
-        and no container stands on; ``all``: every row, and what cache mounts hold. Returns
-        image ids and bytes given back."""
+        and no container stands on; ``all``: every row, and, when everything ``matches``, what
+        cache mounts hold. Returns image ids and bytes given back."""
         ...

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sampan.errors import SampanError
 from sampan.image.contract import Images, InUse
 from sampan.store.contract import Store, Transaction
+from sampan.store.records import BuildCacheEntry
 
 
 async def prune(
     store: Store,
     images: Images,
+    matches: Callable[[BuildCacheEntry], bool],
     *,
     everything: bool,
     in_use: InUse,
@@ -24,7 +28,11 @@ async def prune(
         | {digest.image_id for digest in store.image_digests.values()}
         | {container.image_id for container in store.containers.values()},
     )
-    rows = [row for row in store.build_cache.values() if everything or row.image_id not in held]
+    rows = [
+        row
+        for row in store.build_cache.values()
+        if matches(row) and (everything or row.image_id not in held)
+    ]
 
     def forget(tx: Transaction) -> None:
         for row in rows:
@@ -34,8 +42,9 @@ async def prune(
         store.transact(forget)
     before = sum(layer.size for layer in store.layers.values())
     # Newest first: a step's image can only go after those built on it.
+    still = {row.image_id for row in store.build_cache.values()}
     doomed = sorted(
-        {row.image_id for row in rows} - held,
+        {row.image_id for row in rows} - held - still,
         key=lambda image_id: store.images[image_id].created_at if image_id in store.images else 0,
         reverse=True,
     )

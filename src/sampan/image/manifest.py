@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import platform as machine
+import re
 
 import msgspec
 
-from sampan.errors import NotFound, Unsupported
-from sampan.image.contract import Platform, RegistryFailed
+from sampan.errors import InvalidArgument, NotFound, Unsupported
+from sampan.image.contract import ImageConfig, Platform, RegistryFailed
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -19,6 +20,7 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST))
 LIMIT = 4 << 20
 """Bytes of a manifest; the distribution specification lets registries refuse more."""
 
+_PART = re.compile(r"[a-z0-9._-]+")
 HOST_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -64,16 +66,32 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
 
 
 def parse_platform(text: str) -> Platform:
-    """``linux/arm64/v8``, ``linux`` or ``arm64``; empty is this host."""
-    parts = text.lower().split("/") if text else []
+    """``linux/arm64/v8``, ``linux`` or ``arm64``; empty is this host.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
     host = HOST_ARCHITECTURES.get(machine.machine(), machine.machine())
+    if not text:
+        return Platform(host, "linux")
+    parts = text.lower().split("/")
+    if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
+        raise InvalidArgument(f"{text[:80]!r} is not a platform: write OS/ARCHITECTURE[/VARIANT]")
     if len(parts) == 1:
         known_os = parts[0] in ("linux", "windows")
         return Platform(host, parts[0]) if known_os else Platform(_normal(parts[0]), "linux")
-    if not parts:
-        return Platform(host, "linux")
     variant = parts[2] if len(parts) > 2 else ""
     return Platform(_normal(parts[1]), parts[0], variant)
+
+
+def fits(config: ImageConfig, wanted: Platform) -> bool:
+    """Whether an image is for ``wanted``. One that says nothing of its architecture or variant, as
+    those made from a bare root file system, is for all."""
+    return (
+        config.os == wanted.os
+        and config.architecture in ("", wanted.architecture)
+        and (not wanted.variant or config.variant in ("", wanted.variant))
+    )
 
 
 def choose(index: Index, wanted: Platform) -> Descriptor:

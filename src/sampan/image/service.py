@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform as machine
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from sampan.image.deferred_delete import DeferredDelete, discard
 from sampan.image.distribution import Distribution
 from sampan.image.image_index import ImageIndex
 from sampan.image.layers import LayerStore
+from sampan.image.manifest import parse_platform
 from sampan.image.overlay import OverlaySnapshots, probe
 from sampan.image.peer_blobs import PeerBlobs
 from sampan.image.pull import Puller
@@ -39,9 +39,6 @@ from sampan.image.vfs import VfsSnapshots
 from sampan.image.workers import WorkerPool
 from sampan.store.contract import Store
 from sampan.store.records import Image
-
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-
 
 OUTGOING = 4
 """Layers that are put together at once, for pushes, archives and other nodes."""
@@ -156,11 +153,12 @@ class ImageStore:
         layer = await self._layers.unpack(archive)
         with self._layers.hold([layer.chain_id]):
             created = rfc3339(self._clock.now())
-            os_name, architecture = _platform(platform)
+            wanted = parse_platform(platform)
             comment = message or "Imported from -"
             image_config: dict[str, object] = {
-                "architecture": architecture,
-                "os": os_name,
+                "architecture": wanted.architecture,
+                "os": wanted.os,
+                **({"variant": wanted.variant} if wanted.variant else {}),
                 "created": created,
                 "config": config or {},
                 "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
@@ -217,12 +215,6 @@ class ImageStore:
     def chains_needed(self) -> set[str]:
         """For the sweep at start."""
         return self._needed()
-
-
-def _platform(wanted: str) -> tuple[str, str]:
-    os_name, _, architecture = wanted.partition("/")
-    host = ARCHITECTURES.get(machine.machine(), machine.machine())
-    return os_name or "linux", architecture or host
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from sampan.kernel.inroot import read_in
 from sampan.runtime.contract import NoSuchUser
 
 MAX_ID = (1 << 31) - 1
+_DIGITS = 20
+"""More than any number in range has."""
 Table = Literal["passwd", "group"]
 
 
@@ -29,8 +31,9 @@ class Identity:
 def resolve(rootfs: Path, user: str, group_add: Sequence[str] = ()) -> Identity:
     """The ids that ``user`` ("", "name", "uid", "name:group", "uid:gid") means in ``rootfs``.
 
-    A number needs no entry in passwd; a name does. With a group given, the user's own
-    supplementary groups do not count (as with Docker).
+    A number needs no entry in passwd; a name does. A number is never a name: an image whose passwd
+    has a line "1000:x:0:0" would make root of who asked for 1000 (CVE-2016-3697). With a group
+    given, the user's own supplementary groups do not count (as with Docker).
 
     Raises:
         NoSuchUser: the files name no such user or group.
@@ -40,10 +43,12 @@ def resolve(rootfs: Path, user: str, group_add: Sequence[str] = ()) -> Identity:
     groups = _Groups(rootfs)
     who, colon, group = user.partition(":")
     who = who or "0"
+    if _is_number(who):
+        _checked(who)
     entry = _passwd_entry(passwd, who)
-    if entry is None and not who.isdigit():
+    if entry is None and not _is_number(who):
         raise NoSuchUser(f"unable to find user {who}: no matching entries in passwd file")
-    uid = entry.uid if entry else _checked(who)
+    uid = entry.uid if entry else int(who)
     gid = entry.gid if entry else 0
     own: list[int] = []
     if colon and group:
@@ -67,9 +72,12 @@ def home_of(rootfs: Path, user: str) -> str:
 
 
 def id_of(rootfs: Path, table: Table, name: str) -> int | None:
-    """The number that ``name`` has in /etc/passwd or /etc/group; None when it is not there."""
+    """The number that ``name`` has in /etc/passwd or /etc/group; None when it is not there, or is a
+    number itself."""
+    if _is_number(name):
+        return None
     for fields in _lines(read_in(rootfs, f"/etc/{table}") or b""):
-        if len(fields) > 2 and fields[0] == name and fields[2].isdigit():
+        if len(fields) > 2 and fields[0] == name and _is_number(fields[2]):
             return int(fields[2])
     return None
 
@@ -83,18 +91,17 @@ class _Entry:
 
 
 def _passwd_entry(passwd: bytes, who: str) -> _Entry | None:
-    """The line whose name is ``who``, else the first whose number is."""
-    by_number: _Entry | None = None
+    """The first line whose number, or else whose name, is ``who``."""
+    number = int(who) if _is_number(who) else None
     for fields in _lines(passwd):
-        if len(fields) < 4 or not fields[2].isdigit() or not fields[3].isdigit():
+        if len(fields) < 4 or not all(_is_number(field) for field in fields[2:4]):
             continue
+        if len(fields[2]) > _DIGITS:
+            continue  # nobody's: beyond every range, and slow to read
         home = fields[5] if len(fields) > 5 else ""
-        entry = _Entry(fields[0], int(fields[2]), int(fields[3]), home)
-        if entry.name == who:
-            return entry
-        if by_number is None and who.isdigit() and entry.uid == int(who):
-            by_number = entry
-    return by_number
+        if fields[0] == who if number is None else int(fields[2]) == number:
+            return _Entry(fields[0], _checked(fields[2]), _checked(fields[3]), home)
+    return None
 
 
 class _Groups:
@@ -107,15 +114,15 @@ class _Groups:
     def rows(self) -> list[list[str]]:
         if self._rows is None:
             content = read_in(self._rootfs, "/etc/group") or b""
-            self._rows = [f for f in _lines(content) if len(f) > 2 and f[2].isdigit()]
+            self._rows = [f for f in _lines(content) if len(f) > 2 and _is_number(f[2])]
         return self._rows
 
     def find(self, group: str) -> int:
+        if _is_number(group):
+            return _checked(group)
         for fields in self.rows():
             if fields[0] == group:
-                return int(fields[2])
-        if group.isdigit():
-            return _checked(group)
+                return _checked(fields[2])
         raise NoSuchUser(f"unable to find group {group}: no matching entries in group file")
 
     def of_member(self, name: str) -> list[int]:
@@ -126,9 +133,14 @@ class _Groups:
         ]
 
 
+def _is_number(text: str) -> bool:
+    """Of digits alone; Python's ``isdigit`` takes those of every script."""
+    return text.isascii() and text.isdigit()
+
+
 def _checked(number: str) -> int:
-    if int(number) > MAX_ID:
-        raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}: {number}")
+    if len(number) > _DIGITS or int(number) > MAX_ID:
+        raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}: {number[:40]}")
     return int(number)
 
 

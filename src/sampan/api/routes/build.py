@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from sampan.aio import in_thread, shielded
-from sampan.api import context, credentials
+from sampan.api import context, credentials, timestamps
 from sampan.api.docker_request import DockerRequest
 from sampan.api.filters import Filters
 from sampan.api.json_stream import ProgressStream, answer
@@ -19,16 +20,20 @@ from sampan.api.routes.transfer import body_chunks
 from sampan.api.types.common import PruneReport
 from sampan.api.types.hostconfig import Ulimit as WireUlimit
 from sampan.api.types.images import Line
-from sampan.build.contract import BuildOutput, BuildRequest
+from sampan.build.contract import BuildOutput, BuildRequest, anything
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.http.router import Route
-from sampan.store.records import Ulimit
+from sampan.store.records import BuildCacheEntry, Ulimit
 
 _ARGS = msgspec.json.Decoder(dict[str, str | None] | None)
 _LABELS = msgspec.json.Decoder(dict[str, str] | None)
 _STRINGS = msgspec.json.Decoder(list[str] | None)
 _ULIMITS = msgspec.json.Decoder(list[WireUlimit] | None)
 _CLEANUP_S = 60.0
+CACHE_FILTERS = (
+    "description", "id", "inuse", "label", "label!", "parent", "private", "shared", "type", "until",
+    "unused-for",
+)  # fmt: skip
 
 
 class _BuildResult(msgspec.Struct):
@@ -131,9 +136,42 @@ def _remove(directory: Path) -> None:
 
 
 async def prune(call: DockerRequest) -> web.Response:
-    Filters.parse(call.text("filters"), ())
-    keys, reclaimed = await call.services.builder.prune(all=call.flag("all"))
+    filters = Filters.parse(call.text("filters"), CACHE_FILTERS)
+    keys, reclaimed = await call.services.builder.prune(
+        _cache_filter(call, filters) if filters else anything, all=call.flag("all")
+    )
     return call.json(PruneReport(caches_deleted=keys or None, space_reclaimed=max(0, reclaimed)))
+
+
+def _cache_filter(call: DockerRequest, filters: Filters) -> Callable[[BuildCacheEntry], bool]:
+    """As BuildKit has them: ``until`` is of the last use, several of one key are alternatives. A
+    step has no labels and no parent, is of the type "regular", and is shared with nobody."""
+    users = {container.image_id for container in call.services.engine.all()}
+    now = call.services.clock.now()
+    until = [
+        timestamps.parse_ns(value, name, now=now) / 1e9
+        for name in ("until", "unused-for")
+        for value in filters.get(name, ())
+    ]
+    flags = {name: filters.flag(name) for name in ("inuse", "shared", "private") if name in filters}
+    always = (
+        filters.labels({})
+        and filters.exact("type", "regular")
+        and "parent" not in filters
+        and flags.get("shared", False) is False
+        and flags.get("private", True) is True
+    )
+
+    def matches(entry: BuildCacheEntry) -> bool:
+        return (
+            always
+            and all(entry.last_used_at < moment for moment in until)
+            and filters.prefix("id", entry.key)
+            and filters.pattern("description", entry.image_id)
+            and flags.get("inuse", entry.image_id in users) is (entry.image_id in users)
+        )
+
+    return matches
 
 
 ROUTES = (

@@ -80,6 +80,10 @@ def describe(root: Path, path: str) -> dict[str, Any]:
 
 
 def _shown(path: str) -> str:
+    """The name under which ``path`` is in an archive. "DIR/." is ".": what is in it, wherever it is
+    unpacked (``docker cp`` documents it so)."""
+    if split(path)[1] == "." and path.endswith("."):
+        return "."
     return posixpath.basename(posixpath.normpath("/" + path.lstrip("/"))) or "/"
 
 

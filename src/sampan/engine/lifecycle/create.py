@@ -33,6 +33,7 @@ from sampan.engine.observe.logs import with_default
 from sampan.engine.parts import Parts
 from sampan.engine.spec.defaults import merged
 from sampan.engine.spec.validate import validate, warnings_of
+from sampan.engine.spec.validate_platform import check_platform, foreign_platform
 from sampan.engine.volumes.mounts import Mounts
 from sampan.errors import InvalidArgument, NotFound
 from sampan.image.config import chain_id
@@ -52,6 +53,7 @@ class Creator:
         parts = self._parts
         image = parts.images.get(request.image_id or request.spec.image)
         config = parts.images.config(image)
+        check_platform(request.spec.image, config, request.platform)
         try:
             return await self._create(request, image, config)
         except NotFound as error:
@@ -108,7 +110,8 @@ class Creator:
         for volume in resolved.made:
             self._emit.volume("create", volume)
         self._emit.container("create", container)
-        return Created(container_id, warnings_of(spec))
+        warnings = (*warnings_of(spec), *foreign_platform(config, request.platform))
+        return Created(container_id, warnings)
 
     def _specify(
         self, request: CreateRequest, image: ImageConfig, container_id: str

@@ -1,0 +1,90 @@
+"""What users of other engines have reported, with the stock docker command: each holds here."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sampan.testing.clients import Shell
+
+CLASSIC = {"DOCKER_BUILDKIT": "0"}
+
+
+@pytest.fixture
+def numbered(sh: Shell, busybox_tar: Path, tmp_path: Path) -> str:
+    """An image in which users and groups have numbers for names, and root's rights."""
+    root = tmp_path / "root.tar"
+    root.write_bytes(busybox_tar.read_bytes())
+    with tarfile.open(root, "a") as tar:
+        for name, text in (
+            ("etc/passwd", "root:x:0:0::/root:/bin/sh\n1000:x:0:0::/root:/bin/sh\n"),
+            ("etc/group", "root:x:0:\n2000:x:0:\n"),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    sh.docker("import", str(root), "numbered")
+    return "numbered"
+
+
+def test_a_number_is_never_looked_up_as_a_name(sh: Shell, numbered: str, tmp_path: Path) -> None:
+    def run(user: str, option: str) -> str:
+        return sh.docker("run", "--rm", "-u", user, numbered, "id", option).stdout.strip()
+
+    assert run("1000", "-u") == "1000"
+    assert run("1000:2000", "-g") == "2000"
+    sh.docker("run", "-d", "--name", "target", numbered, "sleep", "100")
+    done = sh.docker("exec", "-u", "1000", "target", "id", "-u")
+    sh.docker("rm", "-f", "target")
+    assert done.stdout.strip() == "1000"
+    (tmp_path / "Dockerfile").write_text(f"FROM {numbered}\nUSER 1000\nRUN echo uid=$(id -u)\n")
+    built = sh.docker("build", "--no-cache", str(tmp_path), env=CLASSIC)
+    assert "uid=1000" in built.stdout.splitlines()
+
+
+def test_the_usual_cron_job(sh: Shell) -> None:
+    for filters in ("until=10000h", "label=nobody.has.it", "label!=kept"):
+        sh.docker("system", "prune", "-f", "--filter", filters)
+    sh.docker("builder", "prune", "-f", "--filter", "until=10000h")
+    sh.docker("run", "--name", "stays", "--label", "a=1", "busybox", "true")
+    sh.docker("run", "--name", "goes", "--label", "b=1", "busybox", "true")
+    sh.docker("system", "prune", "-f", "--filter", "label=b=1")
+    assert sh.docker("ps", "-a", "--format", "{{.Names}}").stdout.split() == ["stays"]
+
+
+@pytest.mark.parametrize("command", ["docker", "sampan"])
+def test_what_is_in_a_directory_is_copied_without_it(
+    sh: Shell, sampan: str, tmp_path: Path, command: str
+) -> None:
+    sh.docker("run", "-d", "--name", "target", "busybox", "sleep", "100")
+    sh.docker("exec", "target", "sh", "-c", "mkdir -p /s/sub; echo 1 > /s/one; ln -s s /lnk")
+    (tmp_path / "have").mkdir()
+    (tmp_path / "link").mkdir()
+    copy = [sampan if command == "sampan" else command, "cp"]
+    for source, target in (
+        ("/s/.", "have/"),
+        ("/s/.", "fresh"),
+        ("/lnk/.", "link/"),
+        ("/s", "new"),
+    ):
+        sh(*copy, f"target:{source}", target, cwd=tmp_path)
+    sh.docker("rm", "-f", "target")
+    for target in ("have", "fresh", "link", "new"):
+        assert sorted(os.listdir(tmp_path / target)) == ["one", "sub"], target
+
+
+def test_an_image_of_another_platform_is_not_run_by_mistake(sh: Shell, busybox_tar: Path) -> None:
+    sh.docker("import", "--platform", "linux/s390x", str(busybox_tar), "far")
+    warned = sh.docker("create", "--name", "far", "far", "true")
+    assert "linux/s390x" in warned.stderr
+    wanted = ("create", "--pull", "never", "--platform")
+    sh.docker(*wanted, "linux/s390x", "far", "true")
+    refused = sh.docker(*wanted, "linux/arm64", "busybox", "true", ok=False)
+    assert refused.returncode != 0
+    assert "linux/arm64" in refused.stderr
+    junk = sh.docker(*wanted, "no platform", "busybox", "true", ok=False)
+    assert "no platform" in junk.stderr

@@ -18,9 +18,9 @@ from sampan.testing.isolation import Session
 
 LOOP_LIMIT_MS = 20
 """How long one callback may keep the event loop of a daemon."""
-SOAK_LOOP_LIMIT_MS = 100
-"""The same in a soak, which keeps the disk's journal busy on purpose: a write into the page cache
-waits for that, too."""
+WAITS_FOR_THE_JOURNAL = ("sampan/store/redo.py", "sampan/runtime/files.py")
+"""Where a daemon's loop writes into the page cache: a soak keeps the disk's journal busy, and these
+wait for it. (On a host, the second writes to a tmpfs.)"""
 SETTLES_WITHIN_S = 15.0
 SESSION = pytest.StashKey[Session]()
 
@@ -125,11 +125,11 @@ def loops_are_watched() -> None:
 @pytest.fixture(autouse=True)
 def no_loop_is_held_up(request: pytest.FixtureRequest) -> Iterator[None]:
     """What keeps a daemon's event loop fails the test in which it did."""
-    if request.node.get_closest_marker("soak") is not None:
-        DaemonProcess.loop_limit_ms = SOAK_LOOP_LIMIT_MS
     yield
-    DaemonProcess.loop_limit_ms = LOOP_LIMIT_MS
-    assert not (reports := DaemonProcess.held_up()), "\n".join(reports)
+    reports = DaemonProcess.held_up()
+    if request.node.get_closest_marker("soak") is not None:
+        reports = [one for one in reports if not any(at in one for at in WAITS_FOR_THE_JOURNAL)]
+    assert not reports, "\n".join(reports)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -79,3 +80,36 @@ def test_the_cgroups_are_read_only(sh: Shell) -> None:
     done = sh.docker("run", "--rm", "busybox", "sh", "-c", script)
     assert done.stderr.count("Read-only file system") == 2, done.stderr
     assert done.stdout.strip()
+
+
+def test_read_only_goes_as_deep_as_asked(sh: Shell, tmp_path: Path) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(below)], check=True)
+    try:
+        (below / "seen").touch()
+        mount = f"type=bind,src={tmp_path},dst=/m,ro,bind-propagation=rprivate,bind-recursive="
+        said = {
+            how: sh.docker(
+                "run", "--rm", "--runtime", runtime, "--mount", mount + how, "busybox", "sh", "-c",
+                "ls /m/below; touch /m/below/x && echo written; true",
+            ).stdout.split()
+            for how, runtime in (
+                ("enabled", "crun"),
+                ("readonly", "crun"),
+                ("writable", "crun"),
+                ("disabled", "runc"),
+            )
+        }  # fmt: skip
+        refused = sh.docker("run", "--rm", "--mount", mount + "disabled", "busybox", ok=False)
+    finally:
+        subprocess.run(["umount", str(below)], check=True)
+    assert said == {
+        "enabled": ["seen"],
+        "readonly": ["seen"],
+        "writable": ["seen", "written"],
+        "disabled": [],
+    }
+    assert "--runtime runc" in refused.stderr
+    loose = f"type=bind,src={tmp_path},dst=/m,bind-propagation=rprivate,bind-recursive=readonly"
+    assert sh.docker("create", "--mount", loose, "busybox", ok=False).returncode != 0

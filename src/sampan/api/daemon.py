@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             for problem in problems:
                 print(f"sampand: {problem}", file=sys.stderr)
             return 1
-        for warning in preflight.warnings(options.config):
+        for warning in (*options.warnings, *preflight.warnings(options.config)):
             log.warning("%s", warning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(options))

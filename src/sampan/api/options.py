@@ -102,6 +102,8 @@ class Options:
     pid_file: Path
     loop_limit_s: float = 0.0
     """What keeps the event loop for longer is logged with its stack; 0: nobody looks."""
+    warnings: tuple[str, ...] = ()
+    """What was said and has no effect."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -252,7 +254,13 @@ def _options(said: DaemonFile, path: Path) -> Options:
         plugins=_plugins(said, path),
     )
     pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()
-    return Options(config, _tls(said, config.hosts), pid_file)
+    warnings = []
+    if said.live_restore is False:
+        warnings.append(
+            f"configuration file {path}: live-restore: false has no effect: containers always go "
+            "on when the daemon stops"
+        )
+    return Options(config, _tls(said, config.hosts), pid_file, warnings=tuple(warnings))
 
 
 def _runtime(name: str, said: _Runtime, path: Path) -> RuntimeProgram:

@@ -41,7 +41,7 @@ from sampan.runtime.exits import Exits
 from sampan.runtime.files import RunFiles, RunRecord
 from sampan.runtime.log_drivers.contract import FileRule
 from sampan.runtime.oci_runtimes.contract import OciRuntime, UnknownRuntime
-from sampan.runtime.spec_mounts import check_sources, check_targets
+from sampan.runtime.spec_mounts import check_recursion, check_sources, check_targets
 from sampan.runtime.spec_resources import limits
 from sampan.store.records import Resources
 
@@ -343,6 +343,8 @@ class LinuxRuns:
     ) -> spec.Bundle:
         """Everything before the first process, in one go. Blocks: it reads the image's passwd from
         a disk, may compile a filter (15 ms), and the first run of a runtime copies its program."""
+        if oci.capabilities.binds_all_below:
+            check_recursion(spec_, oci.name)
         bundle = self._bundle(spec_, takes_bpf=oci.capabilities.takes_bpf)
         _write_files(spec_, at, bundle, made)
         oci.executable()

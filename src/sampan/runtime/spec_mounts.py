@@ -49,6 +49,20 @@ def check_targets(spec: BundleSpec) -> None:
     check_resolved(spec.rootfs, sorted(_targets(spec), key=lambda t: _depth(t.path)))
 
 
+def check_recursion(spec: BundleSpec, runtime: str) -> None:
+    """For a runtime that always binds what is mounted below a source, too.
+
+    Raises:
+        Unsupported: that is what must not happen.
+    """
+    for mount in spec.mounts:
+        if mount.recursion == "disabled":
+            raise Unsupported(
+                f"{mount.target}: bind-recursive=disabled is not done by the runtime {runtime}, "
+                "which brings along what is mounted below: use another one (--runtime runc)"
+            )
+
+
 def _targets(spec: BundleSpec) -> Iterable[Target]:
     yield from (Target(mount.type, mount.source, mount.target) for mount in spec.mounts)
     yield from (Target(TMPFS, "", target) for target in spec.host.tmpfs)
@@ -124,13 +138,23 @@ def _user(mount: MountPoint, facts: HostFacts) -> dict[str, Any]:
     propagation = mount.propagation or "rprivate"
     if propagation not in PROPAGATIONS:
         raise InvalidArgument(f"invalid mount propagation: {propagation!r}")
-    recursive = "bind" if propagation in ("private", "slave", "shared") else "rbind"
-    # "ro" alone leaves the mounts below writable. A file has none, and crun takes "rro" for
-    # directories only ("open mount target: Not a directory").
-    deep = facts.kernel >= _RECURSIVE_READ_ONLY and Path(mount.source).is_dir()
-    read_only = "rro" if deep else "ro"
-    access = "rw" if mount.read_write else read_only
-    return _mount(mount.target, "bind", mount.source, (recursive, access, propagation))
+    bind = "bind" if mount.recursion == "disabled" else "rbind"
+    access = "rw" if mount.read_write else _read_only(mount, facts)
+    return _mount(mount.target, "bind", mount.source, (bind, access, propagation))
+
+
+def _read_only(mount: MountPoint, facts: HostFacts) -> str:
+    """ "ro" leaves the mounts below writable, "rro" does not. A file has none, and crun takes "rro"
+    for directories only ("open mount target: Not a directory")."""
+    if mount.recursion in ("disabled", "writable"):
+        return "ro"
+    able = facts.kernel >= _RECURSIVE_READ_ONLY
+    if mount.recursion == "readonly" and not able:
+        raise Unsupported(
+            f"{mount.target}: bind-recursive=readonly needs Linux 5.12; this kernel makes only the "
+            "mount itself read-only. Leave it out if that is enough"
+        )
+    return "rro" if able and Path(mount.source).is_dir() else "ro"
 
 
 def _tmpfs(target: str, options: str, *, read_write: bool = True) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Mount(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The option string of ``-v`` as written (``"z,ro"``), kept for inspect."""
     propagation: str = ""
     non_recursive: bool = False
+    """What is mounted below the source does not come along."""
+    read_only_non_recursive: bool = False
+    """Read-only, and what is mounted below it stays as it is."""
+    read_only_force_recursive: bool = False
+    """Read-only with all below it, or not at all."""
     tmpfs_bytes: int = 0
     tmpfs_mode: int = 0
     tmpfs_options: str = ""
@@ -307,6 +312,9 @@ class MountPoint(Record, frozen=True, kw_only=True, omit_defaults=True):
     mode: str = ""
     read_write: bool = True
     propagation: str = ""
+    recursion: Literal["enabled", "disabled", "writable", "readonly"] = "enabled"
+    """Of a bind, as ``bind-recursive`` has it: whether what is mounted below the source comes
+    along, and, when it is read-only, whether that stays writable or must not."""
     anonymous: bool = False
     """Created for this container only: removed with ``rm -v`` and by auto-remove."""
 

@@ -11,7 +11,7 @@ from sampan.api.timestamps import rfc3339
 from sampan.api.translate.mounts import volume_name
 from sampan.api.types import volumes as wire
 from sampan.api.types.common import PruneReport
-from sampan.errors import Conflict, NotFound
+from sampan.errors import Conflict, NotFound, Unsupported
 from sampan.http.router import Route
 from sampan.store.records import Volume
 from sampan.volume.contract import VolumeListing
@@ -54,6 +54,11 @@ async def list_volumes(call: DockerRequest) -> web.Response:
 
 async def create(call: DockerRequest) -> web.Response:
     body = await call.body(wire.CREATE_DECODER, default=wire.CreateBody())
+    if body.cluster_volume_spec is not None:
+        raise Unsupported(
+            "ClusterVolumeSpec: volumes of a whole cluster are not supported: leave it out for a "
+            "volume of this host, or use a volume plugin"
+        )
     name = volume_name(body.name) if body.name else ""
     volume = await call.services.engine.volume_create(
         name, body.driver or "", dict(body.driver_opts or {}), dict(body.labels or {})

@@ -12,7 +12,7 @@ from sampan.api.types import containers as wire
 from sampan.api.types.common import Endpoint, EndpointIpam
 from sampan.api.types.hostconfig import HostConfig
 from sampan.engine.contract import CreateRequest
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, Unsupported
 from sampan.store.records import ContainerSpec, EndpointSettings, Healthcheck
 
 _MS = 1_000_000
@@ -92,6 +92,11 @@ def _networks(body: wire.CreateBody, mode: str) -> dict[str, EndpointSettings]:
 def endpoint_record(name: str, endpoint: Endpoint) -> EndpointSettings:
     """What a client wants of one network."""
     ipam = endpoint.ipam_config or EndpointIpam()
+    if _set(ipam.link_local_ips):
+        raise Unsupported(
+            f"network {name}: link-local addresses are not supported: leave --link-local-ip out, "
+            "or give the address with --ip or --ip6"
+        )
     return EndpointSettings(
         network_id="",
         network_name=name,

@@ -39,6 +39,14 @@ def port_key(written: str) -> str:
 
 def record(host: wire.HostConfig) -> HostConfig:
     """What the client sent as the engine's record. Mounts are translated elsewhere."""
+    if (host.isolation or "default") != "default":
+        raise InvalidArgument(
+            f"invalid isolation {host.isolation!r}: containers of Linux know the default alone"
+        )
+    if (host.userns_mode or "host") != "host":
+        raise InvalidArgument(
+            f"invalid user namespace mode {host.userns_mode!r}: 'host' is the only one here"
+        )
     console = host.console_size or (0, 0)
     mode = host.network_mode or ""
     return HostConfig(
@@ -159,7 +167,7 @@ def resources(host: wire.Resources) -> Resources:
 
 def discarded(host: wire.Resources) -> list[str]:
     """Warnings for what was asked for and is not honoured."""
-    names = {
+    names: dict[str, object] = {
         "BlkioWeightDevice": host.blkio_weight_device,
         "BlkioDeviceReadBps": host.blkio_device_read_bps,
         "BlkioDeviceWriteBps": host.blkio_device_write_bps,
@@ -167,7 +175,14 @@ def discarded(host: wire.Resources) -> list[str]:
         "BlkioDeviceWriteIOps": host.blkio_device_write_iops,
         "CpuRealtimePeriod": host.cpu_realtime_period,
         "CpuRealtimeRuntime": host.cpu_realtime_runtime,
+        "CpuCount": host.cpu_count,
+        "CpuPercent": host.cpu_percent,
+        "IOMaximumIOps": host.io_maximum_iops,
+        "IOMaximumBandwidth": host.io_maximum_bandwidth,
+        "CgroupParent": host.cgroup_parent,
     }
+    if isinstance(host, wire.HostConfig):
+        names["Cgroup"] = host.cgroup
     return [
         f"{name} is not supported by sampan. It was discarded." for name, v in names.items() if v
     ]

@@ -170,6 +170,8 @@ def _bind_mount(asked: wire.Mount, source: str, target: str) -> Mount:
         create_source=bool(options.create_mountpoint),
         propagation=propagation,
         non_recursive=bool(options.non_recursive),
+        read_only_non_recursive=bool(options.read_only_non_recursive),
+        read_only_force_recursive=bool(options.read_only_force_recursive),
         origin="mounts",
     )
 
@@ -221,12 +223,16 @@ def _mount_out(mount: Mount) -> wire.Mount:
         target=mount.target,
         read_only=mount.read_only or None,
     )
-    if mount.type == "bind" and (mount.propagation or mount.non_recursive or mount.create_source):
-        out.bind_options = wire.BindOptions(
+    if mount.type == "bind":
+        options = wire.BindOptions(
             propagation=mount.propagation or None,
             non_recursive=mount.non_recursive or None,
             create_mountpoint=mount.create_source or None,
+            read_only_non_recursive=mount.read_only_non_recursive or None,
+            read_only_force_recursive=mount.read_only_force_recursive or None,
         )
+        if options != wire.BindOptions():
+            out.bind_options = options
     elif mount.type == "volume":
         driver: wire.DriverConfig | None = None
         if mount.volume_driver or mount.volume_options:

@@ -276,6 +276,8 @@ def _mount(mount: wanted.Mount, names: PlaceholderValues) -> Mount:
                 create_source=bind.create_mountpoint,
                 propagation=bind.propagation,
                 non_recursive=bind.non_recursive,
+                read_only_non_recursive=bind.read_only_non_recursive,
+                read_only_force_recursive=bind.read_only_force_recursive,
                 origin="mounts",
             )
         case "volume":

@@ -125,8 +125,29 @@ def _mount(mount: Mount) -> None:
             )
         if not mount.create_source and not os.path.lexists(mount.source):
             raise InvalidArgument(prefix + f"bind source path does not exist: {mount.source}")
+        _recursion(mount, prefix)
     if mount.type == "tmpfs" and mount.source:
         raise InvalidArgument(prefix + "field Source must not be specified")
+
+
+def _recursion(mount: Mount, prefix: str) -> None:
+    asked = [
+        name
+        for name, on in (
+            ("NonRecursive", mount.non_recursive),
+            ("ReadOnlyNonRecursive", mount.read_only_non_recursive),
+            ("ReadOnlyForceRecursive", mount.read_only_force_recursive),
+        )
+        if on
+    ]
+    if len(asked) > 1:
+        raise InvalidArgument(f"{prefix}{' and '.join(asked)} exclude each other: choose one")
+    if asked and asked[0] != "NonRecursive" and not mount.read_only:
+        raise InvalidArgument(f"{prefix}{asked[0]} needs ReadOnly: make the mount read-only too")
+    if mount.read_only_force_recursive and mount.propagation not in ("", "rprivate"):
+        raise InvalidArgument(
+            f"{prefix}ReadOnlyForceRecursive needs the propagation rprivate: leave it out"
+        )
 
 
 def validate_ports(spec: ContainerSpec) -> None:

@@ -6,6 +6,7 @@ import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -256,7 +257,16 @@ def _bind_point(mount: Mount) -> MountPoint:
         mode=mount.mode,
         read_write=not mount.read_only,
         propagation=mount.propagation or "rprivate",
+        recursion=_recursion(mount),
     )
+
+
+def _recursion(mount: Mount) -> Literal["enabled", "disabled", "writable", "readonly"]:
+    if mount.non_recursive:
+        return "disabled"
+    if mount.read_only_force_recursive:
+        return "readonly"
+    return "writable" if mount.read_only_non_recursive else "enabled"
 
 
 def _tmpfs_point(mount: Mount) -> MountPoint:

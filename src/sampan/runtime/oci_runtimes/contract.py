@@ -47,6 +47,9 @@ class RuntimeCapabilities:
     written beside under another name and renamed, as runc does."""
     takes_bpf: bool = False
     """It takes a compiled system call filter by crun's annotation, which spares it compiling."""
+    binds_all_below: bool = False
+    """A bind mount always brings along what is mounted below its source, also where the
+    specification has "bind" and not "rbind"."""
 
 
 class OciRuntime(Protocol):

@@ -19,7 +19,9 @@ NAME = "crun"
 
 
 class Crun(CommandLineRuntime):
-    capabilities = RuntimeCapabilities(writes_pid_in_place=True, takes_bpf=True)
+    capabilities = RuntimeCapabilities(
+        writes_pid_in_place=True, takes_bpf=True, binds_all_below=True
+    )
 
     def __init__(self, root: Path) -> None:
         super().__init__(NAME, NAME, root, package=NAME, sealed=True)

@@ -14,6 +14,7 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.daemon import DaemonProcess
+from sampan.testing.place import wait_until
 
 COUNT_FOR_EVER = "i=0; while :; do i=$((i+1)); echo $i; usleep 50000; done"
 
@@ -122,6 +123,43 @@ def test_ports_and_names_go_on_without_the_daemon(own_daemon: DaemonProcess) -> 
     assert "already allocated" in taken.stderr
     sh.docker("rm", "-f", "app", "db")
     sh.docker("network", "rm", "lake")
+
+
+def test_a_container_is_not_left_frozen_by_a_commit(own_daemon: DaemonProcess) -> None:
+    sh = Shell(own_daemon)
+    sh.docker("run", "-d", "--name", "big", "busybox", "sh", "-c", COUNT_FOR_EVER)
+    sh.docker("exec", "big", "dd", "if=/dev/urandom", "of=/big", "bs=1M", "count=200")
+    sh.docker("run", "-d", "--name", "paused", "busybox", "top")
+    sh.docker("pause", "paused")
+    commit = subprocess.Popen(
+        ["docker", "commit", "big", "image"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=own_daemon.environment,
+    )
+    state = ["inspect", "-f", "{{.State.Pid}}", "big"]
+    pid = sh.docker(*state).stdout.strip()
+    assert wait_until(lambda: _frozen(pid), 20)
+    own_daemon.kill()
+    assert _frozen(pid)
+    commit.wait(20)
+
+    own_daemon.start()
+
+    assert sh.docker(*state).stdout.strip() == pid
+    assert sh.docker("exec", "big", "echo", "goes on").stdout == "goes on\n"
+    still = sh.docker("ps", "--filter", "status=paused", "--format", "{{.Names}}").stdout
+    assert still == "paused\n"
+    sh.docker("unpause", "paused")
+
+
+def _frozen(pid: str) -> bool:
+    groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    by_controller = dict(line.split(":", 2)[1:] for line in groups)
+    if "freezer" in by_controller:
+        state = Path(f"/sys/fs/cgroup/freezer{by_controller['freezer']}/freezer.state")
+        return state.read_text().strip() == "FROZEN"
+    return "frozen 1" in Path(f"/sys/fs/cgroup{by_controller['']}/cgroup.events").read_text()
 
 
 def test_sigterm_leaves_containers_running(own_daemon: DaemonProcess) -> None:

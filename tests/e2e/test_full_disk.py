@@ -151,3 +151,15 @@ def test_whoever_makes_room_needs_none(
     assert sh.docker("ps", "-aq").stdout == ""
     assert sh.docker("volume", "ls", "-q").stdout == ""
     sh.docker("rmi", "busybox")
+
+
+def test_a_pause_that_cannot_be_stored_is_undone(full: tuple[Shell, Path, str]) -> None:
+    sh, filler, running = full
+    refused = sh.docker("pause", running, ok=False)
+    assert "no space left on the disk" in refused.stderr
+    # in a frozen container it would never end
+    assert sh.docker("exec", running, "echo", "goes on").stdout == "goes on\n"
+    filler.unlink()
+    sh.docker("pause", running)
+    assert sh.docker("ps", "-q", "--filter", "status=paused").stdout.split() == [running[:12]]
+    sh.docker("unpause", running)

@@ -123,12 +123,24 @@ async def test_debris_is_swept(world: World) -> None:
 
 async def test_a_paused_container_is_adopted_paused(world: World) -> None:
     boat = await world.run("forever")
+    await world.engine.pause("boat")
     await world.crash()
-    await world.runs.pause(boat.id)
     await world.boot()
     run = world.engine.get("boat").run
     assert run is not None
     assert run.paused
+    assert (await world.runs.inspect(boat.id)).paused
+
+
+async def test_a_freeze_that_no_user_asked_for_is_undone(world: World) -> None:
+    boat = await world.run("forever")
+    await world.crash()
+    await world.runs.pause(boat.id)  # it was being committed
+    await world.boot()
+    run = world.engine.get("boat").run
+    assert run is not None
+    assert not run.paused
+    assert not (await world.runs.inspect(boat.id)).paused
 
 
 async def test_predefined_networks_keep_their_ids(world: World) -> None:

@@ -23,6 +23,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -144,14 +145,20 @@ class Reconciler:
                     found.ended.append((container, status))
                     continue
                 if state.alive:
-                    found.alive.append(self._as_found(container, paused=state.paused))
+                    found.alive.append(await self._as_found(container, paused=state.paused))
                     continue
                 status = state.exit or status
             found.ended.append((container, status))
         return found
 
-    def _as_found(self, container: Container, *, paused: bool) -> Container:
+    async def _as_found(self, container: Container, *, paused: bool) -> Container:
+        """A run that is frozen although no user has paused it was being committed, or on its way
+        to be paused, when the daemon was killed: it goes on."""
         if container.run is None or container.run.paused == paused:
+            return container
+        if paused:
+            with suppress(NoSuchRun):  # it is killed meanwhile
+                await self._parts.runs.resume(container.id)
             return container
         run = msgspec.structs.replace(container.run, paused=paused)
         return self._containers.change(container.id, lambda c: msgspec.structs.replace(c, run=run))

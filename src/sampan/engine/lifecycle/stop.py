@@ -150,7 +150,12 @@ class Stopper:
             if container.run and container.run.paused:
                 raise Conflict(f"container {container.id} is already paused")
             await self._parts.runs.pause(container.id)
-            self._set_run(container.id, lambda r: msgspec.structs.replace(r, paused=True))
+            try:
+                self._set_run(container.id, lambda r: msgspec.structs.replace(r, paused=True))
+            except BaseException:
+                # A full disk: what nobody knows of as paused must not stand still.
+                await self._parts.runs.resume(container.id)
+                raise
             self._emit.container("pause", container)
 
     async def unpause(self, ref: str) -> None:

@@ -163,3 +163,4 @@ def test_a_pause_that_cannot_be_stored_is_undone(full: tuple[Shell, Path, str]) 
     sh.docker("pause", running)
     assert sh.docker("ps", "-q", "--filter", "status=paused").stdout.split() == [running[:12]]
     sh.docker("unpause", running)
+    sh.docker("rm", "-f", running)

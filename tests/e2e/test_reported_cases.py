@@ -88,3 +88,25 @@ def test_an_image_of_another_platform_is_not_run_by_mistake(sh: Shell, busybox_t
     assert "linux/arm64" in refused.stderr
     junk = sh.docker(*wanted, "no platform", "busybox", "true", ok=False)
     assert "no platform" in junk.stderr
+
+
+def test_a_container_can_be_told_from_a_host(sh: Shell, tmp_path: Path) -> None:
+    """By what programs look for; it is no part of an image, and nothing that somebody wrote."""
+    look = "test -f /.dockerenv && grep -c overlay /etc/mtab"
+    sh.docker("run", "--name", "seen", "busybox", "sh", "-c", f"{look}; touch /own")
+    assert sh.docker("logs", "seen").stdout.strip() >= "1"
+    assert sh.docker("diff", "seen").stdout.split() == ["A", "/own"]
+    sh.docker("commit", "seen", "seen:image")
+    sh.docker("run", "--name", "linked", "busybox", "sh", "-c", "rm /etc/mtab; ln -s /x /etc/mtab")
+    assert "A /etc/mtab" in sh.docker("diff", "linked").stdout
+    dockerfile = f"FROM busybox\nRUN {look} && touch /built\n"
+    (tmp_path / "Dockerfile").write_text(dockerfile)
+    sh.docker("build", "-t", "seen:built", str(tmp_path), env=CLASSIC)
+    for tag, own in (("image", "own"), ("built", "built")):
+        sh.docker("create", "--name", tag, f"seen:{tag}")
+        packed = tmp_path / f"{tag}.tar"
+        sh.docker("export", "-o", str(packed), tag)
+        with tarfile.open(packed) as tar:
+            names = tar.getnames()
+        assert own in names
+        assert not {".dockerenv", "etc/mtab"} & set(names)

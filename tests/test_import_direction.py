@@ -122,6 +122,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {
             "facts",
             "failures",
+            "feed",
             "files",
             "log_drivers",
             "mount_targets",

@@ -27,7 +27,7 @@ from sampan.errors import Conflict, Internal, InvalidArgument
 from sampan.kernel import cgroup, dynmods, inroot, process, usage
 from sampan.kernel.rootfs_marks import mark
 from sampan.runtime import capabilities, execs, facts, files, monitor, rotate, spec, users
-from sampan.runtime.attach import connect
+from sampan.runtime.attach import MonitorConnections
 from sampan.runtime.contract import (
     AttachStream,
     BundleSpec,
@@ -80,6 +80,7 @@ class LinuxRuns:
             lambda: asyncio.Semaphore(2 * (os.cpu_count() or 1))
         )
         self._logs: dict[str, rotate.Rotated] = {}
+        self._attached = MonitorConnections(clock)
         self._exits = Exits(files.exits(config.paths), self._oom_killed)
 
     async def rotate_logs(self) -> None:
@@ -105,6 +106,7 @@ class LinuxRuns:
     async def close(self) -> None:
         """The daemon goes; runs stay."""
         await self._exits.close()
+        self._attached.close()
         for name in self._runtimes.names():
             self._runtimes.get(name).close()
 
@@ -159,7 +161,7 @@ class LinuxRuns:
 
     async def attach(self, run_id: str) -> AttachStream:
         at, record = self._complete(run_id)
-        stream = connect(at.directory, half_close=record.stdin_ends)
+        stream = await self._attached.attach(run_id, at.directory, half_close=record.stdin_ends)
         if at.exec_fifo.exists():
             try:
                 await self._accepted(at, record)
@@ -201,6 +203,7 @@ class LinuxRuns:
         monitor_pid = record.monitor_pid if record else files.read_pid(at.monitor_pid)
         monitor_started = record.monitor_started if record else 0
         self._logs.pop(at.id, None)
+        self._attached.forget(at.id)
         if not (at.directory.exists() or at.oci.exists()):
             # Deleted before, as every run is at its end: the group goes before the directories.
             self._exits.settle(at)

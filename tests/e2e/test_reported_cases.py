@@ -110,3 +110,22 @@ def test_a_container_can_be_told_from_a_host(sh: Shell, tmp_path: Path) -> None:
             names = tar.getnames()
         assert own in names
         assert not {".dockerenv", "etc/mtab"} & set(names)
+
+
+def test_a_crash_loop_is_seen_and_waited_for(sh: Shell) -> None:
+    sh.docker("run", "-d", "--name", "loops", "--restart", "always", "busybox", "false")
+    assert sh.docker("wait", "loops").stdout == "1\n"
+    listed = sh.docker("ps", "--filter", "name=loops", "--format", "{{.Names}}").stdout
+    assert listed == "loops\n"
+    # between two runs it restarts, and in them it runs: both are a conflict
+    refused = sh.docker("rm", "loops", ok=False)
+    assert "container is r" in refused.stderr
+    sh.docker("rm", "-f", "loops")
+
+
+def test_a_forced_removal_takes_what_ends_by_itself(sh: Shell) -> None:
+    for pause in range(20):
+        name = f"ends{pause}"
+        sh.docker("run", "-d", "--name", name, "busybox", "usleep", str(pause * 4000))
+        sh.docker("rm", "-f", name)
+    assert sh.docker("ps", "-aq").stdout == ""

@@ -46,6 +46,7 @@ from sampan.store.records import (
     LogConfig,
     Mount,
     Network,
+    Phase,
     PortBinding,
     RestartPolicy,
 )
@@ -309,6 +310,8 @@ async def test_a_restart_policy_on_a_real_clock(config: DaemonConfig) -> None:
         await engine.create(request("false", name="again", restart_policy=policy))
         await engine.start("again")
         assert (await engine.wait("again")).exit_code == 1
+        while (run := engine.get("again").run) and (run.restarting or run.phase < Phase.STOPPED):
+            assert (await engine.wait("again")).exit_code == 1
         assert engine.get("again").restart_count == 2
 
 

@@ -222,12 +222,14 @@ async def test_on_failure_gives_up(world: World) -> None:
     await settle()
     await world.engine.start("boat")
     assert (await waiting).exit_code == 1
-    stopped = world.spawn(world.engine.wait(boat.id))
     for _ in range(2):
         await world.until(lambda: world.clock.pauses)
+        # each end is one, also when another run is to come
+        stopped = world.spawn(world.engine.wait(boat.id))
+        await settle()
         assert not stopped.done()
         await world.clock.advance(world.clock.pauses[0])
-    assert (await stopped).exit_code == 1
+        assert (await stopped).exit_code == 1
     assert world.engine.get("boat").restart_count == 2
 
 
@@ -236,6 +238,22 @@ async def test_a_stopped_container_stays_stopped(world: World) -> None:
     await world.engine.stop("boat")
     await world.clock.advance(100)
     assert not world.engine.get("boat").running
+
+
+async def test_what_is_restarted_is_not_removed_without_force(world: World) -> None:
+    await world.run("false", restart_policy=RestartPolicy(name="always"))
+    await world.until(lambda: world.clock.pauses)
+    with pytest.raises(Conflict, match="container is restarting"):
+        await world.engine.remove("boat")
+    await world.engine.remove("boat", force=True)
+    assert not world.store.containers
+
+
+async def test_a_forced_removal_meets_the_end_of_the_run(world: World) -> None:
+    boat = await world.run("forever")
+    world.runs.finish(boat.id, 3)  # nobody has noticed yet
+    await world.engine.remove("boat", force=True)
+    assert not world.store.containers
 
 
 async def test_remove(world: World) -> None:

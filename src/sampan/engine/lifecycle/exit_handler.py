@@ -96,9 +96,9 @@ class ExitHandler:
             "die", container, exitCode=str(status.exit_code), execDuration=str(int(lived))
         )
         removes = container.spec.host.auto_remove and not run.begins_again
-        self._in_flight.waiters.resolve(
-            container.id, status, *(("next-exit",) if again else ("next-exit", "not-running"))
-        )
+        # Also when it is to run again: a container that is restarted for ever would never be waited
+        # for to the end.
+        self._in_flight.waiters.resolve(container.id, status, "next-exit", "not-running")
         await self.give_back(before, wait_for_volumes=wait_for_volumes)
         del self._in_flight.runs[container.id]
         run.ended.set()

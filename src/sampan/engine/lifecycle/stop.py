@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal as signals
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -90,8 +91,10 @@ class Stopper:
         async with self._in_flight.locks.hold(container_id):
             container = self._containers.get(container_id)
             run = self._in_flight.runs.get(container_id)
-            if run is not None and not force:
-                state = "paused" if container.run and container.run.paused else "running"
+            restarting = container.run is not None and container.run.restarting
+            if (run is not None or restarting) and not force:
+                paused = container.run is not None and container.run.paused
+                state = "paused" if paused else "restarting" if run is None else "running"
                 raise Conflict(
                     f'cannot remove container "{container.name}": container is {state}: '
                     + (
@@ -110,7 +113,8 @@ class Stopper:
                 lambda c: msgspec.structs.replace(c, removing=True, removing_volumes=volumes),
             )
         try:
-            await self._kill(run, container, signals.SIGKILL)
+            with suppress(NoSuchRun):  # it ends by itself in this moment
+                await self._kill(run, container, signals.SIGKILL)
             await self._died(run)
         except BaseException:
             self._containers.change(

@@ -107,7 +107,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"service"},
     ),
     "network": (
-        {"contract", "deferred_delete", "dns", "firewall", "relay", "sandbox", "worker"},
+        {"contract", "deferred_delete", "dns", "firewall", "mac", "relay", "sandbox", "worker"},
         {"etc", "ipam", "ports", "sweep"},
         {"dns_control", "publishing", "subnets"},
         {"hostnet", "overlay"},

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from sampan.testing.clients import Shell
+from sampan.testing.lab.engine import Api
 
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
 
@@ -129,3 +132,49 @@ def test_a_forced_removal_takes_what_ends_by_itself(sh: Shell) -> None:
         sh.docker("run", "-d", "--name", name, "busybox", "usleep", str(pause * 4000))
         sh.docker("rm", "-f", name)
     assert sh.docker("ps", "-aq").stdout == ""
+
+
+def test_what_is_told_by_status_and_what_in_the_stream(sh: Shell, tmp_path: Path) -> None:
+    sh.docker("run", "-d", "--name", "target", "busybox", "sleep", "100")
+    nobody = sh.docker("exec", "-u", "nobodyatall", "target", "id", ok=False)
+    assert nobody.stderr.startswith("Error response from daemon: unable to find user nobodyatall")
+    nowhere = sh.docker("exec", "-w", "/nodir", "target", "id", ok=False)
+    assert nowhere.returncode == 127
+    assert "/nodir" in nowhere.stdout + nowhere.stderr
+    sh.docker("rm", "-f", "target")
+    junk = tmp_path / "junk"
+    junk.write_bytes(os.urandom(20_000))
+    asked = sh(
+        "curl", "-s", "-w", "\n%{http_code}", "--unix-socket", str(sh.daemon.socket), "-X", "POST",
+        "--data-binary", f"@{junk}", "http://d/v1.47/images/load",
+    ).stdout.split("\n")  # fmt: skip
+    assert asked[-1] == "200"
+    assert "invalid" in json.loads(asked[0])["errorDetail"]["message"]
+    loaded = sh.docker("load", "-i", str(junk), ok=False)
+    assert loaded.returncode != 0
+
+
+def test_a_variable_without_a_value_is_kept_and_not_given(sh: Shell) -> None:
+    sh.docker("create", "--name", "bare", "-e", "PATH", "-e", "NOTHING", "busybox", "env")
+    shown = sh.docker("inspect", "-f", "{{json .Config.Env}}", "bare").stdout
+    assert "NOTHING" in json.loads(shown)
+    assert "NOTHING" not in sh.docker("start", "-a", "bare").stdout
+
+
+def test_the_start_of_an_exec_says_how_it_is_framed(sh: Shell) -> None:
+    sh.docker("run", "-d", "--name", "target", "busybox", "sleep", "100")
+    api = Api(sh.daemon.socket)
+    for start_tty in (False, True):
+        body = {"Cmd": ["echo", "hi"], "AttachStdout": True, "Tty": True}
+        made = api.call("POST", "/containers/target/exec", body)
+        said = subprocess.run(
+            [
+                "curl", "-s", "--unix-socket", str(sh.daemon.socket), "-X", "POST", "-H",
+                "Content-Type: application/json", "-d", json.dumps({"Tty": start_tty}),
+                f"http://d/v1.47/exec/{made['Id']}/start",
+            ],
+            capture_output=True, check=True,
+        ).stdout  # fmt: skip
+        framed = b"" if start_tty else b"\x01\0\0\0\0\0\0\x04"
+        assert said == framed + b"hi\r\n"
+    sh.docker("rm", "-f", "target")

@@ -8,7 +8,7 @@ import pytest
 from sampan.engine.container_names import made_up_name
 from sampan.engine.contract import CreateRequest, NameTaken, NoSuchContainer
 from sampan.engine.rootfs import resolve_inside
-from sampan.engine.spec.defaults import merged_env
+from sampan.engine.spec.defaults import merged_env, without_bare_names
 from sampan.engine.spec.signals import parse_signal
 from sampan.errors import InvalidArgument
 from sampan.image.contract import NoSuchImage
@@ -256,7 +256,9 @@ def test_no_signals(text: str) -> None:
 
 
 def test_merged_env() -> None:
-    assert merged_env(("A=1", "B=2"), ("B=3", "C=4", "A")) == ("B=3", "C=4")
+    merged = merged_env(("A=1", "B=2"), ("B=3", "C=4", "A"))
+    assert merged == ("A", "B=3", "C=4"), "as Docker shows it"
+    assert without_bare_names(merged) == ("B=3", "C=4")
 
 
 async def test_published_ports_of_every_exposed_one(world: World) -> None:

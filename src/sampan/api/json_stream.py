@@ -98,12 +98,12 @@ def human(size: float) -> str:
 
 
 async def answer(
-    call: DockerRequest, work: Awaitable[T], lines: ProgressStream
+    call: DockerRequest, work: Awaitable[T], lines: ProgressStream, *, errors_in_it: bool = False
 ) -> web.StreamResponse:
     """Run ``work`` and send what it puts into ``lines`` as the answer.
 
     When the client hangs up, ``work`` is cancelled. An error before the first line is raised, one
-    after it is the last line.
+    after it is the last line; with ``errors_in_it``, also when it is the only one.
     """
 
     async def guarded() -> BaseException | None:
@@ -119,7 +119,7 @@ async def answer(
     try:
         task = tasks.spawn(guarded(), name="lines")
         data = await lines.take()
-        if not data and (error := await task) is not None:
+        if not data and (error := await task) is not None and not errors_in_it:
             raise error
         response = await call.stream("application/json")
         while data:

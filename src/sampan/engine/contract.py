@@ -308,7 +308,14 @@ class Engine(Protocol):
 
     # -- exec
 
-    async def exec_create(self, ref: str, request: ExecRequest) -> str: ...
+    async def exec_create(self, ref: str, request: ExecRequest) -> str:
+        """Returns the exec's id. Nothing runs yet.
+
+        Raises:
+            NoSuchContainer, NotRunning, Conflict (paused), NoSuchUser; InvalidArgument: no command.
+        """
+        ...
+
     async def exec_start(
         self, exec_id: str, *, console_size: tuple[int, int] = (0, 0)
     ) -> AttachStream:

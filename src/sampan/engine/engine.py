@@ -342,7 +342,7 @@ class HostEngine:
     # -- exec
 
     async def exec_create(self, ref: str, request: ExecRequest) -> str:
-        return self._execs.create(ref, request)
+        return await self._execs.create(ref, request)
 
     async def exec_start(
         self, exec_id: str, *, console_size: tuple[int, int] = (0, 0)

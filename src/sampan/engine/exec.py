@@ -14,7 +14,7 @@ from sampan.engine.in_flight import InFlight
 from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.parts import Parts
 from sampan.engine.spec.bundle import process_env
-from sampan.engine.spec.defaults import merged_env
+from sampan.engine.spec.defaults import merged_env, without_bare_names
 from sampan.errors import Conflict, InvalidArgument, SampanError
 from sampan.lookup import by_prefix
 from sampan.runtime.contract import AttachStream, ExecProcess, ExecSpec, Stream
@@ -74,11 +74,15 @@ class Execs:
         )
         self._execs: dict[str, _Exec] = {}
 
-    def create(self, ref: str, request: ExecRequest) -> str:
-        """Raises NoSuchContainer, NotRunning, Conflict (paused), InvalidArgument (no command)."""
+    async def create(self, ref: str, request: ExecRequest) -> str:
+        """See ``Engine.exec_create``."""
         container = self._joinable(ref)
         if not request.args:
             raise InvalidArgument("No exec command specified")
+        if request.user:
+            # Told here, where the answer is not yet a stream.
+            await self._parts.runs.check_user(container.id, request.user)
+            container = self._joinable(ref)
         self._reap()
         exec_id = secrets.token_hex(32)
         self._execs[exec_id] = _Exec(
@@ -158,7 +162,7 @@ class Execs:
                 exec_id=state.id,
                 run_id=container.id,
                 args=request.args,
-                env=merged_env(env, request.env),
+                env=without_bare_names(merged_env(env, request.env)),
                 user=state.user,
                 working_dir=request.working_dir or container.spec.working_dir or "/",
                 tty=request.tty,

@@ -9,6 +9,7 @@ from sampan.errors import InvalidArgument
 from sampan.network.contract import ContainerNet, Sandbox
 from sampan.network.drivers.contract import Joined, NetworkCapabilities, NetworkDriver
 from sampan.network.ipam import Address
+from sampan.network.mac import checked_mac
 from sampan.store.records import EndpointSettings, Network
 
 OPTION_INTERFACE = "com.docker.network.endpoint.ifname"
@@ -93,15 +94,6 @@ def mac_of(wanted: str, address: Address | None, *, from_address: bool) -> str:
         InvalidArgument
     """
     if wanted and not from_address:
-        digits = wanted.lower().replace("-", ":")
-        parts = digits.split(":")
-        good = len(parts) == 6 and all(len(p) == 2 for p in parts)
-        try:
-            value = bytes.fromhex("".join(parts)) if good else b""
-        except ValueError:
-            value = b""
-        if not value or value[0] & 1:
-            raise InvalidArgument(f"invalid MAC address: {wanted}")
-        return digits
+        return checked_mac(wanted)
     # Docker's way: the address says the MAC, so no neighbour's cache is ever wrong.
     return "02:42:" + (address.packed if address else secrets.token_bytes(4)).hex(":")

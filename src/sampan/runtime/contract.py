@@ -245,6 +245,14 @@ class Runs(Protocol):
         """
         ...
 
+    async def check_user(self, run_id: str, user: str) -> None:
+        """Whether an exec as ``user`` is possible, by the container's own accounts at this moment.
+
+        Raises:
+            NoSuchUser, NoSuchRun; InvalidArgument: a number out of range.
+        """
+        ...
+
     async def inspect(self, run_id: str) -> RunState:
         """True state, from the kernel and the monitor's files.
 

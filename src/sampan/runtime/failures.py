@@ -51,6 +51,8 @@ def _mapped(text: str, command: str, prefix: str) -> SampanError:
         return CommandNotFound(f"{start}{reason}: unknown")
     if "no such file or directory" in low and command in text:
         return CommandNotFound(f"{start}no such file or directory: unknown")
+    if prefix == _EXEC and "chdir" in low and "no such file" in low:
+        return CommandNotFound(f"{prefix}unable to start container process: {text}: unknown")
     if _users_fault(low):
         return InvalidArgument(f"{prefix}{text}: unknown")
     return RunFailed(f"{prefix}{text}: unknown")

@@ -313,6 +313,10 @@ class LinuxRuns:
         oci = await self._runtimes.find(record.runtime)
         return await execs.start(oci, spec_, process_json, at.directory)
 
+    async def check_user(self, run_id: str, user: str) -> None:
+        _at, record = self._living(run_id)
+        await in_thread(users.resolve, Path(record.rootfs), user)
+
     # -- what a later daemon asks
 
     async def inspect(self, run_id: str) -> RunState:

@@ -26,7 +26,7 @@ _DEFAULT_RULES: tuple[tuple[str, int | None, int | None, str], ...] = (
     ("c", 5, 2, "rwm"),  # ptmx
     ("c", 136, None, "rwm"),  # pts/*
 )
-_RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
+DEVICE_RULE = re.compile(r"([acb]) (\d+|\*):(\d+|\*) ([rwm]{1,3})")
 _SKIP = frozenset(("pts", "shm", "fd", "mqueue", "console", ".lxc", ".lxd-mounts", ".udev"))
 
 
@@ -49,7 +49,7 @@ def devices(host: HostConfig) -> tuple[list[dict[str, Any]], list[dict[str, Any]
             nodes.append(node)
             rules.append(_rule(node["type"], node["major"], node["minor"], device.permissions))
     for text in host.resources.device_cgroup_rules:
-        match = _RULE.fullmatch(text)
+        match = DEVICE_RULE.fullmatch(text)
         if match is None:
             raise InvalidArgument(f"invalid device cgroup rule format: '{text}'")
         kind, major, minor, access = match.groups()

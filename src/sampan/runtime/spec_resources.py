@@ -91,15 +91,7 @@ def rlimits(spec: BundleSpec, facts: HostFacts) -> tuple[list[dict[str, Any]], l
     wanted |= {u.name: Limit(u.soft, u.hard) for u in spec.host.resources.ulimits}
     found, warnings = [], []
     for name, limit in wanted.items():
-        if name not in rlimit.NAMES:
-            raise InvalidArgument(f"invalid ulimit type: {name}")
-        if limit.hard != rlimit.UNLIMITED and (
-            limit.soft > limit.hard or limit.soft == rlimit.UNLIMITED
-        ):
-            raise InvalidArgument(
-                f"ulimit soft limit must be less than or equal to hard limit: "
-                f"{limit.soft} > {limit.hard}"
-            )
+        check_ulimit(name, limit)
         if not facts.raises_rlimits:
             limit, warning = rlimit.clamp(name, limit, facts.rlimits[name])
             if warning:
@@ -112,6 +104,19 @@ def rlimits(spec: BundleSpec, facts: HostFacts) -> tuple[list[dict[str, Any]], l
             }
         )
     return found, warnings
+
+
+def check_ulimit(name: str, limit: Limit) -> None:
+    """Raises InvalidArgument: no such limit, or its soft value is above the hard one."""
+    if name not in rlimit.NAMES:
+        raise InvalidArgument(f"invalid ulimit type: {name}")
+    if limit.hard != rlimit.UNLIMITED and (
+        limit.soft > limit.hard or limit.soft == rlimit.UNLIMITED
+    ):
+        raise InvalidArgument(
+            f"ulimit soft limit must be less than or equal to hard limit: "
+            f"{limit.soft} > {limit.hard}"
+        )
 
 
 def oom_score(wanted: int, facts: HostFacts) -> tuple[int | None, list[str]]:

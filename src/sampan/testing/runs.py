@@ -17,6 +17,7 @@ from pathlib import Path
 from sampan.aio import Clock, SystemClock, Tasks
 from sampan.errors import Conflict
 from sampan.kernel.usage import Usage
+from sampan.runtime import users
 from sampan.runtime.contract import (
     AttachStream,
     BundleSpec,
@@ -325,6 +326,9 @@ class FakeRuns:
         handle = FakeExec(process, self)
         self._launch(process)
         return handle
+
+    async def check_user(self, run_id: str, user: str) -> None:
+        users.resolve(self._live(run_id).spec.rootfs, user)
 
     async def inspect(self, run_id: str) -> RunState:
         run = self._get(run_id)

@@ -62,28 +62,50 @@ async def start(call: DockerRequest) -> web.StreamResponse:
         return call.empty(200)
     if not engine.get(state.container_id).running:
         raise NotRunning(state.container_id)
-    # From here on the answer is the stream. A command that cannot be executed is told in it, as
-    # output, and by its exit code (126, 127): that is where clients look.
-    raw = take_over(call.request, content_type(call.version, tty=state.tty))
-    stream: AttachStream | None = None
+    # The start says how the stream is written, whatever the exec is.
+    tty = bool(body.tty)
     try:
         stream = await engine.exec_start(exec_id, console_size=size)
-        how = Pumping(
-            stdin=state.open_stdin,
-            stdout=state.open_stdout,
-            stderr=state.open_stderr,
-            tty=state.tty,
-            close_stdin=not state.tty,
-            detach_keys=_detach_keys(state),
-        )
+    except SampanError as error:
+        # A command that cannot be executed is told in the stream, as output, and by its exit code
+        # (126, 127): that is where clients look.
+        return await _told(call, error, tty=tty)
+    return await _pumped(call, stream, state, tty=tty)
+
+
+async def _told(call: DockerRequest, error: SampanError, *, tty: bool) -> Hijacked:
+    raw = take_over(call.request, content_type(call.version, tty=tty))
+    message = f"{sentence_of(error)}\r\n".encode()
+    with suppress(ConnectionError):
+        await raw.write(message if tty else frame("stdout", message))
+    await raw.finish()
+    return Hijacked()
+
+
+async def _pumped(
+    call: DockerRequest, stream: AttachStream, state: ExecState, *, tty: bool
+) -> Hijacked:
+    try:
+        raw = take_over(call.request, content_type(call.version, tty=tty))
+    except BaseException:
+        await stream.close()
+        raise
+    how = Pumping(
+        stdin=state.open_stdin,
+        stdout=state.open_stdout,
+        stderr=state.open_stderr,
+        tty=tty,
+        close_stdin=not state.tty,
+        detach_keys=_detach_keys(state),
+    )
+    try:
         await pump(raw, stream, how)
     except SampanError as error:
         message = f"{sentence_of(error)}\r\n".encode()
         with suppress(ConnectionError):
-            await raw.write(message if state.tty else frame("stdout", message))
+            await raw.write(message if tty else frame("stdout", message))
     finally:
-        if stream is not None:
-            await stream.close()
+        await stream.close()
         await raw.finish()
     return Hijacked()
 

@@ -95,7 +95,8 @@ async def load(call: DockerRequest) -> web.StreamResponse:
             lines.put(Line(stream=what + "\n"))
             call.services.events.publish(Event("image", "load", image.id, {"name": name}))
 
-    return await answer(call, run(), lines)
+    # As dockerd does: the client has sent its archive, and looks into the stream.
+    return await answer(call, run(), lines, errors_in_it=True)
 
 
 async def save_many(call: DockerRequest) -> web.StreamResponse:

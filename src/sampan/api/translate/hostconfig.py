@@ -121,8 +121,6 @@ def resources(host: wire.Resources) -> Resources:
         raise InvalidArgument(
             "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s"
         )
-    if 0 < (host.cpu_quota or 0) < 1000:
-        raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if host.device_requests:
         request = host.device_requests[0]
         raise InvalidArgument(

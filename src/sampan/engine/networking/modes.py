@@ -13,6 +13,7 @@ from sampan.engine.spec.validate_names import validate_aliases
 from sampan.errors import InvalidArgument
 from sampan.lookup import by_prefix
 from sampan.network.contract import NoSuchNetwork
+from sampan.network.mac import checked_mac
 from sampan.store.contract import Store
 from sampan.store.records import Container, EndpointSettings, HostConfig, Network
 
@@ -134,6 +135,8 @@ def bound_to(network: Network, settings: EndpointSettings | None) -> EndpointSet
     """
     settings = settings or EndpointSettings(network_id=network.id, network_name=network.name)
     validate_aliases(settings.aliases)
+    if settings.mac_wanted:
+        checked_mac(settings.mac_wanted)
     if network.predefined and (settings.ipv4_wanted or settings.ipv6_wanted):
         raise InvalidArgument(
             "invalid config for network "

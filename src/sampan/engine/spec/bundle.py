@@ -9,7 +9,7 @@ from typing import Literal
 from sampan.config import DaemonConfig
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import NotRunning
-from sampan.engine.spec.defaults import merged_env
+from sampan.engine.spec.defaults import merged_env, without_bare_names
 from sampan.engine.spec.signals import parse_signal
 from sampan.errors import InvalidArgument
 from sampan.runtime.contract import BundleSpec
@@ -44,7 +44,7 @@ def process_env(spec: ContainerSpec, home: str = "") -> tuple[str, ...]:
         base.append("TERM=xterm")
     if home:
         base.append(f"HOME={home}")
-    return merged_env(base, spec.env)
+    return without_bare_names(merged_env(base, spec.env))
 
 
 def bundle(

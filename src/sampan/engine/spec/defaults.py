@@ -75,16 +75,16 @@ def _command(
 
 
 def merged_env(base: Sequence[str], over: Sequence[str]) -> tuple[str, ...]:
-    """Each name once, at its first place, with its last value. A name without "=" in ``over``
-    takes the variable away."""
+    """Each name once, at its first place, with its last value. A name without "=" stands for a
+    variable that is not to be there; ``process_env`` takes it away."""
     found = {entry.partition("=")[0]: entry for entry in base}
-    for entry in over:
-        name, equals, _ = entry.partition("=")
-        if equals:
-            found[name] = entry
-        else:
-            found.pop(name, None)
+    found |= {entry.partition("=")[0]: entry for entry in over}
     return tuple(found.values())
+
+
+def without_bare_names(env: Sequence[str]) -> tuple[str, ...]:
+    """What a process gets of a list that may have names without "="."""
+    return tuple(entry for entry in env if "=" in entry)
 
 
 def _healthcheck(

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from sampan.config import DaemonConfig
 from sampan.engine.spec.signals import parse_signal
+from sampan.engine.spec.validate_confinement import validate_confinement
 from sampan.engine.spec.validate_names import validate_names
 from sampan.errors import InvalidArgument
 from sampan.runtime import security_options
@@ -39,6 +40,7 @@ def validate(spec: ContainerSpec, config: DaemonConfig) -> None:
             raise InvalidArgument(f"invalid environment variable: {entry}")
     validate_names(spec)
     security_options.parse(spec.host.security_opt)
+    validate_confinement(spec)
     validate_mounts(spec.mounts)
     validate_ports(spec)
     validate_resources(spec.host.resources)
@@ -226,10 +228,14 @@ def _cpus(limits: Resources) -> None:
         raise InvalidArgument(
             "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
         )
-    if 0 < limits.cpu_quota < 1000:
-        raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
+    if limits.cpu_quota not in (0, -1) and limits.cpu_quota < 1000:
+        raise InvalidArgument(
+            "CPU cfs quota can not be less than 1ms (i.e. 1000), or it is -1 for none"
+        )
+    if limits.cpuset_mems:
+        _cpu_list(limits.cpuset_mems, "mems")
     if limits.cpuset_cpus:
-        wanted = _cpu_list(limits.cpuset_cpus)
+        wanted = _cpu_list(limits.cpuset_cpus, "cpus")
         if not wanted <= set(range(count)):
             raise InvalidArgument(
                 f"Requested CPUs are not available - requested {limits.cpuset_cpus}, available: "
@@ -237,11 +243,14 @@ def _cpus(limits: Resources) -> None:
             )
 
 
-def _cpu_list(text: str) -> set[int]:
+def _cpu_list(text: str, what: str) -> set[int]:
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise InvalidArgument(f"Invalid value {text} for cpuset cpus")
-        found.update(range(int(first), int(last if dash else first) + 1))
+        numbers = (first, last) if dash else (first,)
+        if not all(n.isascii() and n.isdigit() and len(n) < 6 for n in numbers) or (
+            dash and int(first) > int(last)
+        ):
+            raise InvalidArgument(f"Invalid value {text[:80]} for cpuset {what}")
+        found.update(range(int(first), int(numbers[-1]) + 1))
     return found

@@ -20,6 +20,7 @@ from sampan.runtime.contract import (
     CommandNotFound,
     ExecSpec,
     NoSuchRun,
+    NoSuchUser,
     Runs,
     Stream,
 )
@@ -184,6 +185,10 @@ class RunsContract:
         await process.close_stdin()
         assert await process.wait() == 0
         await process.close()
+
+        await runs.check_user("ex", "1000:2000")
+        with pytest.raises(NoSuchUser):
+            await runs.check_user("ex", "nobodyatall")
 
         process = await runs.exec(exec_spec("ex", "sleep", "1000"))
         await process.kill(signal.SIGKILL)

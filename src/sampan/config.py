@@ -191,6 +191,13 @@ class DaemonConfig:
     default_ulimits: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Name -> (soft, hard) for containers that say nothing of their own."""
 
+    default_init: bool = False
+    """Containers that say nothing of an init get one."""
+    no_new_privileges: bool = False
+    """Containers that say nothing of it gain no privileges by what they execute."""
+    default_cgroupns_mode: str = "private"
+    """``private`` or ``host``."""
+
     plugins: PluginSettings = field(default_factory=PluginSettings)
 
     @property

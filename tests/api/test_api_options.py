@@ -9,14 +9,18 @@ import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sampan.api import preflight
+from sampan.api.foreign_options import HARMLESS, NO_EFFECT
 from sampan.api.lock import locked
-from sampan.api.options import load
+from sampan.api.options import DaemonFile, load
 from sampan.config import RuntimeProgram
+from sampan.engine.spec.defaults import with_daemons_defaults
 from sampan.errors import Conflict, InvalidArgument
 from sampan.http.sockets import open_unix
+from sampan.store.records import HostConfig
 
 
 def file(tmp_path: Path, **keys: object) -> str:
@@ -147,3 +151,56 @@ def test_plugins_are_looked_for_where_the_file_or_the_command_line_says(tmp_path
     assert (short.connect_s, short.answer_s) == (2, 2)
     with pytest.raises(InvalidArgument, match="plugin-timeout: 0: give 1 second or more"):
         load(["--config", file(tmp_path), "--plugin-timeout", "0"])
+
+
+def keyed(tmp_path: Path, key: str, value: object) -> str:
+    path = tmp_path / "daemon.json"
+    path.write_text(json.dumps({key: value}))
+    return str(path)
+
+
+@pytest.mark.parametrize("key", sorted(NO_EFFECT))
+def test_a_key_without_a_meaning_here_is_named(tmp_path: Path, key: str) -> None:
+    options = load(["--config", keyed(tmp_path, key, "anything")])
+    assert len(options.warnings) == 1
+    assert f"{key} has no effect: {NO_EFFECT[key]}" in options.warnings[0]
+
+
+@pytest.mark.parametrize("key", sorted(HARMLESS))
+def test_a_key_that_must_not_be_ignored_stops_the_start(tmp_path: Path, key: str) -> None:
+    for value in HARMLESS[key]:
+        assert load(["--config", keyed(tmp_path, key, value)]).warnings == ()
+    with pytest.raises(InvalidArgument, match=f"daemon.json: {key}: 'other' is not supported"):
+        load(["--config", keyed(tmp_path, key, "other")])
+
+
+def test_no_key_is_in_two_places() -> None:
+    ours = {field.encode_name for field in msgspec.structs.fields(DaemonFile)}
+    assert not ours & (NO_EFFECT.keys() | HARMLESS.keys())
+    assert not NO_EFFECT.keys() & HARMLESS.keys()
+
+
+def test_a_daemon_that_lets_containers_run_on_says_so(tmp_path: Path) -> None:
+    assert load(["--config", keyed(tmp_path, "live-restore", True)]).warnings == ()
+    (warning,) = load(["--config", keyed(tmp_path, "live-restore", False)]).warnings
+    assert "live-restore: false has no effect" in warning
+
+
+def test_defaults_of_containers(tmp_path: Path) -> None:
+    config = load(
+        [
+            "--config",
+            file(tmp_path, init=True, no_new_privileges=True, default_cgroupns_mode="host"),
+        ]
+    ).config
+    host = with_daemons_defaults(HostConfig(), config)
+    assert host.init
+    assert host.security_opt == ("no-new-privileges",)
+    assert host.cgroupns_mode == "host"
+    own = HostConfig(init=False, security_opt=("no-new-privileges=false",), cgroupns_mode="private")
+    kept = with_daemons_defaults(own, config)
+    assert (kept.init, kept.security_opt, kept.cgroupns_mode) == (
+        False, own.security_opt, "private",
+    )  # fmt: skip
+    with pytest.raises(InvalidArgument, match="default-cgroupns-mode"):
+        load(["--config", file(tmp_path, default_cgroupns_mode="odd")])

@@ -10,12 +10,13 @@ import argparse
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from sampan import __version__
+from sampan.api.foreign_options import take_out
 from sampan.config import (
     DEFAULT_GROUP,
     DEFAULT_ROOT,
@@ -84,6 +85,9 @@ class DaemonFile(msgspec.Struct, rename="kebab", forbid_unknown_fields=True, kw_
     default_ulimits: dict[str, _Ulimit] | UnsetType = UNSET
     default_shm_size: str | int | UnsetType = UNSET
     live_restore: bool | UnsetType = UNSET
+    init: bool | UnsetType = UNSET
+    no_new_privileges: bool | UnsetType = UNSET
+    default_cgroupns_mode: Literal["private", "host"] | UnsetType = UNSET
     authorization_plugins: list[str] | UnsetType = UNSET
     plugin_sockets: str | UnsetType = UNSET
     plugin_specs: list[str] | UnsetType = UNSET
@@ -166,7 +170,7 @@ def load(arguments: list[str] | None = None) -> Options:
         flags["log_opts"] = dict(option.partition("=")[::2] for option in flags["log_opts"])
     named, loop_limit_ms = flags.pop("config", None), flags.pop("loop_watchdog", 0.0)
     path = Path(named) if named else DEFAULT_FILE
-    file = read_file(path, required=named is not None)
+    file, foreign = read_file(path, required=named is not None)
     given = {
         name: value
         for name in file.__struct_fields__
@@ -179,23 +183,28 @@ def load(arguments: list[str] | None = None) -> Options:
             f"both as a flag and in the file: {names}: remove one of the two"
         )
     options = _options(msgspec.structs.replace(file, **flags), path)
-    return replace(options, loop_limit_s=loop_limit_ms / 1e3)
+    return replace(
+        options, loop_limit_s=loop_limit_ms / 1e3, warnings=(*foreign, *options.warnings)
+    )
 
 
-def read_file(path: Path, *, required: bool) -> DaemonFile:
-    """``daemon.json``; an absent one that nobody named says nothing."""
+def read_file(path: Path, *, required: bool) -> tuple[DaemonFile, tuple[str, ...]]:
+    """``daemon.json``, and warnings of keys that have no effect; an absent one that nobody named
+    says nothing."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         if required:
             raise InvalidArgument(f"configuration file {path} does not exist") from None
-        return DaemonFile()
+        return DaemonFile(), ()
     except OSError as error:
         raise InvalidArgument(f"configuration file {path}: {error.strerror}") from error
     if not raw.strip():
-        return DaemonFile()
+        return DaemonFile(), ()
     try:
-        return msgspec.json.decode(raw, type=DaemonFile)
+        said = msgspec.json.decode(raw, type=dict[str, Any])
+        warnings = take_out(said, path)
+        return msgspec.convert(said, DaemonFile), warnings
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         cure = ""
         if (unknown := re.search("unknown field `(.+)`", str(error))) is not None:
@@ -251,6 +260,9 @@ def _options(said: DaemonFile, path: Path) -> Options:
         default_ulimits={}
         if isinstance(said.default_ulimits, UnsetType)
         else {name: (limit.soft, limit.hard) for name, limit in said.default_ulimits.items()},
+        default_init=said.init is True,
+        no_new_privileges=said.no_new_privileges is True,
+        default_cgroupns_mode=text(said.default_cgroupns_mode, "private"),
         plugins=_plugins(said, path),
     )
     pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()

@@ -31,7 +31,7 @@ from sampan.engine.networking.modes import find_anywhere
 from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.observe.logs import with_default
 from sampan.engine.parts import Parts
-from sampan.engine.spec.defaults import merged
+from sampan.engine.spec.defaults import merged, with_daemons_defaults
 from sampan.engine.spec.validate import validate, warnings_of
 from sampan.engine.spec.validate_platform import check_platform, foreign_platform
 from sampan.engine.volumes.mounts import Mounts
@@ -119,12 +119,7 @@ class Creator:
         spec = merged(request, image)
         validate(spec, self._parts.config)
         host = modes.normal_mode(spec.host, self._containers)
-        config = self._parts.config
-        host = msgspec.structs.replace(
-            host,
-            runtime=host.runtime or config.default_runtime,
-            shm_size=host.shm_size or config.default_shm_bytes,
-        )
+        host = with_daemons_defaults(host, self._parts.config)
         if spec.network_disabled and host.network_mode in ("", "default"):
             host = msgspec.structs.replace(host, network_mode="none")
         hostname = spec.hostname

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from sampan.config import DaemonConfig
 from sampan.engine.contract import CreateRequest
 from sampan.errors import InvalidArgument
 from sampan.image.contract import ImageConfig
-from sampan.store.records import ContainerSpec, Healthcheck, Mount
+from sampan.store.records import ContainerSpec, Healthcheck, HostConfig, Mount
 
 DEFAULT_INTERVAL_NS = 30_000_000_000
 DEFAULT_RETRIES = 3
+_NO_NEW = "no-new-privileges"
 
 
 def merged(request: CreateRequest, image: ImageConfig) -> ContainerSpec:
@@ -58,6 +60,22 @@ def merged(request: CreateRequest, image: ImageConfig) -> ContainerSpec:
                 if path not in mounted
             ),
         ),
+    )
+
+
+def with_daemons_defaults(host: HostConfig, config: DaemonConfig) -> HostConfig:
+    """What the daemon's configuration says where the container says nothing."""
+    security = host.security_opt
+    if config.no_new_privileges and not any(one.startswith(_NO_NEW) for one in security):
+        security = (*security, _NO_NEW)
+    return msgspec.structs.replace(
+        host,
+        runtime=host.runtime or config.default_runtime,
+        shm_size=host.shm_size or config.default_shm_bytes,
+        init=config.default_init or None if host.init is None else host.init,
+        security_opt=security,
+        cgroupns_mode=host.cgroupns_mode
+        or ("host" if config.default_cgroupns_mode == "host" else ""),
     )
 
 

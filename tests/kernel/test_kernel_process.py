@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +95,22 @@ async def test_a_start_that_is_cancelled_leaves_no_child(times: int) -> None:
     assert os.read(said, 1) == b""  # nobody else has its other end any more
     os.close(said)
     assert children() == before
+
+
+@pytest.mark.parametrize("argv", [["/no/such/program"], ["/bin/true", "a\0b"]])
+async def test_a_start_that_is_cancelled_and_fails_says_nothing(argv: list[str]) -> None:
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, what: reported.append(what))
+    tasks = Tasks()
+    starting = tasks.spawn(process.start(argv, fds={}), name="start")
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    del starting
+    gc.collect()  # an exception that nobody has seen is reported when its future goes
+    await asyncio.sleep(0)
+    assert reported == []
 
 
 async def test_many_start_side_by_side() -> None:

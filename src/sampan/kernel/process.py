@@ -14,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import logging
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from sampan.kernel.priority import put_first
 from sampan.kernel.spawning import posix_spawn
+
+log = logging.getLogger(__name__)
 
 _POLLS = {"x86_64": (b"7", b"271"), "aarch64": (b"73",)}.get(os.uname().machine)
 """System calls by number, as /proc/PID/syscall has them: ``poll`` and ``ppoll``."""
@@ -196,25 +200,32 @@ async def start(
     """
     call = partial(spawn, argv, fds=fds, env=env, executable=executable, new_session=new_session)
     job = _THREADS.submit(call)
+    started = asyncio.wrap_future(job)
     try:
-        return await asyncio.shield(asyncio.wrap_future(job))
+        return await asyncio.shield(started)
     except asyncio.CancelledError:
         undone = asyncio.wrap_future(_THREADS.submit(_undo, job))
         # However often it is cancelled: the caller closes ``fds``, which the child is to get.
-        while not undone.done():
+        both: list[asyncio.Future[Any]] = [started, undone]
+        while not all(future.done() for future in both):
             with suppress(asyncio.CancelledError):
-                await asyncio.wait({undone})
+                await asyncio.wait(both)
+        # Looked at, or the loop reports what nobody has seen: why there is no child is of no
+        # interest to who gave up; that one cannot be ended is.
+        started.exception()
+        if (error := undone.exception()) is not None:
+            log.error("a cancelled start of %s cannot be undone", argv[0], exc_info=error)
         raise
 
 
 def _undo(job: Future[Child]) -> None:
     """Have the child of ``job`` killed and gone, if there comes one."""
-    try:
+    # Not by the exception that ``spawn`` says it raises: whatever came instead of a child, there is
+    # none, and whoever is cancelled hears of the cancellation alone.
+    if job.exception() is None:
         child = job.result()
-    except OSError:
-        return  # there is none
-    child.send(signal.SIGKILL)
-    child.reap()
+        child.send(signal.SIGKILL)
+        child.reap()
 
 
 def spawn(

@@ -50,3 +50,20 @@ def test_a_killed_session_is_removed_and_a_living_one_is_not(tmp_path: Path) -> 
         assert debris.processes(directory) == {}
     finally:
         os.close(ended)
+
+
+def test_what_cannot_be_removed_is_named_and_does_not_keep_the_rest(tmp_path: Path) -> None:
+    stuck = tmp_path / "t-stuck"
+    stuck.mkdir()
+    mount.mount("t", stuck, "tmpfs")
+    try:
+        (stuck / debris.LOCK).touch()
+        other, lock = debris.new_directory(tmp_path)
+        (other / "within").mkdir()
+        (other / "file").symlink_to(tmp_path)
+        lock.close()
+        with pytest.warns(UserWarning, match=f"left in {stuck} cannot be removed: .*busy"):
+            assert debris.remove_debris(tmp_path) == [other]
+    finally:
+        mount.unmount(stuck)
+    assert os.listdir(tmp_path) == ["t-stuck"]

@@ -15,6 +15,8 @@ import shutil
 import signal
 import tempfile
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -38,14 +40,41 @@ def new_directory(parent: Path) -> tuple[Path, IO[bytes]]:
 
 
 def remove_debris(parent: Path) -> list[Path]:
-    """Remove the directory of every session that has ended without doing so; returns them."""
+    """Remove the directory of every session that has ended without doing so; returns them. Of one
+    that cannot be removed it warns."""
     removed = []
     for path in parent.glob(f"{PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError), path.open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(path.parent)
-            removed.append(path.parent)
+        with take_over(path) as forsaken:
+            if not forsaken:
+                continue
+            try:
+                _remove(path.parent)
+            except OSError as error:
+                warn_of_debris(path.parent, error)
+            else:
+                removed.append(path.parent)
     return removed
+
+
+@contextlib.contextmanager
+def take_over(path: Path) -> Iterator[bool]:
+    """Whether nobody held this lock; it is held in the block then. False too where somebody else
+    removes it just now. What fails in the block is raised."""
+    with contextlib.ExitStack() as held:
+        try:
+            fcntl.flock(held.enter_context(path.open("ab")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            forsaken = False
+        else:
+            forsaken = True
+        yield forsaken
+
+
+def warn_of_debris(directory: Path, error: OSError) -> None:
+    """That it stays. No failure of who comes after, but said each time: the disk fills."""
+    warnings.warn(
+        f"what was left in {directory} cannot be removed: {error}: remove it by hand", stacklevel=3
+    )
 
 
 def mounts(directory: Path) -> list[Path]:
@@ -80,6 +109,12 @@ def _remove(directory: Path) -> None:
             _kill(pid)
     for target in reversed(mounts(directory)):
         mount.unmount(target, lazy=True)
+    # The lock goes last: without it nobody would try again, or be told, when something stays.
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
     shutil.rmtree(directory)
 
 

@@ -9,7 +9,6 @@ process that made it has ended without a word.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from sampan.testing.daemon import DaemonProcess
+from sampan.testing.debris import take_over, warn_of_debris
 from sampan.testing.lab.machine import holders, kill
 
 PREFIX = "smplab"
@@ -57,13 +57,20 @@ def remove(directory: Path) -> None:
 
 
 def remove_debris() -> None:
-    """Remove every laboratory whose maker was killed before it could clean up."""
+    """Remove every laboratory whose maker was killed before it could clean up. Of one that cannot
+    be removed it warns."""
     for directory in parent().glob(f"{PREFIX}*"):
         if (directory / KEPT).exists():
             continue
-        with contextlib.suppress(OSError), (directory / LOCK).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(directory)
+        with take_over(directory / LOCK) as forsaken:
+            if not forsaken:
+                continue
+            try:
+                remove(directory)
+                if directory.exists():
+                    directory.rmdir()  # says why not
+            except OSError as error:
+                warn_of_debris(directory, error)
 
 
 class Watchman:

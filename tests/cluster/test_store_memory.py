@@ -8,17 +8,19 @@ from typing import TypeVar
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sampan.cluster.contract import (
     ALONE_PATIENCE_S,
     PRESENCE_TTL_S,
     UNAVAILABLE_AFTER_S,
+    Draft,
     LeadershipLost,
     NoQuorum,
     Presence,
 )
 from sampan.cluster.etcd.replicated import ReplicatedStore
-from sampan.cluster.records import Service
+from sampan.cluster.records import ManagerPart, Node, Service
 from sampan.cluster.schema import SCHEMA, Schema
 from sampan.testing.clock import FakeClock
 from sampan.testing.cluster_store import MemoryCluster
@@ -113,6 +115,45 @@ async def test_of_two_who_is_cut_off_says_so_sooner(
     with pytest.raises(NoQuorum):
         await virtual.finish(one.update(put(service("web"))))
     assert clock.monotonic() - began < UNAVAILABLE_AFTER_S + 1
+
+
+async def test_who_is_left_of_three_that_were_stopped_in_order_says_so_as_soon(
+    hub: MemoryCluster, virtual: VirtualStores, clock: FakeClock
+) -> None:
+    stores = [await hub.store() for _ in range(3)]
+    names = ["one", "two", "three"]
+    for store, name in zip(stores, names, strict=True):
+        await store.update(lambda draft, id=name: draft.put(_manager(id)))
+        await store.announce(Presence(node_id=name, address="a:1"))
+    one, two, three = stores
+    await two.close()
+    await three.close()
+    await virtual.finish(one.barrier())
+    assert list(one.state.present) == ["one"]
+    assert sorted(one.state.managers) == sorted(names)
+    one.member.cut()
+    for work in (one.update(put(service("web"))), one.barrier()):
+        began = clock.monotonic()
+        with pytest.raises(NoQuorum):
+            await virtual.finish(work)
+        assert clock.monotonic() - began < UNAVAILABLE_AFTER_S + 1
+    one.member.heal()
+
+    def demote(draft: Draft) -> None:
+        draft.put(replace(draft.state.nodes["two"], manager=None))
+        draft.delete(draft.state.nodes["three"])
+
+    await one.update(demote)
+    assert list(one.state.managers) == ["one"]
+    one.member.cut()
+    began = clock.monotonic()
+    with pytest.raises(NoQuorum):
+        await virtual.finish(one.barrier())
+    assert clock.monotonic() - began > UNAVAILABLE_AFTER_S + 1
+
+
+def _manager(id: str) -> Node:
+    return Node(id=id, role="manager", manager=ManagerPart(address="a:1"))
 
 
 async def test_who_was_cut_off_reads_what_it_missed(hub: MemoryCluster) -> None:

@@ -155,9 +155,10 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 
 PRESENCE_TTL_S = 2.0
 UNAVAILABLE_AFTER_S = 4.0
-"""A manager without quorum says so within this time."""
+"""One of several managers says within this time that there is no quorum."""
 ALONE_PATIENCE_S = 20.0
-"""The only manager there is waits so long: no other can be what is missing, its disk is slow."""
+"""The only manager of a cluster waits so long: no other can be what is missing, its disk is slow.
+Who is one of several is counted by the nodes' records: one that is stopped or lost counts."""
 FEED_LIMIT = 4096
 """Batches that may wait in a feed."""
 
@@ -170,7 +171,8 @@ class ClusterStore(Protocol):
         """Commit what ``draft`` writes; see above. A draft that writes nothing costs nothing.
 
         Raises:
-            NoQuorum: not committed within ``UNAVAILABLE_AFTER_S``. Whether it will be is unknown.
+            NoQuorum: not committed within ``UNAVAILABLE_AFTER_S``, of an only manager
+                ``ALONE_PATIENCE_S``. Whether it will be is unknown.
             SchemaTooOld: this manager must be upgraded first. SchemaNotRaised: another one.
             LeadershipLost: the fence does not hold.
             whatever ``draft`` raises.

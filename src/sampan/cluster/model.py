@@ -85,6 +85,7 @@ class State(Kinds):
         """Node id -> ``Presence`` of each manager that shows signs of life."""
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in KINDS}
         self._names: dict[tuple[str, str], str] = {}
+        self._managers: dict[str, Node] = {}
         self._by_service: dict[str, dict[str, Task]] = {}
         self._by_node: dict[str, dict[str, Task]] = {}
         self._spec_since: dict[tuple[str, str], int] = {}
@@ -121,6 +122,11 @@ class State(Kinds):
         """The object of that name."""
         id = self._names.get((kind.kind, name))
         return None if id is None else self.get(kind, id)
+
+    @property
+    def managers(self) -> Mapping[str, Node]:
+        """Nodes that have a part as manager, by id: alive, stopped or lost."""
+        return self._managers
 
     def tasks_of(self, service_id: str) -> Mapping[str, Task]:
         """By id, dead ones and all."""
@@ -161,6 +167,8 @@ class State(Kinds):
             if isinstance(old, Task):
                 _leave(self._by_service, old.service_id, id)
                 _leave(self._by_node, old.node_id, id)
+            elif isinstance(old, Node):
+                self._managers.pop(id, None)
         if record is None:
             self._spec_since.pop((kind, id), None)
             return
@@ -174,6 +182,8 @@ class State(Kinds):
                 self._by_service.setdefault(record.service_id, {})[id] = record
             if record.node_id:
                 self._by_node.setdefault(record.node_id, {})[id] = record
+        elif isinstance(record, Node) and record.manager is not None:
+            self._managers[id] = record
 
 
 def _spec(record: Object) -> tuple[int, object]:

@@ -75,17 +75,17 @@ class FakeMembership:
         if self.role == "none":
             return MembershipInfo()
         state = self.store.state
-        managers = [node for node in state.nodes.values() if node.manager is not None]
         return MembershipInfo(
             state="active",
             node_id=self.node_id,
             node_address=self.address,
             control_available=self.role == "manager",
             remote_managers=tuple(
-                RemoteManager(node_id=node.id, address=node.address) for node in managers
+                RemoteManager(node_id=node.id, address=node.address)
+                for node in state.managers.values()
             ),
             nodes=len(state.nodes),
-            managers=len(managers),
+            managers=len(state.managers),
             cluster=state.cluster if self.role == "manager" else None,
         )
 

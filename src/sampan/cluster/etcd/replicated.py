@@ -156,8 +156,10 @@ class ReplicatedStore:
 
     @property
     def _patience_s(self) -> float:
-        # While a quorum is missing, nobody's presence ends: those who are lost still count.
-        return UNAVAILABLE_AFTER_S if len(self.state.present) > 1 else ALONE_PATIENCE_S
+        # By the nodes' records, not by presence alone: a manager that is stopped in order ends its
+        # presence at once, and is what is missing all the same.
+        managers = self.state.managers.keys() | self.state.present.keys()
+        return UNAVAILABLE_AFTER_S if len(managers) > 1 else ALONE_PATIENCE_S
 
     async def _wait_for(self, revision: int) -> None:
         waiter = self._copy.reached(revision)

@@ -33,8 +33,7 @@ class NodeWatch(Loop):
         self._cold_until = 0.0
 
     def everything(self) -> Iterator[Iterable[str]]:
-        managers = sum(node.manager is not None for node in self.state.nodes.values())
-        if len(self.state.present) <= managers // 2:
+        if len(self.state.present) <= len(self.state.managers) // 2:
             # A quorum of the store is there, their managers are not yet: everything is being
             # started. To believe in the death of the later half would move all their tasks.
             self._cold_until = self.term.clock.monotonic() + COLD_START_S

@@ -17,7 +17,7 @@ from sampan.api.builtin_drivers import builtin_drivers
 from sampan.config import DaemonConfig, RuntimeProgram
 from sampan.errors import SampanError
 from sampan.kernel import process
-from sampan.runtime import files
+from sampan.runtime import files, monitor
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.oci_runtimes.command_line import CommandLineRuntime
 from sampan.runtime.oci_runtimes.contract import RuntimeHangs, UnknownRuntime
@@ -117,6 +117,22 @@ async def test_a_runtime_that_hangs_is_killed_and_told(
         assert await runs.known() == []
     (pid,) = pids.read_text().split()
     assert await in_thread(wait_until, lambda: process.start_time(int(pid)) is None)
+
+
+async def test_a_monitor_that_hangs_before_it_forks_is_killed_and_reaped(
+    config: DaemonConfig, tmp_path: Path
+) -> None:
+    """No pid file names it by then: its start alone knows of it."""
+    noted = tmp_path / "pid"
+    program = ["/bin/sh", "-c", f"echo $$ > {noted}; exec sleep 1000"]
+    runtime = CommandLineRuntime("any", "/bin/true", files.oci_root(config.paths))
+    runtime.answers_within_s = 1
+    run = files.RunFiles.of(config.paths, "h")
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(RuntimeHangs, match="no answer to `create` within 1 s"):
+        await monitor.launch(program, run, "true", dict(os.environ), runtime)
+    assert noted.read_text().strip() not in os.listdir("/proc"), "not even a zombie"
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 @needs_root

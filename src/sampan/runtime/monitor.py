@@ -127,15 +127,18 @@ async def _answer(
         os.close(theirs)
     limit = runtime.answers_within_s
     try:
-        async with asyncio.timeout(limit):
+        async with asyncio.timeout(limit):  # real time: a real process's
             line = await _read_line(ours)
+            # conmon's first process ends as soon as it has forked the one that stays.
+            await parent.wait()
     except TimeoutError:
         # The runtime goes with the monitor, which it has for its parent.
         process.send_signal(read_pid(files.monitor_pid), 0, signal.SIGKILL)
-        await parent.wait()
         raise RuntimeHangs(runtime.name, "create", limit) from None
-    # conmon's first process ends as soon as it has forked the one that stays.
-    await parent.wait()
+    finally:
+        # It may have forked nothing yet, or not end for another reason. One that has is gone.
+        parent.send(signal.SIGKILL)
+        await parent.wait()
     return line
 
 

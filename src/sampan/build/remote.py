@@ -41,7 +41,7 @@ async def fetch(job: Job, url: str, checksum: str) -> Remote:
     if not name or name in (".", "..") or "/" in name or "\0" in name:
         raise DockerfileError(f"ADD failed: cannot determine filename from url: {url}")
     tmp = job.parts.config.paths.tmp
-    tmp.mkdir(parents=True, exist_ok=True)
+    await in_thread(tmp.mkdir, parents=True, exist_ok=True)
     path = str(tmp / f"build-{secrets.token_hex(12)}")
     job.remove_at_end(path)
     summed = hashlib.sha256()
@@ -58,5 +58,5 @@ async def fetch(job: Job, url: str, checksum: str) -> Remote:
     digest = f"sha256:{summed.hexdigest()}"
     if checksum and checksum != digest:
         raise DockerfileError(f"ADD failed: {url}: digest is {digest}, expected {checksum}")
-    os.chmod(path, 0o600)
+    await in_thread(os.chmod, path, 0o600)
     return Remote(path, name, digest)

@@ -12,12 +12,12 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import aiohttp
 import msgspec
 
-from sampan.aio import in_thread
+from sampan.aio import in_thread, shielded
 from sampan.cluster.etcd import wire
 from sampan.cluster.etcd.failures import Compacted, NoAnswer, Unreachable, refused
 from sampan.errors import Internal
@@ -273,17 +273,18 @@ class EtcdClient:
             "/v3/maintenance/snapshot", wire.Nothing(), wire.SnapshotReply, silence_s=10.0
         )
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: ASYNC230 - a descriptor, no path
+            # To its end when cancelled too: made after that, the file would stay.
+            with await shielded(in_thread(_create, part)) as file:
                 async with contextlib.aclosing(lines) as replies:
                     async for reply in replies:
                         await in_thread(file.write, reply.blob)
                 size = file.tell()
-                await in_thread(_flush, file.fileno())
+                await in_thread(_flush, file)
             if not await in_thread(snapshot_is_whole, part):
                 raise Internal("the snapshot that etcd sent does not match its digest")
-            part.rename(target)
+            await in_thread(part.rename, target)
         finally:
-            part.unlink(missing_ok=True)
+            await shielded(in_thread(part.unlink, missing_ok=True))
         return size
 
 
@@ -294,8 +295,15 @@ def snapshot_is_whole(file: Path) -> bool:
     return len(body) % 512 == 0 and bool(body) and hashlib.sha256(body).digest() == digest
 
 
-def _flush(fd: int) -> None:
-    os.fsync(fd)
+def _create(part: Path) -> IO[bytes]:
+    """Blocks."""
+    return open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+def _flush(file: IO[bytes]) -> None:
+    """Blocks. The buffer first: it holds the end of what is to be durable."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _failure(body: bytes) -> wire.Failure:

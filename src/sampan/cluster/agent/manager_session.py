@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from sampan.aio import Clock, first_of
+from sampan.aio import Clock, deadline, first_of
 from sampan.cluster.agent.reports import Reports
 from sampan.cluster.agent.worker import TaskWorker
 from sampan.cluster.backoff import backoff_s
@@ -37,6 +37,7 @@ from sampan.errors import SampanError
 log = logging.getLogger(__name__)
 
 CONNECT_DEADLINE_S = 4.0
+GOODBYE_S = 2.0
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 SILENT_PERIODS = 2.5
@@ -189,7 +190,7 @@ class ManagerSessions:
         if socket is None:
             return
         try:
-            async with asyncio.timeout(2.0):
+            async with deadline(self._clock, GOODBYE_S):
                 await self._reports.flush(socket)
                 await socket.send(encode(Goodbye(leaving=leaving)))
         except (SocketClosed, TimeoutError) as error:

@@ -24,7 +24,7 @@ from types import TracebackType
 
 import msgspec
 
-from sampan.aio import Clock, Tasks, breathe, first_of
+from sampan.aio import Clock, Tasks, breathe, deadline, first_of
 from sampan.cluster.contract import ClusterStore, Feed, StoreLagged
 from sampan.cluster.dispatcher.agent_session import AgentSession
 from sampan.cluster.dispatcher.attachments import AttachmentServer
@@ -192,7 +192,7 @@ class Dispatcher:
 
     async def _hello(self, socket: Socket) -> Hello | None:
         try:
-            async with asyncio.timeout(HELLO_DEADLINE_S):
+            async with deadline(self._clock, HELLO_DEADLINE_S):
                 message = decode_up(await socket.receive())
         except (SocketClosed, TimeoutError, msgspec.DecodeError) as error:
             log.info("a session that did not begin: %s", error)

@@ -192,7 +192,7 @@ class Peers:
             chunks = incoming.chunks()
             while True:
                 try:
-                    async with asyncio.timeout(self._stall_s):
+                    async with deadline(self.clock, self._stall_s):
                         chunk = await anext(chunks, b"")
                 except TimeoutError:
                     why = f"it sent nothing for {self._stall_s:g} s"

@@ -85,3 +85,11 @@ def test_workdir_is_relative_to_the_one_before() -> None:
 def test_errors(text: str, message: str) -> None:
     with pytest.raises(DockerfileError, match=message):
         run(text)
+
+
+def test_the_later_of_an_argument_and_a_variable_wins() -> None:
+    state = run("ENV a=env b=env\nARG a=arg\nARG b\nARG c=arg\nENV c=env\nENV d=$a$b$c")
+    assert state.env == {**state.env, "a": "env", "b": "env", "c": "env", "d": "argenvenv"}
+    assert state.variables["a"] == "arg"
+    again = run("ENV a=env\nARG a=arg\nENV a=late")
+    assert again.variables["a"] == "late"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
@@ -60,7 +61,9 @@ def test_heredoc_bodies_keep_their_quotes() -> None:
     assert expand("'$v' \"$v\" \\$v \\n", ENV, keep_quotes=True) == "'val' \"val\" $v \\n"
 
 
-@pytest.mark.parametrize("word", ["${v", "${}", "${v:", "'a", '"a', "${v:=x}", "${v%x}", "${.}"])
+@pytest.mark.parametrize(
+    "word", ["${v", "${}", "${v:", "'a", '"a', "${v:=x}", "${v^x}", "${v#x", "${v/x}", "${.}"]
+)
 def test_bad_substitutions(word: str) -> None:
     with pytest.raises(BadSubstitution):
         expand(word, ENV)
@@ -81,3 +84,55 @@ def test_single_quotes_protect_anything(text: str) -> None:
 def test_expand_ends_in_a_string_or_a_refusal(word: str) -> None:
     with contextlib.suppress(BadSubstitution):
         assert isinstance(expand(word, ENV), str)
+
+
+P = {"P": "linux/amd64/v2", "A": "aXbXc", "E": "", "S": "a*b?c"}
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("${P#linux/}", "amd64/v2"),
+        ("${P#amd64}", "linux/amd64/v2"),
+        ("${P#*/}", "amd64/v2"),
+        ("${P##*/}", "v2"),
+        ("${P%/*}", "linux/amd64"),
+        ("${P%%/*}", "linux"),
+        ("${P%v?}", "linux/amd64/"),
+        ("${P%%*}", ""),
+        ("${P%*}", "linux/amd64/v2"),
+        ("${P/linux/x}", "x/amd64/v2"),
+        ("${P//\\//-}", "linux-amd64-v2"),
+        ("${A/X*/-}", "a-"),
+        ("${A//X/}", "abc"),
+        ("${A//?/y}", "yyyyy"),
+        ("${A/b/$P}", "aXlinux/amd64/v2Xc"),
+        ("${A#$E}", "aXbXc"),
+        ("${P#${P%%/*}/}", "amd64/v2"),
+        ("${S#a\\*}", "b?c"),
+        ("${S%\\?c}", "a*b"),
+        ("${E#x}${nothing%x}${nothing//x/y}", ""),
+        ('"${P##*/}"', "v2"),
+    ],
+)
+def test_patterns(word: str, found: str) -> None:
+    assert expand(word, P) == found
+
+
+def test_a_pattern_that_would_keep_a_regular_expression_busy() -> None:
+    stars = "*a" * 40
+    assert expand("${V#" + stars + "b}", {"V": "a" * 3000}) == "a" * 3000
+
+
+@given(st.text("ab", max_size=12), st.text("ab*?", max_size=6), st.booleans())
+def test_patterns_are_those_of_a_shell(value: str, pattern: str, longest: bool) -> None:
+    found = expand("${V#" + ("#" if longest else "") + pattern + "}", {"V": value})
+    wanted = re.compile(
+        "".join({"*": ".*", "?": "."}.get(char, char) for char in pattern), re.DOTALL
+    )
+    ends = [end for end in range(len(value) + 1) if wanted.fullmatch(value, 0, end)]
+    cut = (max if longest else min)(ends, default=0)
+    assert found == value[cut:]
+    back = expand("${V%" + ("%" if longest else "") + pattern + "}", {"V": value})
+    starts = [start for start in range(len(value) + 1) if wanted.fullmatch(value, start)]
+    assert back == value[: (min if longest else max)(starts, default=len(value))]

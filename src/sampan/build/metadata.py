@@ -63,13 +63,15 @@ def apply(state: StageState, step: Instruction, scope: Scope, now: float) -> Sta
         DockerfileError
     """
     config, words = state.config, [""]
-    args, cmd_set = state.args, state.cmd_set
+    args, late_args, cmd_set = state.args, state.late_args, state.cmd_set
     match step:
         case Arg():
             args, words = _args(state, step, scope)
+            late_args |= {name for name, _ in step.pairs if name in args and name in state.env}
         case Env():
             pairs = _pairs(step.pairs, step, state, scope)
             config = replace(config, env=with_env(config.env, pairs))
+            late_args -= {name for name, _ in pairs}
             words = [f"{name}={value}" for name, value in pairs]
         case Label():
             pairs = _pairs(step.pairs, step, state, scope)
@@ -121,6 +123,7 @@ def apply(state: StageState, step: Instruction, scope: Scope, now: float) -> Sta
         config=with_history(config, created=now, created_by=f"/bin/sh -c #(nop)  {text}"),
         key=digest(state.key, text),
         args=args,
+        late_args=late_args,
         cmd_set=cmd_set,
         fresh=True,
     )
@@ -135,7 +138,7 @@ def _args(state: StageState, step: Arg, scope: Scope) -> tuple[dict[str, str], l
     args, words = dict(state.args), []
     for name, default in step.pairs:
         given = scope.build_args.get(name)
-        known = replace(state, args=args)
+        known = replace(state, args=args)  # an earlier one of the same line counts
         if default is not None:
             default = scope.expand(step, default, known)
         value = given if given is not None else default

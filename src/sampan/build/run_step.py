@@ -52,7 +52,7 @@ def run_args(state: StageState, step: Run) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(state.args.items())
-        if name not in env and name not in PROXY_ARGS
+        if (name not in env or name in state.late_args) and name not in PROXY_ARGS
     }
 
 
@@ -175,8 +175,8 @@ def _bundle(
         "HOME": home_of(Path(root), state.config.user),
         **{n: v for n, v in request.build_args.items() if n in PROXY_ARGS and v is not None},
         **{n: v for n, v in state.args.items() if n in PROXY_ARGS},
-        **run_args(state, step),
         **state.env,
+        **run_args(state, step),
     }
     if step.script is not None and step.script.content.startswith("#!"):
         script = place.etc_dir / "script"

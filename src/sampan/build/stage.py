@@ -82,7 +82,7 @@ class StageRun:
         job, stage = self._job, self._stage
         if stage.base is not None:
             below = await job.states[stage.base]
-            return replace(below, args={}, cmd_set=False)
+            return replace(below, args={}, late_args=frozenset(), cmd_set=False)
         if stage.image == "scratch":
             wanted_platform = stage.platform or job.plan.global_args["TARGETPLATFORM"]
             os_name, arch, variant = (*wanted_platform.split("/"), "", "")[:3]

@@ -26,6 +26,9 @@ class StageState:
     """The newest image on the way here; empty on top of ``scratch``."""
     args: dict[str, str] = field(default_factory=dict)
     """``ARG``s declared so far that have a value."""
+    late_args: frozenset[str] = frozenset()
+    """Those that were declared after an ``ENV`` of their name: they win in the steps that follow,
+    and the image keeps the ``ENV`` (so since BuildKit)."""
     cmd_set: bool = False
     """This stage said ``CMD``: an ``ENTRYPOINT`` then leaves it alone."""
     fresh: bool = False
@@ -41,8 +44,9 @@ class StageState:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What ``$NAME`` means here: ``ENV`` wins over ``ARG``."""
-        return {**self.args, **self.env}
+        """What ``$NAME`` means here: of ``ENV`` and ``ARG`` the later one wins."""
+        late = {name: self.args[name] for name in self.late_args}
+        return {**self.args, **self.env, **late}
 
     @property
     def shell(self) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Variables in a Dockerfile's words: ``$v ${v} ${v:-x} ${v:+x} ${v:?x}``, quotes, escapes.
+"""Variables in a Dockerfile's words: ``$v ${v} ${v:-x} ${v:+x} ${v:?x}``, the same without the
+colon, ``${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/x} ${v//p/x}``, quotes, escapes.
 
 Docker's own little language, not a shell's: an undefined variable is empty, single quotes stop
 replacement, an escape takes the next character as it is.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sampan.build.dockerfile.patterns import Pattern
 from sampan.errors import InvalidArgument
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-]")
@@ -39,8 +41,24 @@ class _Expander:
         self._text, self._env, self._escape, self._raw = text, env, escape, raw
         self._at = 0
 
-    def until(self, stop: str) -> str:
-        """Consume up to (and with) the character ``stop``; ``""`` is the end of the text."""
+    def _trimmed(self, value: str, end: str) -> str:
+        """Without the shortest part, or for a doubled sign the longest, that fits the pattern."""
+        longest = self._text.startswith(end, self._at)
+        self._at += longest
+        pattern = Pattern(self.until("}", escapes=True), self._escape)
+        if end == "#":
+            return pattern.without_prefix(value, longest=longest)
+        return pattern.without_suffix(value, longest=longest)
+
+    def _replaced(self, value: str) -> str:
+        everywhere = self._text.startswith("/", self._at)
+        self._at += everywhere
+        pattern = Pattern(self.until("/", escapes=True), self._escape)
+        return pattern.replaced(value, self.until("}"), everywhere=everywhere)
+
+    def until(self, stop: str, *, escapes: bool = False) -> str:
+        """Consume up to (and with) the character ``stop``; ``""`` is the end of the text.
+        ``escapes``: they stay, for who reads what is consumed as a pattern."""
         out: list[str] = []
         while self._at < len(self._text):
             char = self._take()
@@ -48,6 +66,8 @@ class _Expander:
                 return "".join(out)
             if char == "$":
                 out.append(self._dollar())
+            elif char == self._escape and escapes and self._at < len(self._text):
+                out.append(char + self._take())
             elif char == self._escape:
                 out.append(self._escaped())
             elif char == "'" and not self._raw:
@@ -125,13 +145,17 @@ class _Expander:
         modifier = self._take()
         if modifier == "}":
             return value or ""
+        if modifier in "#%":
+            return self._trimmed(value or "", modifier)
+        if modifier == "/":
+            return self._replaced(value or "")
         empty_counts = modifier != ":"
         if not empty_counts and self._at < len(self._text):
             modifier = self._take()
         if modifier not in _MODIFIERS:
             raise BadSubstitution(
                 f"unsupported modifier ({modifier}) in substitution in {self._text!r}: "
-                "use one of :- :+ :? - + ?"
+                "use one of :- :+ :? - + ? # ## % %% / //"
             )
         word = self.until("}")
         given = value is not None and (empty_counts or value != "")

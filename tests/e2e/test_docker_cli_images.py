@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,32 @@ def context(tmp_path: Path) -> Path:
         'ENTRYPOINT ["/app.sh"]\nCMD ["x"]\n'
     )
     return tmp_path
+
+
+def test_a_build_adds_what_a_server_has(sh: Shell, tmp_path: Path) -> None:
+    class Serve(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.path.encode()
+            self.send_response(200 if self.path == "/there" else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}"
+            dockerfile = tmp_path / "Dockerfile"
+            dockerfile.write_text(f"FROM busybox\nADD {url}/there /got/\n")
+            sh.docker("build", "-t", "added", str(tmp_path), env=CLASSIC)
+            shown = "stat -c '%a' /got/there; cat /got/there"
+            said = sh.docker("run", "--rm", "added", "sh", "-c", shown).stdout
+            assert said == "600\n/there"
+            dockerfile.write_text(f"FROM busybox\nADD {url}/gone /got/\n")
+            failed = sh.docker("build", str(tmp_path), env=CLASSIC, ok=False)
+            assert "the server said 404" in failed.stderr + failed.stdout
+        finally:
+            server.shutdown()
 
 
 def test_build_run_and_cache(sh: Shell, context: Path) -> None:

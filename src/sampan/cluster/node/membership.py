@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sampan.aio import Tasks, in_thread, shielded
+from sampan.aio import Tasks, deadline, in_thread, shielded
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
@@ -37,7 +37,7 @@ from sampan.cluster.node.contract import (
 )
 from sampan.cluster.node.host import Host
 from sampan.cluster.node.imports import load_parts
-from sampan.cluster.node.join_rollback import take_back, undo_join
+from sampan.cluster.node.join_rollback import TELL_S, take_back, undo_join
 from sampan.cluster.node.members import LEAVE_PATH
 from sampan.cluster.node.state_dir import NodeDirectory, NodeRecord
 from sampan.cluster.node.status import describe_membership
@@ -228,7 +228,7 @@ class HostMembership:
             await member.start(found=found)
             undo.push_async_callback(member.close)
             try:
-                async with asyncio.timeout(ACTIVE_WITHIN_S):
+                async with deadline(self._host.clock, ACTIVE_WITHIN_S):
                     await member.session.wait()
             except TimeoutError as error:
                 raise Unavailable(
@@ -484,7 +484,7 @@ class HostMembership:
             if member is not None:
                 if record.role == "manager":
                     try:
-                        async with asyncio.timeout(5.0):
+                        async with deadline(self._host.clock, TELL_S):
                             await member.tell(LEAVE_PATH)
                     except (SampanError, TimeoutError) as error:
                         log.warning("the managers could not be told that one leaves: %s", error)

@@ -119,6 +119,22 @@ async def test_a_runtime_that_hangs_is_killed_and_told(
     assert await in_thread(wait_until, lambda: process.start_time(int(pid)) is None)
 
 
+async def test_a_program_is_found_once_whoever_asks(config: DaemonConfig) -> None:
+    runtime = CommandLineRuntime("t", "/bin/true", files.oci_root(config.paths), sealed=True)
+    assert runtime.found == ""
+    found = set(await asyncio.gather(*(in_thread(runtime.executable) for _ in range(16))))
+    assert found == {runtime.found}
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    copies = [at for at in links if os.path.lexists(at) and "memfd:true" in os.readlink(at)]  # noqa: ASYNC240
+    assert len(copies) == 1
+    runtime.close()
+    # Of one that nobody has asked yet, a command asks itself: as after a daemon's start.
+    assert await runtime.update("any", b"{}") == ""
+    assert runtime.found
+    runtime.close()
+    assert runtime.found == ""
+
+
 async def test_a_monitor_that_hangs_before_it_forks_is_killed_and_reaped(
     config: DaemonConfig, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sampan.aio import first_of, shielded
+from sampan.aio import first_of, in_thread, shielded
 from sampan.kernel import process
 from sampan.kernel.inotify import IN_MOVED_TO, Inotify
 from sampan.kernel.process import Child
@@ -171,7 +171,7 @@ async def start(runtime: OciRuntime, spec: ExecSpec, process_json: bytes, direct
                 given[0], stdin = fds.pipe()
         child = await process.start(
             [runtime.name, *runtime.arguments, *arguments, spec.run_id],
-            executable=runtime.executable(),
+            executable=runtime.found or await in_thread(runtime.executable),
             fds=given,
         )
         for number, fd in given.items():

@@ -51,14 +51,14 @@ def find() -> str:
 
 
 def arguments(conmon: str, spec: BundleSpec, files: RunFiles, runtime: OciRuntime) -> list[str]:
-    """conmon's command line for a run."""
+    """conmon's command line for a run, whose ``runtime.executable`` has been called."""
     log = "none" if spec.log_path is None else f"k8s-file:{spec.log_path}"
     argv = [
         conmon,
         "--api-version=1",
         f"--cid={files.id}",
         f"--cuuid={files.id}",
-        f"--runtime={runtime.executable()}",
+        f"--runtime={runtime.found}",
         *(f"--runtime-arg={argument}" for argument in runtime.arguments),
         f"--bundle={files.directory}",
         f"--container-pidfile={files.pid}",

@@ -10,9 +10,11 @@ import logging
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from sampan.aio import in_thread
 from sampan.kernel import process
 from sampan.runtime.failures import creation_failed
 from sampan.runtime.files import RunFiles
@@ -53,13 +55,22 @@ class CommandLineRuntime:
         self.arguments = (f"--root={root}", *arguments)
         self._program, self._package, self._sealed = program, package, sealed
         self._executable = ""
+        self._finding = threading.Lock()
         self._fd = -1
 
     @property
     def path(self) -> str:
         return shutil.which(self._program) or ""
 
+    @property
+    def found(self) -> str:
+        return self._executable
+
     def executable(self) -> str:
+        with self._finding:  # two threads would make two copies, and one would stay
+            return self._find()
+
+    def _find(self) -> str:
         if not self._executable:
             path = self.path
             if not path:
@@ -117,7 +128,7 @@ class CommandLineRuntime:
         try:
             child = await process.start(
                 [self.name, *self.arguments, *arguments],
-                executable=self.executable(),
+                executable=self.found or await in_thread(self.executable),
                 fds={1: output, 2: output},
             )
             try:

@@ -76,8 +76,14 @@ class OciRuntime(Protocol):
         """Before every command: ``--root`` and what the configuration adds."""
         ...
 
+    @property
+    def found(self) -> str:
+        """What ``executable`` has found; empty: nobody has asked yet."""
+        ...
+
     def executable(self) -> str:
-        """What to execute: the path, or this process's descriptor of a sealed copy.
+        """What to execute: the path, or this process's descriptor of a sealed copy. Blocks at its
+        first call: it looks through PATH, and may copy the program. From any thread.
 
         Raises:
             UnknownRuntime: it is not installed.

@@ -80,7 +80,7 @@ class EtcdClient:
         """
         self._check_open()
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s):  # real time: a real process answers
                 async with self._session.post(path, data=_ENCODE(request)) as response:
                     body = await response.read()
                     status = response.status

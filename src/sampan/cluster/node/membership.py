@@ -376,13 +376,14 @@ class HostMembership:
         """Whatever the managers know of this node goes, then what runs here."""
         member, self._member, self._record = self._member, None, None
         if member is not None:
-            await undo_join(member)
+            await undo_join(member, self._host.clock)
 
     async def _take_back(self, record: NodeRecord) -> None:
         """A join that a killed daemon has begun."""
         log.warning("joining a swarm was cut short: taking it back")
         if record.node_id and record.managers:
-            await take_back(self._make(replace(record, role="worker")), self._host.overlay)
+            member = self._make(replace(record, role="worker"))
+            await take_back(member, self._host.overlay, self._host.clock)
         await in_thread(self._state_dir.clear)
 
     # -- role

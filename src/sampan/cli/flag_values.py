@@ -218,6 +218,14 @@ def ulimit(item: str) -> dict[str, object]:
         raise ValueError(f"invalid ulimit argument: {item}: write NAME=SOFT[:HARD]") from None
 
 
+def device_rate(item: str) -> dict[str, object]:
+    """``/dev/sda:1mb`` as the API's ThrottleDevice."""
+    path, colon, rate = item.rpartition(":")
+    if not colon or not path.startswith("/dev/"):
+        raise ValueError(f"bad format: {item!r}: write DEVICE-PATH:RATE, as in /dev/sda:1mb")
+    return {"Path": path, "Rate": parse_size(rate)}
+
+
 def device(item: str) -> dict[str, str]:
     """``/dev/a[:/dev/b][:rwm]``."""
     outside, *rest = item.split(":")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import Any
 
 from sampan.errors import InvalidArgument
@@ -9,7 +11,7 @@ from sampan.kernel import rlimit
 from sampan.kernel.rlimit import Limit
 from sampan.runtime.contract import BundleSpec
 from sampan.runtime.facts import HostFacts
-from sampan.store.records import Resources
+from sampan.store.records import DeviceRate, Resources
 
 PERIOD_US = 100_000
 
@@ -24,15 +26,42 @@ def limits(wanted: Resources, facts: HostFacts) -> tuple[dict[str, Any], list[st
         found["cpu"] = cpu
     if wanted.pids_limit is not None and wanted.pids_limit > 0:
         found["pids"] = {"limit": wanted.pids_limit}
+    block_io: dict[str, Any] = {
+        name: [_throttled(one) for one in rates]
+        for name, rates in (
+            ("throttleReadBpsDevice", wanted.read_bytes),
+            ("throttleWriteBpsDevice", wanted.write_bytes),
+            ("throttleReadIOPSDevice", wanted.read_operations),
+            ("throttleWriteIOPSDevice", wanted.write_operations),
+        )
+        if rates
+    }
     if wanted.blkio_weight:
         if facts.blkio_weight:
-            found["blockIO"] = {"weight": wanted.blkio_weight}
+            block_io["weight"] = wanted.blkio_weight
         else:
             warnings.append(
                 "Your kernel does not support Block I/O weight or the cgroup is not mounted. "
                 "Weight discarded."
             )
+    if block_io:
+        found["blockIO"] = block_io
     return found, warnings
+
+
+def _throttled(limit: DeviceRate) -> dict[str, int]:
+    """Raises InvalidArgument: there is no such block device."""
+    try:
+        found = os.stat(limit.path)
+    except OSError as error:
+        raise InvalidArgument(f"{limit.path}: {error.strerror}: name a block device") from None
+    if not stat.S_ISBLK(found.st_mode):
+        raise InvalidArgument(f"{limit.path} is not a block device")
+    return {
+        "major": os.major(found.st_rdev),
+        "minor": os.minor(found.st_rdev),
+        "rate": limit.rate,
+    }
 
 
 def _memory(wanted: Resources, facts: HostFacts, warnings: list[str]) -> dict[str, Any]:

@@ -103,6 +103,13 @@ class LogConfig(Record, frozen=True, kw_only=True, omit_defaults=True):
     options: dict[str, str] = {}
 
 
+class DeviceRate(Record, frozen=True, kw_only=True):
+    path: str
+    """Of a block device on the host."""
+    rate: int
+    """Bytes or operations a second."""
+
+
 class Resources(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Limits. Bytes, nanocpus (1e9 = one CPU), microseconds; 0 or empty: unlimited."""
 
@@ -119,6 +126,10 @@ class Resources(Record, frozen=True, kw_only=True, omit_defaults=True):
     cpuset_mems: str = ""
     pids_limit: int | None = None
     blkio_weight: int = 0
+    read_bytes: tuple[DeviceRate, ...] = ()
+    write_bytes: tuple[DeviceRate, ...] = ()
+    read_operations: tuple[DeviceRate, ...] = ()
+    write_operations: tuple[DeviceRate, ...] = ()
     devices: tuple[Device, ...] = ()
     device_cgroup_rules: tuple[str, ...] = ()
     ulimits: tuple[Ulimit, ...] = ()

@@ -12,6 +12,7 @@ from sampan.errors import InvalidArgument
 from sampan.store.records import (
     ContainerSpec,
     Device,
+    DeviceRate,
     HostConfig,
     LogConfig,
     PortBinding,
@@ -146,6 +147,10 @@ def resources(host: wire.Resources) -> Resources:
         cpuset_mems=host.cpuset_mems or "",
         pids_limit=host.pids_limit,
         blkio_weight=host.blkio_weight or 0,
+        read_bytes=_rates(host.blkio_device_read_bps),
+        write_bytes=_rates(host.blkio_device_write_bps),
+        read_operations=_rates(host.blkio_device_read_iops),
+        write_operations=_rates(host.blkio_device_write_iops),
         devices=tuple(
             Device(
                 path_on_host=device.path_on_host,
@@ -163,14 +168,23 @@ def resources(host: wire.Resources) -> Resources:
     )
 
 
+def _rates(given: list[wire.ThrottleDevice] | None) -> tuple[DeviceRate, ...]:
+    for one in given or ():
+        if not one.path.startswith("/"):
+            raise InvalidArgument(f"invalid device path {one.path!r}: write it as in /dev/sda")
+        if one.rate < 0:
+            raise InvalidArgument(f"invalid rate {one.rate} for {one.path}: it is 0 or more")
+    return tuple(DeviceRate(path=one.path, rate=one.rate) for one in given or ())
+
+
+def _rates_out(rates: tuple[DeviceRate, ...]) -> list[wire.ThrottleDevice]:
+    return [wire.ThrottleDevice(path=one.path, rate=one.rate) for one in rates]
+
+
 def discarded(host: wire.Resources) -> list[str]:
     """Warnings for what was asked for and is not honoured."""
     names: dict[str, object] = {
         "BlkioWeightDevice": host.blkio_weight_device,
-        "BlkioDeviceReadBps": host.blkio_device_read_bps,
-        "BlkioDeviceWriteBps": host.blkio_device_write_bps,
-        "BlkioDeviceReadIOps": host.blkio_device_read_iops,
-        "BlkioDeviceWriteIOps": host.blkio_device_write_iops,
         "CpuRealtimePeriod": host.cpu_realtime_period,
         "CpuRealtimeRuntime": host.cpu_realtime_runtime,
         "CpuCount": host.cpu_count,
@@ -279,10 +293,10 @@ def out(spec: ContainerSpec, *, default_runtime: str, default_shm: int) -> wire.
         cgroup_parent=limits.cgroup_parent,
         blkio_weight=limits.blkio_weight,
         blkio_weight_device=[],
-        blkio_device_read_bps=[],
-        blkio_device_write_bps=[],
-        blkio_device_read_iops=[],
-        blkio_device_write_iops=[],
+        blkio_device_read_bps=_rates_out(limits.read_bytes),
+        blkio_device_write_bps=_rates_out(limits.write_bytes),
+        blkio_device_read_iops=_rates_out(limits.read_operations),
+        blkio_device_write_iops=_rates_out(limits.write_operations),
         cpu_period=limits.cpu_period,
         cpu_quota=limits.cpu_quota,
         cpuset_cpus=limits.cpuset_cpus,

@@ -39,6 +39,10 @@ _HOST_SIZES = {
     "memory": "Memory", "memory-reservation": "MemoryReservation", "memory-swap": "MemorySwap",
     "shm-size": "ShmSize",
 }  # fmt: skip
+_HOST_RATES = {
+    "device-read-bps": "BlkioDeviceReadBps", "device-read-iops": "BlkioDeviceReadIOps",
+    "device-write-bps": "BlkioDeviceWriteBps", "device-write-iops": "BlkioDeviceWriteIOps",
+}  # fmt: skip
 _HOST_MAPS = {
     "sysctl": "Sysctls", "storage-opt": "StorageOpt", "annotation": "Annotations",
 }  # fmt: skip
@@ -117,6 +121,9 @@ def _host_config(args: Args) -> dict[str, Any]:
         host["DnsOptions"] = options
     if args.given("ulimit"):
         host["Ulimits"] = [flag_values.ulimit(item) for item in args.many("ulimit")]
+    for name, key in _HOST_RATES.items():
+        if args.given(name):
+            host[key] = [flag_values.device_rate(item) for item in args.many(name)]
     if args.given("device"):
         host["Devices"] = [flag_values.device(item) for item in args.many("device")]
     if args.given("mount"):

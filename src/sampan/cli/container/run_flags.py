@@ -24,6 +24,10 @@ detach|d|bool|Run container in background and print container ID
 detach-keys||string|Override the key sequence for detaching a container
 device||list|Add a host device to the container
 device-cgroup-rule||list|Add a rule to the cgroup allowed devices list
+device-read-bps||list|Limit read rate (bytes per second) from a device
+device-read-iops||list|Limit read rate (IO per second) from a device
+device-write-bps||list|Limit write rate (bytes per second) to a device
+device-write-iops||list|Limit write rate (IO per second) to a device
 dns||list|Set custom DNS servers
 dns-option||list|Set DNS options
 dns-opt||list|Set DNS options

@@ -224,24 +224,37 @@ async def within(clock: Clock, seconds: float, doing: Awaitable[T]) -> T:
     return value
 
 
+class Deadline:
+    """Of a block; see ``deadline``."""
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+
+    def expire(self) -> None:
+        """The time of the block is over now. Only while it runs."""
+        self._timeout.reschedule(asyncio.get_running_loop().time())
+
+
 @asynccontextmanager
-async def deadline(clock: Clock, seconds: float) -> AsyncIterator[None]:
-    """``asyncio.timeout`` on ``clock``: what is in the block has ``seconds``.
+async def deadline(clock: Clock, seconds: float) -> AsyncIterator[Deadline]:
+    """``asyncio.timeout`` on ``clock``: what is in the block has ``seconds``, or until ``expire``.
 
     Raises:
         TimeoutError: it took longer, and was cancelled.
     """
-    async with asyncio.timeout(None) as limit:
+    async with asyncio.timeout(None) as timeout:
+        limit = Deadline(timeout)
         timer = asyncio.create_task(_expire(clock, seconds, limit), name="deadline")
         try:
-            yield
+            yield limit
         finally:
+            # Not awaited: what the block has done in time must not be lost to it meanwhile.
             timer.cancel()
 
 
-async def _expire(clock: Clock, seconds: float, limit: asyncio.Timeout) -> None:
+async def _expire(clock: Clock, seconds: float, limit: Deadline) -> None:
     await clock.sleep(seconds)
-    limit.reschedule(asyncio.get_running_loop().time())
+    limit.expire()
 
 
 async def shielded(cleanup: Awaitable[T], *, deadline_s: float = CLEANUP_DEADLINE_S) -> T:

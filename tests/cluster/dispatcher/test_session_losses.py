@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from session_tasks import node_state, task
 
+from sampan.aio import beside
+from sampan.cluster.agent.manager_session import GOODBYE_S
+from sampan.cluster.dispatcher.agent_session import KICK_S
+from sampan.cluster.dispatcher.dispatcher import HELLO_DEADLINE_S
+from sampan.cluster.peer.contract import SocketClosed
+from sampan.cluster.protocol.messages import SESSION_PATH
 from sampan.cluster.records import (
     Cluster,
     Node,
@@ -17,6 +24,7 @@ from sampan.cluster.states import TaskState
 from sampan.testing.agents import AgentWorld
 from sampan.testing.clock import settle
 from sampan.testing.executor import Delays
+from sampan.testing.peer_links import WINDOW
 
 S = TaskState
 
@@ -240,3 +248,42 @@ async def test_new_roots_and_managers_are_told(world: AgentWorld) -> None:
     assert node.files.memory.managers or await world.until(
         lambda: len(node.files.memory.managers) == 2
     )
+
+
+async def test_who_does_not_say_who_it_is_is_not_waited_for(world: AgentWorld) -> None:
+    node = await world.node("w1")
+    await world.until(lambda: node_state(world, "w1") == "ready")
+    mute = await node.peer.client.socket(world.managers["m1"].address, SESSION_PATH)
+    await world.clock.advance(HELLO_DEADLINE_S - 0.1)
+    assert node.peer.sockets[-1].open
+    await world.clock.advance(0.2)
+    with pytest.raises(SocketClosed):
+        await mute.receive()
+
+
+async def test_an_agent_does_not_wait_for_a_manager_that_does_not_read(world: AgentWorld) -> None:
+    node = await world.node("w1")
+    await world.until(lambda: node_state(world, "w1") == "ready")
+    world.hub.cut(node.address)
+    socket = node.peer.sockets[-1]
+    await socket.send(bytes(WINDOW))  # nothing more fits
+    async with beside(node.agent.close(), name="closing") as closing:
+        await settle()
+        assert not closing.done()
+        await world.clock.advance(GOODBYE_S + 0.1)
+        assert closing.done()
+    world.hub.heal(node.address)
+
+
+async def test_a_manager_does_not_wait_for_an_agent_that_does_not_read(world: AgentWorld) -> None:
+    await beat_every(world, 30)  # the agent does not end it by itself meanwhile
+    node = await world.node("w1")
+    await world.until(lambda: node_state(world, "w1") == "ready")
+    _, session = world.managers["m1"].peer.inbound[-1]
+    world.hub.cut(node.address)
+    await session.send(bytes(WINDOW))  # nothing more fits
+    await world.delete(Node, "w1")  # which the agent must be told
+    await world.clock.advance(KICK_S - 0.1)
+    assert session.open
+    await world.clock.advance(0.2)
+    assert not session.open

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sampan.aio import Tasks, deadline, outcome
+from sampan.aio import Deadline, Tasks, deadline, outcome
 from sampan.cluster.peer.client import PeerClient, fetch_pinned
 from sampan.cluster.peer.contract import Unreachable
 from sampan.cluster.peer.tls import blind
@@ -79,3 +79,58 @@ async def test_what_is_cancelled_from_outside_is_no_timeout() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert clock.pauses == []
+
+
+async def test_the_clock_ends_a_block_and_leaves_it_uncancelled() -> None:
+    clock, tasks, ended = FakeClock(), Tasks(), asyncio.Event()
+
+    async def wait() -> int:
+        with pytest.raises(TimeoutError):
+            async with deadline(clock, 3.0):
+                await asyncio.Event().wait()
+        await ended.wait()  # the cancellation of the block is not still there
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    task = tasks.spawn(wait(), name="wait")
+    await settle()
+    await clock.advance(2.9)
+    assert clock.pauses == [pytest.approx(0.1)]
+    await clock.advance(0.1)
+    assert clock.pauses == []
+    ended.set()
+    assert await task == 0
+
+
+async def test_a_block_may_be_ended_before_its_time() -> None:
+    clock = FakeClock()
+
+    async def end_it() -> None:
+        async with deadline(clock, 3.0) as limit:
+            limit.expire()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await end_it()
+    await settle()
+    assert clock.pauses == []
+
+
+async def test_cancelled_from_outside_in_the_moment_its_time_is_over() -> None:
+    """Whoever cancels is to see it, not an error that the task may go on after."""
+    clock, tasks = FakeClock(), Tasks()
+
+    async def wait() -> None:
+        async with deadline(clock, 3.0) as limit:
+            inside.append(limit)
+            await asyncio.Event().wait()
+
+    inside: list[Deadline] = []
+    task = tasks.spawn(wait(), name="wait")
+    await settle()
+    inside[0].expire()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()

@@ -7,7 +7,7 @@ import logging
 
 import msgspec
 
-from sampan.aio import Clock, first_of
+from sampan.aio import Clock, deadline, first_of
 from sampan.cluster.dispatcher.node_sessions import NodeSessions
 from sampan.cluster.dispatcher.outbox import Outbox
 from sampan.cluster.dispatcher.statuses import StatusWriter
@@ -30,6 +30,9 @@ from sampan.cluster.protocol.messages import (
 from sampan.errors import Unavailable
 
 log = logging.getLogger(__name__)
+
+KICK_S = 2.0
+"""To tell an agent to go, which may be gone."""
 
 _PONG = encode(Pong())
 
@@ -107,7 +110,8 @@ class AgentSession:
                 kick = self._over.result()
                 log.info("session with %s: %s", self.node_id, kick.reason)
                 try:
-                    await asyncio.wait_for(self._socket.send(encode(kick)), 2.0)
+                    async with deadline(self._clock, KICK_S):
+                        await self._socket.send(encode(kick))
                 except (SocketClosed, TimeoutError):
                     log.debug("node %s was gone before it was told to go", self.node_id)
         finally:

@@ -161,7 +161,7 @@ class EtcdProcess:
         child = self._child
         if child is not None and child.send(signal.SIGTERM):
             try:
-                await asyncio.wait_for(child.wait(), STOP_S)
+                await asyncio.wait_for(child.wait(), STOP_S)  # real time: a real process's
             except TimeoutError:
                 child.send(signal.SIGKILL)
                 await child.wait()

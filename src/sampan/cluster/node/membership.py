@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from sampan.aio import Tasks, deadline, in_thread, shielded
+from sampan.aio import Deadline, Tasks, deadline, in_thread, shielded
 from sampan.cluster.ca.tokens import JoinToken
 from sampan.cluster.contract import Draft
 from sampan.cluster.control.networks import make_ingress
@@ -320,7 +320,7 @@ class HostMembership:
             undo.push_async_callback(self._undo_join)
             self._record, self._member = record, member
             try:
-                async with asyncio.timeout(ACTIVE_WITHIN_S) as limit:
+                async with deadline(clock, ACTIVE_WITHIN_S) as limit:
                     watching = self._tasks.spawn(self._give_up(limit), name="node/joining")
                     try:
                         await member.session.wait()
@@ -344,7 +344,7 @@ class HostMembership:
         self._state = "active"
         log.info("this host is node %s of swarm %s", record.node_id, record.cluster_id)
 
-    async def _give_up(self, limit: asyncio.Timeout) -> None:
+    async def _give_up(self, limit: Deadline) -> None:
         """End a join that no manager is heard of during, long before its time is over."""
         clock = self._host.clock
         heard = clock.monotonic()
@@ -352,7 +352,7 @@ class HostMembership:
             await clock.sleep(_RETRY_S / 2)
             if self._member is not None and self._member.agent.manager:
                 heard = clock.monotonic()
-        limit.reschedule(asyncio.get_running_loop().time())
+        limit.expire()
 
     async def _serve_as_manager(self) -> None:
         """Become a manager and wait until it serves."""

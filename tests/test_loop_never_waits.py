@@ -6,95 +6,131 @@ The watchdog sees a call that takes long, and only on a machine where it does; t
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from loop_calls import Source
+
 SOURCE = Path(__file__).parent.parent / "src" / "sampan"
-BLOCKS = re.compile(r"(^|[.\n] *)(Blocks|Blocking)\b")
-"""The word by which a function, or a module of functions, says that it may take long."""
-
-
 EXCUSED = {
     "sampan.network.overlay.tunnels.bridge_name": "of a module that blocks, and does not itself",
+    "sampan.network.overlay.tunnels.Tunnels.mtu": "of a module that blocks, and does not itself",
+    "sampan.network.overlay.tunnels.Tunnels.names": "of a module that blocks, and does not itself",
+}
+CALLS = {
+    ("sampan.kernel.process.Child.wait", "reap"): "once the child has ended",
+    ("sampan.cluster.etcd.process.EtcdProcess.start", "_spawn"): "by the thread it ends with",
+    ("sampan.cluster.etcd.process.EtcdProcess._supervise", "_spawn"): "by the thread it ends with",
 }
 
 
-def trees() -> dict[str, ast.Module]:
-    return {
-        ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts): ast.parse(path.read_text())
-        for path in sorted(SOURCE.rglob("*.py"))
-    }
+@pytest.fixture(scope="module")
+def source() -> Source:
+    return Source.of(SOURCE)
 
 
-def blocking(modules: dict[str, ast.Module]) -> set[str]:
-    """Dotted names of the functions that say they block, by themselves or with their module."""
-    found = set()
-    for name, tree in modules.items():
-        all_of_it = bool(BLOCKS.search(ast.get_docstring(tree) or ""))
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef):
-                own = bool(BLOCKS.search(ast.get_docstring(node) or ""))
-                if own or (all_of_it and not node.name.startswith("_")):
-                    found.add(f"{name}.{node.name}")
-    return found
+def test_no_coroutine_calls_what_blocks(source: Source) -> None:
+    methods = {name for name in source.said if name.rpartition(".")[0] in source.classes}
+    assert len(methods) > 40
+    assert len(source.said - methods) > 20
+    assert "sampan.runtime.oci_runtimes.command_line.CommandLineRuntime.executable" in methods
+    found = {(c.caller, c.called.rpartition(".")[2]): c for c in source.waits(EXCUSED)}
+    assert found.keys() == CALLS.keys(), found
 
 
-def meanings(name: str, tree: ast.Module) -> dict[str, str]:
-    """What words of a module stand for: imported modules and functions, and its own."""
-    known = {n.name: f"{name}.{n.name}" for n in tree.body if isinstance(n, ast.FunctionDef)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    return known
+@pytest.mark.parametrize("name", EXCUSED)
+def test_every_excuse_is_needed(source: Source, name: str) -> None:
+    assert len(source.waits(EXCUSED.keys() - {name})) > len(source.waits(EXCUSED))
 
 
-def calls(body: list[ast.stmt]) -> Iterator[ast.Call]:
-    """Calls that a coroutine makes itself: none of functions and lambdas that it hands on."""
-    waiting: list[ast.AST] = list(body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            continue
-        if isinstance(node, ast.Call):
-            yield node
-        waiting.extend(ast.iter_child_nodes(node))
-
-
-def waits(modules: dict[str, ast.Module]) -> list[str]:
-    """MODULE.COROUTINE, line N: what it calls."""
-    known = blocking(modules)
-    found = []
-    for name, tree in modules.items():
-        words = meanings(name, tree)
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.AsyncFunctionDef):
-                continue
-            for call in calls(node.body):
-                head, _, rest = ast.unparse(call.func).partition(".")
-                called = f"{words.get(head, head)}.{rest}" if rest else words.get(head, head)
-                if called in known:
-                    found.append(f"{name}.{node.name}, line {call.lineno}: {called}")
-    return found
-
-
-def test_no_coroutine_calls_what_blocks() -> None:
-    modules = {n: t for n, t in trees().items() if not n.startswith("sampan.testing")}
-    assert len(blocking(modules)) > 20
-    found = {called: where for where in waits(modules) for called in [where.rpartition(" ")[2]]}
-    assert found.keys() == EXCUSED.keys(), found
+def waits(**modules: str) -> list[tuple[str, int, str]]:
+    source = Source({f"sampan.{name}": ast.parse(text) for name, text in modules.items()})
+    return sorted((call.caller, call.line, call.called) for call in source.waits())
 
 
 def test_a_call_is_seen() -> None:
-    modules = {
-        "sampan.a": ast.parse('def read() -> str:\n    """Reads. Blocks."""\n'),
-        "sampan.b": ast.parse(
+    found = waits(
+        a='def read() -> str:\n    """Reads. Blocks."""\n',
+        b=(
             "from sampan import a\nfrom sampan.a import read\n"
+            "def helper() -> None:\n    read()\n"
             "async def one() -> None:\n    read()\n    a.read()\n    await in_thread(read)\n"
-            "    await in_thread(lambda: a.read())\n"
+            "    await in_thread(lambda: a.read())\n    helper()\n"
         ),
-    }
-    assert [line.partition(":")[0] for line in waits(modules)] == [
-        "sampan.b.one, line 5",
-        "sampan.b.one, line 4",
+    )
+    assert found == [
+        ("sampan.b.one", 6, "sampan.a.read"),
+        ("sampan.b.one", 7, "sampan.a.read"),
+        ("sampan.b.one", 10, "sampan.b.helper"),
     ]
+
+
+DISK = '''
+class Disk(Protocol):
+    def read(self) -> str:
+        """Blocks."""
+    def name(self) -> str:
+        """Known."""
+
+class RealDisk:
+    """``Disk``: of this host."""
+    def read(self) -> str:
+        return ""
+
+class Parts:
+    disk: Disk
+'''
+READER = """
+from sampan.disks import Disk, Parts, RealDisk
+
+class Reader(Base):
+    def __init__(self, disk: Disk | None, parts: "Parts") -> None:
+        self._disk, self._parts = disk, parts
+        self._own = RealDisk()
+
+    async def field(self) -> None:
+        self._disk.read()
+
+    async def far(self) -> None:
+        self._parts.disk.read()
+
+    async def own(self) -> None:
+        self._own.read()
+
+    async def local(self) -> None:
+        disk = self._disk
+        disk.read()
+
+    async def by_itself(self) -> None:
+        self._look()
+
+    async def inside(self) -> None:
+        async def nested() -> None:
+            self._disk.read()
+
+    async def in_order(self) -> None:
+        self._disk.name()
+        await in_thread(self._disk.read)
+        await in_thread(self._look)
+
+    def _look(self) -> None:
+        self._own.read()
+
+async def given(disk: Disk) -> None:
+    disk.read()
+"""
+
+
+def test_a_call_of_a_method_is_seen() -> None:
+    protocol, real = "sampan.disks.Disk.read", "sampan.disks.RealDisk.read"
+    found = {(caller, called) for caller, _, called in waits(disks=DISK, reader=READER)}
+    assert found == {
+        ("sampan.reader.Reader.field", protocol),
+        ("sampan.reader.Reader.far", protocol),
+        ("sampan.reader.Reader.own", real),
+        ("sampan.reader.Reader.local", protocol),
+        ("sampan.reader.Reader.by_itself", "sampan.reader.Reader._look"),
+        ("sampan.reader.Reader.nested", protocol),
+        ("sampan.reader.given", protocol),
+    }

@@ -178,7 +178,6 @@ class HostOverlay:
     async def load(self) -> list[BridgeSegment]:
         """At a start of the daemon: read the last view. Returns what the firewall has to know
         from its first rule on, for what goes on without us to go on."""
-        (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
         self._loaded = await in_thread(self._read)
         if self._loaded is None:
             return []
@@ -380,6 +379,8 @@ class HostOverlay:
             os.fsync(file.fileno())
 
     def _read(self) -> DataPlaneView | None:
+        """The last view, if there is one. Makes the directory of the namespaces' files. Blocks."""
+        (self._config.paths.state / "overlay").mkdir(parents=True, exist_ok=True)
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=DataPlaneView)
         except FileNotFoundError:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
-from sampan.aio import in_thread
+from sampan.aio import in_thread, shielded
 from sampan.build.contract import DockerfileError
 from sampan.build.job import Job
 from sampan.errors import Unavailable
@@ -49,7 +49,8 @@ async def fetch(job: Job, url: str, checksum: str) -> Remote:
         async with aiohttp.ClientSession(trust_env=True) as session, session.get(url) as reply:
             if reply.status != 200:
                 raise Unavailable(f"ADD failed: {url}: the server said {reply.status}")
-            with await in_thread(open, path, "xb", 0) as file:
+            # To its end when cancelled too: made after the build has removed it, it would stay.
+            with await shielded(in_thread(open, path, "xb", 0)) as file:
                 async for chunk in reply.content.iter_chunked(1 << 20):
                     summed.update(chunk)
                     await in_thread(file.write, chunk)

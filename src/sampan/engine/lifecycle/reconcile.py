@@ -189,7 +189,7 @@ class Reconciler:
                 await all_of(f"sweeping snapshot {key}", parts.snapshots.unmount(key))
         directories = parts.config.paths.container("x").parent
         if await in_thread(directories.is_dir):
-            for directory in list(directories.iterdir()):
+            for directory in await in_thread(lambda: [*directories.iterdir()]):
                 if directory.name not in rows:
                     await in_thread(shutil.rmtree, directory, ignore_errors=True)
 

@@ -7,6 +7,7 @@ is not as it should be ends the demo with exit status 1. Nothing is left behind.
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from sampan.testing.lab.services import (
 from sampan.testing.place import wait_until
 
 WITHIN_S = 30.0
+ENDS_WITHIN_S = 60.0
+"""What is typed, at most: a command may wait for ever for a service that cannot run."""
 
 
 class Wrong(Exception):
@@ -44,7 +47,10 @@ class Demo:
         """Run ``docker ...`` on a host and show both the command and what it says."""
         words = line.split()
         print(f"{host.name} $ {line}", flush=True)
-        done = host.docker(*words[1:], ok=False)
+        try:
+            done = host.docker(*words[1:], ok=False, timeout=ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise Wrong(f"`{line}` has not ended within {ENDS_WITHIN_S:.0f} s") from None
         shown = re.sub(r"(?m)^(overall progress|verify: Waiting|\d+/\d+:).*\n", "", done.stdout)
         if not quiet and shown.strip():
             print(shown.rstrip())

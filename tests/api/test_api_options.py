@@ -204,3 +204,32 @@ def test_defaults_of_containers(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(InvalidArgument, match="default-cgroupns-mode"):
         load(["--config", file(tmp_path, default_cgroupns_mode="odd")])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bip", "abc"),
+        ("bip", "10.0.0.1"),
+        ("dns", ["abc"]),
+        ("dns", ["1.1.1.1\nnameserver 6.6.6.6"]),
+        ("dns-search", ["a b"]),
+        ("labels", ["x"]),
+        ("registry-mirrors", ["x y"]),
+        ("insecure-registries", ["???"]),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_its_key(
+    tmp_path: Path, key: str, value: object
+) -> None:
+    with pytest.raises(InvalidArgument, match=key):
+        load(["--config", keyed(tmp_path, key, value)])
+    if isinstance(value, str):
+        with pytest.raises(InvalidArgument, match=key):
+            load(["--config", file(tmp_path), f"--{key}", value])
+
+
+def test_registries_as_people_write_them(tmp_path: Path) -> None:
+    names = ["reg.example:5000", "10.0.0.0/8", "[::1]:5000", "https://m.example/path/", "localhost"]
+    said = file(tmp_path, insecure_registries=names, registry_mirrors=names)
+    assert load(["--config", said]).config.insecure_registries == tuple(names)

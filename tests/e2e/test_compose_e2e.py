@@ -12,6 +12,7 @@ from sampan.client import Client, containers
 from sampan.testing.clients import Shell
 from sampan.testing.contracts.engine_api import EngineApiContract
 from sampan.testing.daemon import DaemonProcess
+from sampan.testing.place import wait_until
 
 FILE = """\
 services:
@@ -184,3 +185,16 @@ def test_what_scripts_use(compose, app: Path, sh: Shell, daemon: DaemonProcess) 
     sh.docker("kill", plain)
     containers.exit_code(gone)
     assert plain not in sh.docker("ps", "-aq", "--no-trunc").stdout
+
+
+def test_a_reader_that_goes_keeps_nothing_from_being_done(  # type: ignore[no-untyped-def]
+    compose, app: Path, sh: Shell, sampan: str
+) -> None:
+    names = "".join(
+        f"  s{n}:\n    image: busybox\n    init: false\n    command: sleep 100\n" for n in range(6)
+    )
+    (app / "compose.yaml").write_text(f"services:\n{names}")
+    for command, left in (("up -d", 6), ("down -t 0", 0)):
+        done = sh("sh", "-c", f"{sampan} compose {command} 2>&1 | head -n 1", cwd=app, timeout=60)
+        assert len(done.stdout.splitlines()) == 1
+        assert wait_until(lambda left=left: len(sh.docker("ps", "-q").stdout.split()) == left, 20)  # type: ignore[misc]

@@ -84,6 +84,18 @@ async def test_a_plugin_that_died_is_served_by_its_successor(
     await client.call("VolumeDriver.List", Answer(), Answer)
 
 
+async def test_who_asks_all_plugins_waits_for_none_that_is_gone(
+    start: Start, directories: Directories, settings: PluginSettings
+) -> None:
+    plugin = start("volume")
+    clock = FakeClock()
+    client = PluginClient("plug", directories, clock, settings)
+    plugin.stop()
+    with pytest.raises(Unreachable):
+        await client.call("VolumeDriver.List", Answer(), Answer, patient=False)
+    assert not clock.pauses, "nobody has waited"
+
+
 async def waits(clock: FakeClock, seconds: float) -> None:
     """Until somebody sleeps for so long: a real process and a real socket are in between."""
     async with asyncio.timeout(20):

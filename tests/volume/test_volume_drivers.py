@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from sampan.config import DaemonConfig, Paths
 from sampan.drivers import Registry
 from sampan.errors import InvalidArgument
 from sampan.store.records import Volume
+from sampan.testing.clock import FakeClock, settle
 from sampan.testing.contracts.volume_driver import VolumeDriverContract
 from sampan.testing.store import MemoryStore
 from sampan.testing.toys.volume import ToyVolumes
-from sampan.volume.contract import NoSuchDriver, VolumeDriver
+from sampan.volume.contract import LISTED_WITHIN_S, DriverVolume, NoSuchDriver, VolumeDriver
 from sampan.volume.local import LocalVolumes
-from sampan.volume.volumes import DriverVolumes
+from sampan.volume.volumes import SILENT_S, DriverVolumes
 
 
 class TestToyVolumes(VolumeDriverContract):
@@ -215,3 +217,31 @@ class TestLocalVolumesThatAreMounted(TestLocalVolumes):
         await super().test_volumes_do_not_see_each_other(driver)
         for name in ("one", "two"):
             await self.remove(driver, name)
+
+
+class Hanging(ToyVolumes):
+    """A driver that never tells what it has."""
+
+    asked = 0
+
+    async def list(self) -> Sequence[DriverVolume]:
+        self.asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError("nobody sets it")
+
+
+async def test_a_driver_that_hangs_is_waited_for_once_in_a_while(tmp_path: Path) -> None:
+    registry: Registry[VolumeDriver] = Registry("volume driver", NoSuchDriver)
+    hanging, clock = Hanging(tmp_path), FakeClock()
+    registry.register("hangs", hanging)
+    volumes = DriverVolumes(registry, MemoryStore(), clock)
+    tasks = Tasks()
+    for round_, asked in enumerate((1, 1, 1, 2)):
+        if round_ == 3:
+            await clock.advance(SILENT_S)
+        listing = tasks.spawn(volumes.listing(), name="list")
+        await settle()
+        if not listing.done():
+            await clock.advance(LISTED_WITHIN_S)
+        assert "it has not answered" in (await listing).warnings[0]
+        assert hanging.asked == asked

@@ -7,6 +7,7 @@ the two was meant is not for us to guess.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +28,14 @@ from sampan.config import (
     PluginSettings,
     RuntimeProgram,
 )
+from sampan.engine.spec.validate_names import validate_resolver
 from sampan.errors import InvalidArgument
 from sampan.http.sockets import TlsFiles
 from sampan.units import size_bytes
 
 DEFAULT_FILE = Path("/etc/sampan/daemon.json")
+_REGISTRY = re.compile(r"(https?://)?[\w.:\[\]-]+(/[\w./-]*)?")
+"""A host, with a port, a path (or the prefix of a range of addresses) and a scheme."""
 LEVELS = ("debug", "info", "warn", "warning", "error", "fatal")
 
 
@@ -266,6 +270,7 @@ def _options(said: DaemonFile, path: Path) -> Options:
         plugins=_plugins(said, path),
     )
     pid_file = Path(text(said.pidfile, str(state / "sampand.pid"))).absolute()
+    _check_values(config, path)
     warnings = []
     if said.live_restore is False:
         warnings.append(
@@ -273,6 +278,29 @@ def _options(said: DaemonFile, path: Path) -> Options:
             "on when the daemon stops"
         )
     return Options(config, _tls(said, config.hosts), pid_file, warnings=tuple(warnings))
+
+
+def _check_values(config: DaemonConfig, path: Path) -> None:
+    """Texts that the type alone does not tell. Raises InvalidArgument, with the key."""
+    key = "bip"
+    try:
+        if (bip := config.default_bridge_subnet) is not None:
+            ipaddress.ip_interface(bip)
+            if "/" not in bip:
+                raise ValueError(f"{bip!r}: write ADDRESS/PREFIX, as in 172.20.0.1/16")
+        key = "dns, dns-search or dns-opts"
+        validate_resolver(config.dns, config.dns_search, config.dns_options)
+        key = "labels"
+        if wrong := [label for label in config.labels if "=" not in label[1:]]:
+            raise ValueError(f"{wrong[0]!r}: write KEY=VALUE")
+        key = "registry-mirrors or insecure-registries"
+        registries = (*config.registry_mirrors, *config.insecure_registries)
+        if wrong := [one for one in registries if not _REGISTRY.fullmatch(one)]:
+            raise ValueError(f"{wrong[0]!r} names no registry")
+    except (ValueError, InvalidArgument) as error:
+        raise InvalidArgument(
+            f"configuration ({path} or the command line): {key}: {error}"
+        ) from None
 
 
 def _runtime(name: str, said: _Runtime, path: Path) -> RuntimeProgram:

@@ -23,7 +23,11 @@ def problems(config: DaemonConfig) -> list[SampanError]:
         found.append(
             Unsupported(f"the default runtime {runtime.path} is not a program of this host")
         )
-    found += [Unsupported(lack.cure) for lack in components.missing(loads) if _stops(lack, config)]
+    found += [
+        Unsupported(_needed(lack, config))
+        for lack in components.missing(loads)
+        if _stops(lack, config)
+    ]
     return found
 
 
@@ -37,6 +41,18 @@ def warnings(config: DaemonConfig) -> list[str]:
         if shutil.which(runtime.path) is None
     ]
     return found
+
+
+def _needed(lack: Component, config: DaemonConfig) -> str:
+    """Why the daemon does not start without it, and the cure."""
+    if lack.name == config.default_runtime:
+        return (
+            f"cannot start: {lack.name}, the default runtime, is missing: install "
+            f"{lack.package}, or name another one as default-runtime in daemon.json"
+        )
+    if lack is components.LIBNFTABLES:
+        return f"cannot start: {lack.cure}, or start with `iptables: false` in daemon.json"
+    return lack.cure
 
 
 def _stops(lack: Component, config: DaemonConfig) -> bool:

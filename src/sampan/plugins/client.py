@@ -57,17 +57,27 @@ class PluginClient:
         self._clock = clock
         self._settings = settings
 
-    async def call(self, method: str, request: msgspec.Struct | None, reply: type[A]) -> A:
-        """Ask and read the answer. ``method`` is ``KIND.METHOD``.
+    async def call(
+        self,
+        method: str,
+        request: msgspec.Struct | None,
+        reply: type[A],
+        *,
+        patient: bool = True,
+    ) -> A:
+        """Ask and read the answer. ``method`` is ``KIND.METHOD``. ``patient`` False: nobody has
+        named this plugin, and who asks all of them does not wait for one that is not there.
 
         Raises:
-            Unreachable: it takes no connections, for ``connect_s``.
+            Unreachable: it takes no connections, for ``connect_s`` when ``patient``.
             NoAnswer: it took longer than ``answer_s``, or ended before its answer did.
             BadAnswer, Refused, NoSuchMethod: see ``wire.decode``.
             BadPluginFile: where it listens cannot be read.
         """
         body = encode(request)
-        status, answer = await self._patiently(method, lambda: self._exchange(method, body))
+        status, answer = await self._patiently(
+            method, lambda: self._exchange(method, body), self._settings.connect_s * patient
+        )
         if len(answer) > ANSWER_LIMIT:
             problem = f"the answer is larger than {ANSWER_LIMIT >> 20} MiB"
             raise BadAnswer(self.name, method, problem)
@@ -88,7 +98,9 @@ class PluginClient:
         """
         body = encode(request)
         async with AsyncExitStack() as stack:
-            response = await self._patiently(method, lambda: self._open(stack, method, body))
+            response = await self._patiently(
+                method, lambda: self._open(stack, method, body), self._settings.connect_s
+            )
             if response.status != 200:
                 decode(self.name, method, response.status, await _read(response), Answer)
             chunks = self._chunks(method, response)
@@ -113,8 +125,10 @@ class PluginClient:
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswer(self.name, method, BROKE) from error
 
-    async def _patiently(self, method: str, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """``attempt`` until it has connected."""
+    async def _patiently(
+        self, method: str, attempt: Callable[[], Coroutine[Any, Any, T]], connect_s: float
+    ) -> T:
+        """``attempt`` until it has connected, for at most ``connect_s``."""
         started = self._clock.monotonic()
         for retry in count():
             try:
@@ -124,7 +138,7 @@ class PluginClient:
                 raise NoAnswer(self.name, method, problem) from None
             except (aiohttp.ClientConnectorError, NoSuchPlugin) as error:
                 elapsed = self._clock.monotonic() - started
-                pause = pause_before(retry, elapsed, self._settings.connect_s)
+                pause = pause_before(retry, elapsed, connect_s)
                 reason = _reason(error)
                 if pause is None:
                     raise Unreachable(

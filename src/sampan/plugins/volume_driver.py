@@ -160,7 +160,7 @@ class PluginVolumeDriver:
         return _told(answer.volume, name)
 
     async def list(self) -> Sequence[DriverVolume]:
-        answer = await self._client.call("VolumeDriver.List", _Nothing(), _Listed)
+        answer = await self._client.call("VolumeDriver.List", _Nothing(), _Listed, patient=False)
         return [_told(volume, volume.name) for volume in answer.volumes if volume.name]
 
     async def recover(self, names: frozenset[str]) -> None:

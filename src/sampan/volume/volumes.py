@@ -37,6 +37,8 @@ from sampan.volume.seed import seed, seed_mounted
 log = logging.getLogger(__name__)
 
 DEFAULT_DRIVER = local.NAME
+SILENT_S = 30.0
+"""Who lists all volumes waits once in so long for a driver that hangs."""
 
 
 class DriverVolumes:
@@ -49,6 +51,8 @@ class DriverVolumes:
         self._tasks = Tasks()
         self._paths: dict[tuple[str, str], Path] = {}
         """(volume, user) -> where this daemon has mounted it."""
+        self._silent: dict[str, float] = {}
+        """Driver -> until when nobody asks it again what it has, as it has not answered."""
 
     def get(self, name: str) -> Volume:
         if (volume := self._store.volumes.get(name)) is None:
@@ -87,6 +91,9 @@ class DriverVolumes:
     async def _listed_by(self, name: str) -> list[Volume] | str:
         """What the driver of that name has, or why that is not known."""
 
+        if self._silent.get(name, 0.0) > self._clock.monotonic():
+            return f"it has not answered, and is asked again after {SILENT_S:.0f} s"
+
         async def ask() -> list[Volume]:
             driver = await self._drivers.find(name)
             if driver.capabilities.engine_owned:
@@ -106,6 +113,7 @@ class DriverVolumes:
         except OfAnotherKind:
             return []
         except TimeoutError:
+            self._silent[name] = self._clock.monotonic() + SILENT_S
             return f"it has not answered for {LISTED_WITHIN_S:.0f} s"
         except (SampanError, OSError) as error:
             return str(error)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from sampan.compose.plan.steps import Step
@@ -64,14 +67,14 @@ class Progress:
             return
         with self._lock:
             self._erase()
-            self._out.write(text.rstrip("\n") + "\n")
+            self._write(text.rstrip("\n") + "\n")
             self._draw()
 
     def warn(self, text: str) -> None:
         """Shown even when quiet."""
         with self._lock:
             self._erase()
-            self._out.write(self._paint("33", "warning:") + f" {text}\n")
+            self._write(self._paint("33", "warning:") + f" {text}\n")
             self._draw()
 
     def _show(self, step: Step, status: str, color: str) -> None:
@@ -81,8 +84,8 @@ class Progress:
         text = f" {kind.capitalize()} {name}  {self._paint(color, status)}"
         with self._lock:
             if not self._live:
-                self._out.write(text + "\n")
-                self._out.flush()
+                self._write(text + "\n")
+                self._flush()
                 return
             self._erase()
             self._lines[step.target] = text
@@ -93,7 +96,7 @@ class Progress:
 
     def _erase(self) -> None:
         if self._drawn:
-            self._out.write(f"\x1b[{self._drawn}A\x1b[J")
+            self._write(f"\x1b[{self._drawn}A\x1b[J")
             self._drawn = 0
 
     def _draw(self) -> None:
@@ -103,6 +106,25 @@ class Progress:
             columns, rows = shutil.get_terminal_size()
             lines = list(self._lines.values())[-(rows - 2) :]
             # Long lines would wrap and break the count of lines to go back up.
-            self._out.write("".join(f"{line[: columns + 8]}\n" for line in lines))
+            self._write("".join(f"{line[: columns + 8]}\n" for line in lines))
             self._drawn = len(lines)
-        self._out.flush()
+        self._flush()
+
+    def _write(self, text: str) -> None:
+        with self._reader():
+            self._out.write(text)
+
+    def _flush(self) -> None:
+        with self._reader():
+            self._out.flush()
+
+    @contextmanager
+    def _reader(self) -> Iterator[None]:
+        """Whoever has read this may go (``| head``): what is under way is carried out all the
+        same, and said to nobody."""
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._out.fileno())
+            os.close(nowhere)

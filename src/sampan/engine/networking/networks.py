@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from sampan.engine.parts import Parts
 from sampan.errors import Conflict, Forbidden, InvalidArgument
 from sampan.network.contract import DEFAULT_DRIVER, PREDEFINED
 from sampan.store.records import Container, EndpointSettings, IpamPool, Network, Phase
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\- ]*")
 
@@ -79,8 +82,15 @@ class NetworkIndex:
 
     async def predefine(self) -> None:
         """Make ``bridge``, ``host`` and ``none`` if they are not there yet. Their ids stay."""
-        have = {n.name for n in self._parts.store.networks.values()}
+        have = {n.name: n for n in self._parts.store.networks.values()}
         config = self._parts.config
+        if (bip := config.default_bridge_subnet) and (known := have.get("bridge")) is not None:
+            wanted_pools = _pools_of(bip)
+            if known.pools and known.pools[0].subnet != wanted_pools[0].subnet:
+                log.warning(
+                    "bip %s has no effect: the network bridge has been %s since this root was made",
+                    bip, known.pools[0].subnet,
+                )  # fmt: skip
         for name in PREDEFINED:
             if name in have:
                 continue

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sampan.build.contract import DockerfileError
@@ -243,6 +243,5 @@ def test_a_continued_line_is_the_same_as_a_joined_one(words: list[str]) -> None:
     whole = "RUN x" + "".join(words)
     broken = "RUN x\\\n" + "\\\n".join(word for word in words if word.strip())
     joined = "RUN x" + "".join(word for word in words if word.strip())
-    if "<<" in whole:
-        return
+    assume("<<" not in whole)  # a heredoc has its own rules
     assert steps(broken)[0].text == joined.strip()

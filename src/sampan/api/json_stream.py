@@ -1,7 +1,7 @@
 """JSON lines: the answer of everything that takes long and tells how it goes.
 
-A ``LineStream`` is written to from plain callbacks (progress of a pull comes hundreds of times a
-second) and drained by one writer, so that nothing waits for a slow client. The head is only sent
+A ``ProgressStream`` is written to from plain callbacks (progress of a pull comes hundreds of times
+a second) and drained by one writer, so that nothing waits for a slow client. The head is only sent
 with the first line: what fails before is still a proper HTTP error.
 """
 

@@ -1,4 +1,4 @@
-"""The books of images: which there are, what they are called, and what removing one means."""
+"""The index of images: which there are, what they are called, and what removing one means."""
 
 from __future__ import annotations
 

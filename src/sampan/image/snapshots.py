@@ -1,4 +1,4 @@
-"""What the snapshot drivers share: keys, the books on disk, sizes and tars.
+"""What the snapshot drivers share: keys, the records on disk, sizes and tars.
 
     snapshots/<key>/parent     the chain ID below; written first, renamed into place with the rest
     snapshots/<key>/diff       the writable directory      (vfs: the whole tree)
@@ -59,7 +59,7 @@ class SnapshotDriver(ABC):
         return self.name
 
     async def open(self) -> None:
-        """Read the books at start, and drop what was half made."""
+        """Read the records at start, and drop what was half made."""
         self._parents = await in_thread(self._read_parents)
 
     def _read_parents(self) -> dict[str, str]:

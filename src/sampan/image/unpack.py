@@ -165,7 +165,7 @@ class Unpacker:
             return
         hidden = base[len(WHITEOUT) :]
         if hidden.startswith(WHITEOUT):
-            return  # AUFS's own books (.wh..wh.plnk): no meaning outside of it
+            return  # AUFS's own records (.wh..wh.plnk): no meaning outside of it
         if hidden in (b"", b".", b".."):
             raise BadTar(f"invalid whiteout {os.fsdecode(name)!r}")
         path = b"/" + (parent + b"/" if parent else b"") + hidden

@@ -40,8 +40,8 @@ IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFLA_BR_FORWARD_DELAY, IFLA_BR_STP_STATE = 1, 5
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_RT_PRIORITY = 1, 2, 8, 9
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
+IFA_ADDRESS, IFA_LOCAL, IFA_RT_PRIORITY = 1, 2, 9
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE = 1, 4, 5, 15
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTPROT_BOOT, RTN_UNICAST = 3, 1
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
@@ -232,8 +232,8 @@ def add_address(index: int, address: str, prefix: int, *, metric: int = 0) -> Me
     """
     ip = ipaddress.ip_address(address)
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
-    # IPv6: nobody else has this address, the books say so; a second of duplicate detection
-    # would only make the first connections fail.
+    # IPv6: nobody else has this address, as the caller keeps account of them. A second of
+    # duplicate detection would only make the first connections fail.
     flags = IFA_F_NODAD if ip.version == 6 else 0
     body = _IFADDR.pack(family, prefix, flags, 0, index)
     body += attribute(IFA_LOCAL, ip.packed) + attribute(IFA_ADDRESS, ip.packed)

@@ -27,7 +27,7 @@ from sampan.network.worker import NetworkWorker
 
 
 class BuiltinDrivers:
-    """One worker, one firewall and one reaper for all of them."""
+    """One worker and one firewall for all of them."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class BuiltinDrivers:
         worker.
 
         Args:
-            clustered: bridges of the cluster's networks, as it said last.
+            cluster_bridges: bridges of the cluster's networks, as it said last.
         """
         sysctl = self._worker.linux.sysctl
         if self._config.ip_forward:

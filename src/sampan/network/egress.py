@@ -80,7 +80,7 @@ class EgressNetwork:
             interface=state.free_interface(""),
         )
         default = not state.default_route
-        # In the books before anything is awaited: its interface's name is taken.
+        # Written down before anything is awaited: its interface's name is taken.
         state.egress = endpoint
         made = endpoint
         try:

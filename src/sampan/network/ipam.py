@@ -83,7 +83,7 @@ def complete(pool: IpamPool, *, gateway: bool = True) -> IpamPool:
 
 @dataclass
 class Subnetwork:
-    """The books of one pool."""
+    """One pool, and which of its addresses are in use."""
 
     pool: IpamPool
     used: dict[int, str] = field(default_factory=dict)

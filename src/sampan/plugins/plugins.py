@@ -73,10 +73,6 @@ class Plugins:
     def _client(self, name: str) -> PluginClient:
         return PluginClient(name, self._directories, self._clock, self._settings)
 
-    def activated(self, kind: str) -> list[str]:
-        """Names of the plugins of that kind which were used since the daemon's start."""
-        return sorted(name for name, kinds in self._implements.items() if kind in kinds)
-
     async def close(self) -> None:
         """Give up what is being activated."""
         await self._activating.close()

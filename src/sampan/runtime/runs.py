@@ -73,9 +73,8 @@ class LinuxRuns:
         self._facts = facts.gather(self._cgroups)
         self._conmon = monitor.find()
         files.prepare(config.paths)
-        # A creation is processor time of other processes. More of them at once than processors do
-        # not end sooner, and starting a child holds the loop until the child gets its turn. A
-        # runtime that hangs has its own turns only.
+        # A creation is processor time of other processes: more of them at once than processors do
+        # not end sooner. A runtime that hangs has its own turns only.
         self._launches = defaultdict[str, asyncio.Semaphore](
             lambda: asyncio.Semaphore(2 * (os.cpu_count() or 1))
         )

@@ -186,7 +186,7 @@ def _members(body: bytes) -> dict[str, tuple[tarfile.TarInfo, bytes, tuple[objec
 
 
 class FakeImages:
-    """``Images`` whose books are the real ones and whose layers are only names."""
+    """``Images`` whose index is the real one and whose layers are only names."""
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or MemoryStore()

@@ -29,7 +29,7 @@ from sampan.cluster.node.contract import (
 from sampan.cluster.protocol.task_logs import TaskLogs
 from sampan.cluster.records import Cluster, ManagerPart, Node, NodeDescription, NodeStatus, new_id
 from sampan.cluster.spec import NodeSpec, Platform, Resources
-from sampan.errors import Unavailable, Unsupported
+from sampan.errors import Unavailable
 from sampan.network.overlay.contract import DataPlaneView
 
 ROOT = "-----BEGIN CERTIFICATE-----\nbm90IGEgcmVhbCBvbmU=\n-----END CERTIFICATE-----\n"
@@ -144,9 +144,6 @@ class FakeMembership:
 
     async def unlock_key(self) -> str:
         return ""
-
-    async def wait_converged(self) -> None:
-        raise Unsupported("nothing converges here")
 
 
 def node_record(hostname: str, address: str) -> Node:

@@ -1,4 +1,4 @@
-"""Networks without a kernel: the books of the real one, nothing behind them."""
+"""Networks without a kernel: the addresses of the real one, nothing behind them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class FakeNetworks:
         self.ports: dict[str, tuple[PublishedPort, ...]] = {}
         self.names: dict[tuple[str, str], tuple[str, ...]] = {}
         self.fail_next: Exception | None = None
-        self._books: dict[str, Subnetwork] = {}
+        self._subnetworks: dict[str, Subnetwork] = {}
 
     async def create(self, wanted: Network) -> Network:
         if wanted.ipam_driver != DEFAULT_IPAM:
@@ -98,12 +98,12 @@ class FakeNetworks:
             )
         made = replace(wanted, pools=(pool,), bridge=f"br-{wanted.id[:12]}")
         self.networks[made.id] = made
-        self._books[made.id] = Subnetwork(pool)
+        self._subnetworks[made.id] = Subnetwork(pool)
         return made
 
     async def remove(self, network: Network) -> None:
         self.networks.pop(network.id, None)
-        self._books.pop(network.id, None)
+        self._subnetworks.pop(network.id, None)
 
     async def open_sandbox(self, container: ContainerNet) -> Sandbox:
         sandbox = Sandbox(container.container_id, self._state / "netns" / container.container_id)
@@ -123,18 +123,18 @@ class FakeNetworks:
         self._maybe_fail()
         key = (sandbox.container_id, network.id)
         made = replace(wanted, network_id=network.id, endpoint_id=secrets.token_hex(32))
-        if (books := self._books.get(network.id)) is not None:
+        if (subnetwork := self._subnetworks.get(network.id)) is not None:
             owner = sandbox.container_id
             if wanted.ipv4_wanted:
-                address = books.take(wanted.ipv4_wanted, owner)
+                address = subnetwork.take(wanted.ipv4_wanted, owner)
             else:
-                address = books.allocate(owner)
+                address = subnetwork.allocate(owner)
             on = sum(1 for c, _ in self.endpoints if c == sandbox.container_id)
             made = replace(
                 made,
                 ipv4=str(address),
-                ipv4_prefix=books.subnet.prefixlen,
-                gateway="" if network.internal else books.pool.gateway,
+                ipv4_prefix=subnetwork.subnet.prefixlen,
+                gateway="" if network.internal else subnetwork.pool.gateway,
                 mac=wanted.mac_wanted or "02:42:" + address.packed.hex(":"),
                 interface=f"eth{on}",
             )
@@ -210,7 +210,7 @@ class FakeNetworks:
         for network in networks:
             self.networks[network.id] = network
             if network.pools:
-                self._books.setdefault(network.id, Subnetwork(network.pools[0]))
+                self._subnetworks.setdefault(network.id, Subnetwork(network.pools[0]))
 
     async def restore(self, live: Sequence[Survivor]) -> None:
         for survivor in live:
@@ -221,8 +221,10 @@ class FakeNetworks:
                 key = (container.container_id, endpoint.network_id)
                 self.endpoints[key] = endpoint
                 self.names[key] = tuple(names)
-                if endpoint.ipv4 and endpoint.network_id in self._books:
-                    self._books[endpoint.network_id].take(endpoint.ipv4, container.container_id)
+                if endpoint.ipv4 and endpoint.network_id in self._subnetworks:
+                    self._subnetworks[endpoint.network_id].take(
+                        endpoint.ipv4, container.container_id
+                    )
         alive = {survivor.container.container_id for survivor in live}
         for container_id in set(self.sandboxes) - alive:
             await self.close_sandbox(container_id)
@@ -238,8 +240,8 @@ class FakeNetworks:
     def _leave(self, container_id: str, network_id: str) -> None:
         endpoint = self.endpoints.pop((container_id, network_id), None)
         self.names.pop((container_id, network_id), None)
-        if endpoint is not None and endpoint.ipv4 and network_id in self._books:
-            self._books[network_id].release(endpoint.ipv4, container_id)
+        if endpoint is not None and endpoint.ipv4 and network_id in self._subnetworks:
+            self._subnetworks[network_id].release(endpoint.ipv4, container_id)
 
 
 def _meets(subnet: str, taken: Sequence[object]) -> bool:

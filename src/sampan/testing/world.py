@@ -67,7 +67,7 @@ class World:
         register_network_drivers(self.drivers.network)
         for add in self.add_drivers:
             add(self.drivers)
-        # A daemon's books of addresses are its own; the world it finds is not.
+        # A daemon's account of addresses is its own; the world it finds is not.
         self.networks = FakeNetworks(self.config.paths.state)
         parts = {
             "images": self.images,

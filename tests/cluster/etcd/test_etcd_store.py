@@ -105,7 +105,8 @@ async def test_compacted_history_is_read_again(alone: Any) -> None:
     alone.process.kill()
     await store.update(lambda tx: tx.delete(store.state.services[records[0].id]))
     await store.update(put(service("new")))
-    await alone.client.compact(store.state.revision)
+    forget = wire.Compaction(store.state.revision, physical=True)
+    await alone.client.call("/v3/kv/compaction", forget, wire.Reply, deadline_s=30.0)
     news = await anext(changes)
     while not isinstance(news, Everything):
         news = await anext(changes)

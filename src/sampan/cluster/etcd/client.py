@@ -179,13 +179,6 @@ class EtcdClient:
                 yield reply
         raise NoAnswer("etcd ended the watch")
 
-    async def compact(self, revision: int) -> None:
-        """Forget the history before ``revision``."""
-        await self.call(
-            "/v3/kv/compaction", wire.Compaction(revision, physical=True), wire.Reply,
-            deadline_s=30.0,
-        )  # fmt: skip
-
     # -- leases
 
     async def lease_grant(self, ttl_s: int, *, deadline_s: float = CALL_S) -> int:

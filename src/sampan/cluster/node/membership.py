@@ -177,11 +177,6 @@ class HostMembership:
         _ = self.manager
         return ""
 
-    async def wait_converged(self) -> None:
-        """See the contract."""
-        if self._member is not None:
-            await self._member.session.wait()
-
     # -- init
 
     async def init(self, request: InitRequest) -> str:

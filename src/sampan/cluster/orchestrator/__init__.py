@@ -1,4 +1,4 @@
-"""Births, ends, restarts and rollouts of tasks; their history; the watch over nodes.
+"""Starts, ends, restarts and rollouts of tasks; their history; the watch over nodes.
 
 A *place* is a slot of a replicated service or a node of a global one: *current*, *outdated*, *done*
 or *vacant*. A *plan* is what is to be done for one service, with a reason for each step; it follows

@@ -2,7 +2,7 @@
 
 It writes: a new task and its desired state (of one that no node has been given also its end);
 a service's ``update_status``, and its ``spec`` when it rolls back. The key is a service; a plan
-looks at those of its places that are marked, so many in one transaction. Births, restarts and
+looks at those of its places that are marked, so many in one transaction. New tasks, restarts and
 rollouts are one loop, because each is a reason to leave the others alone: as three they would have
 to watch each other's intentions.
 """

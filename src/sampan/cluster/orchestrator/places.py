@@ -42,7 +42,7 @@ class PlaceProgress(msgspec.Struct, frozen=True, gc=False):
     """When it will have been watched for long enough; 0: it is not watched."""
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class RunningPlace(msgspec.Struct, frozen=True, gc=False):
     """What speaks for a place where some have to go."""
 
     running: bool
@@ -149,7 +149,7 @@ class ServicePlaces:
         self.attempts = JobSums()
         self.leaving: list[Key] = []
         """Chosen to go, since there are more places than are wanted; see ``leaving_for``."""
-        self.standings: dict[Key, Standing] = {}
+        self.running_places: dict[Key, RunningPlace] = {}
         """While some have to go: what was found of places that have not changed since."""
         self.leaving_for: tuple[int, int] | None = None
         """The service's version and the number wanted for which they were chosen."""
@@ -198,8 +198,8 @@ class ServicePlaces:
         self._changes += 1
         for key in keys:
             self.dirty[key] = self._changes
-            if self.standings:
-                self.standings.pop(key, None)
+            if self.running_places:
+                self.running_places.pop(key, None)
 
     def _key(self, task: Task) -> Key:
         return task.node_id if self.by_node else task.slot

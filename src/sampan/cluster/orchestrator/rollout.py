@@ -27,7 +27,7 @@ DEFAULT = UpdateConfig(parallelism=1)
 
 
 @dataclass(slots=True)
-class Births:
+class NewPlaces:
     """Places that the plan itself creates, and that the index does not know yet."""
 
     tries: int = 0
@@ -56,7 +56,7 @@ def advance_rollout(
     plan: ServicePlan,
     places: ServicePlaces,
     looked_at: Mapping[Key, Slot],
-    births: Births,
+    new_places: NewPlaces,
     at_most: int,
 ) -> bool:
     """Start, go on with, stop or complete the rollout; replace as many tasks as may be now.
@@ -71,13 +71,13 @@ def advance_rollout(
     back = status is not None and status.state == "rollback_started"
     rolling = is_rolling(plan.service)
     config = config_of(plan)
-    under_way = sums.under_way + births.under_way
+    under_way = sums.under_way + new_places.under_way
     if not rolling:
         if not sums.outdated:
             return False
         status = UpdateStatus(state="updating", started_at=plan.now, message="update in progress")
         plan.new_service = replace(plan.service, update_status=status)
-    elif _too_many(sums, births, config):
+    elif _too_many(sums, new_places, config):
         _give_up(plan, sums.failed[max(sums.failed, key=_order)], config, back=back)
         return False
     elif not sums.outdated and not under_way:
@@ -182,10 +182,10 @@ def _too_soon(plan: ServicePlan, task: Task, ended: float, monitor_s: float) -> 
     return since is None or ended - since <= monitor_s
 
 
-def _too_many(sums: RolloutSums, births: Births, config: UpdateConfig) -> bool:
+def _too_many(sums: RolloutSums, new_places: NewPlaces, config: UpdateConfig) -> bool:
     if not sums.failed or config.failure_action == "continue":
         return False
-    total = len(sums.outdated) + sums.tries + births.tries
+    total = len(sums.outdated) + sums.tries + new_places.tries
     return len(sums.failed) / total > config.max_failure_ratio
 
 

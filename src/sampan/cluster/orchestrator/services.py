@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from sampan.cluster.loop import SLICE
-from sampan.cluster.orchestrator.places import NO_PROGRESS, Key, ServicePlaces, Standing
+from sampan.cluster.orchestrator.places import NO_PROGRESS, Key, RunningPlace, ServicePlaces
 from sampan.cluster.orchestrator.plan import ServicePlan, down
 from sampan.cluster.orchestrator.rollout import (
-    Births,
+    NewPlaces,
     advance_rollout,
     is_rolling,
     progress_of,
@@ -61,11 +61,11 @@ def plan_service(plan: ServicePlan, places: ServicePlaces, at_most: int = SLICE)
     if len(places.dirty) > len(done.marks):
         done.more = True
         return done
-    births = _fill_up(plan, places, wanted - (len(places) - len(gone)), at_most, done)
+    new_places = _fill_up(plan, places, wanted - (len(places) - len(gone)), at_most, done)
     if gone:
         done.more = True  # the rollout must not take their turn for one of theirs
     if not done.more:
-        done.more = advance_rollout(plan, places, slots, births, at_most)
+        done.more = advance_rollout(plan, places, slots, new_places, at_most)
     return done
 
 
@@ -133,17 +133,17 @@ def eligible(node: Node, plan: ServicePlan) -> bool:
 
 def _fill_up(
     plan: ServicePlan, places: ServicePlaces, missing: int, at_most: int, done: PlacesPlan
-) -> Births:
+) -> NewPlaces:
     """Create what is missing of a replicated service's places."""
-    births = Births()
+    new_places = NewPlaces()
     if places.by_node or missing <= 0:
-        return births
+        return new_places
     done.more = missing > at_most
     for slot in islice(places.free_slots(), min(missing, at_most)):
         place = Slot(slot=slot, node_id="", tasks=[])
         refill(plan, place)
-        births.count(progress_of(plan, place))
-    return births
+        new_places.count(progress_of(plan, place))
+    return new_places
 
 
 def _remove_surplus(
@@ -153,7 +153,7 @@ def _remove_surplus(
     surplus = len(places) - wanted
     if surplus <= 0:
         places.leaving, places.leaving_for = [], None
-        places.standings.clear()
+        places.running_places.clear()
         return set()
     chosen_for = (plan.service.version, wanted)
     if places.leaving_for != chosen_for:
@@ -178,11 +178,11 @@ def _remove_surplus(
 
 def _survey(plan: ServicePlan, places: ServicePlaces, at_most: int) -> bool:
     """Find out how places stand, ``at_most`` of them; whether all are known now."""
-    unknown = [key for key in places if key not in places.standings]
+    unknown = [key for key in places if key not in places.running_places]
     for key in unknown[:at_most]:
         alive = [task for task in places.slot(key).live if not plan.lost(task)]
         running = any(task.status.state == TaskState.RUNNING for task in alive)
-        places.standings[key] = Standing(running, alive[0].node_id if alive else "")
+        places.running_places[key] = RunningPlace(running, alive[0].node_id if alive else "")
     return len(unknown) <= at_most
 
 
@@ -201,6 +201,6 @@ def choose_surplus(places: ServicePlaces, wanted: int) -> list[Key]:
 
 def _ranks(places: ServicePlaces) -> Iterable[tuple[bool, int, str]]:
     for key in places:
-        standing = places.standings[key]
+        standing = places.running_places[key]
         assert isinstance(key, int)
         yield not standing.running, key, standing.node_id

@@ -114,7 +114,3 @@ class NodeReader:
             return convert(self.text())
         except ValueError:
             raise self.fail(f'must be {words}, not "{self.text()}"') from None
-
-
-def _duration(text: str) -> int:
-    return units.duration_ns(text, days=True)

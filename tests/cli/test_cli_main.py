@@ -37,6 +37,7 @@ def sampan(*words: str) -> subprocess.CompletedProcess[str]:
     [
         (["pss"], 1, "Did you mean: sampan ps?"),
         (["network", "lss"], 1, "Did you mean: sampan network ls?"),
+        (["plugin", "install", "x"], 1, "sampan plugin is refused: a plugin is a process"),
         (["ps"], 1, "Is it running?"),
         (["version"], 1, "Is it running?"),
         (["run"], 125, "requires at least 1 argument"),

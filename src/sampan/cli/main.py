@@ -125,9 +125,18 @@ def _no_command(_console: Console, _args: Args) -> int:
     return 1
 
 
+REFUSED = {
+    "plugin": "a plugin is a process that serves a socket: start it as a container or a service of "
+    "the host, and name it where it is used (docs/plugins.md)",
+}
+"""Commands of docker that are not to come, and what to do instead (SCOPE.md)."""
+
+
 def _unknown(word: str, known: Sequence[str] | Mapping[str, object], where: str) -> str:
     from difflib import get_close_matches
 
+    if where == "sampan" and (reason := REFUSED.get(word)) is not None:
+        return f"sampan {word} is refused: {reason}"
     near = get_close_matches(word, list(known), 1, 0.5)
     hint = f" Did you mean: {where} {near[0]}?" if near else ""
     return f"{where}: unknown command: {word}.{hint}"

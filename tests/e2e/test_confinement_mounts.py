@@ -113,3 +113,17 @@ def test_read_only_goes_as_deep_as_asked(sh: Shell, tmp_path: Path) -> None:
     assert "--runtime runc" in refused.stderr
     loose = f"type=bind,src={tmp_path},dst=/m,bind-propagation=rprivate,bind-recursive=readonly"
     assert sh.docker("create", "--mount", loose, "busybox", ok=False).returncode != 0
+
+
+def test_an_init_is_mounted_where_it_belongs(sh: Shell, busybox_tar: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root.tar"
+    root.write_bytes(busybox_tar.read_bytes())
+    with tarfile.open(root, "a") as tar:
+        link = tarfile.TarInfo("sbin/docker-init")
+        link.type, link.linkname = tarfile.SYMTYPE, "/proc/sysrq-trigger"
+        tar.addfile(link, io.BytesIO())
+    sh.docker("import", str(root), "init")
+    done = sh.docker("run", "--rm", "--init", "init", "true", ok=False)
+    assert OVER in done.stderr
+    copied = sh.docker("create", "--tmpfs", "/x:tmpcopyup", "busybox", ok=False)
+    assert "tmpcopyup" in copied.stderr

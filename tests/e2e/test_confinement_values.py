@@ -4,6 +4,7 @@ is a 400 that says what is wrong, and nothing is made."""
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -96,3 +97,52 @@ def test_what_people_write_is_taken(sh: Shell) -> None:
     ).stdout  # fmt: skip
     for line in ("1.2.3.4\ta", "::1\tb", "web.example.org", "search example.org", "ndots:2"):
         assert line in hosts
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"Links": ["ww:a\n6.6.6.6 bank.example"]},
+        {"Links": [f"{LINE}:a"]},
+        {"Aliases": ["a\n6.6.6.6 bank.example"]},
+        {"IPAMConfig": {"IPv4Address": "1.2.3.4\n6.6.6.6 b"}},
+        {"IPAMConfig": {"IPv4Address": "::1"}},
+        {"IPAMConfig": {"IPv6Address": "1.2.3.4"}},
+    ],
+)
+@pytest.mark.parametrize("network", ["bridge", "own"])
+def test_an_endpoint_writes_no_line_of_its_own(
+    sh: Shell, daemon: DaemonProcess, endpoint: dict[str, object], network: str
+) -> None:
+    api = Api(daemon.socket)
+    sh.docker("network", "create", "own")
+    sh.docker("create", "--name", "ww", "busybox")
+    body = {
+        "Image": "busybox",
+        "HostConfig": {"NetworkMode": network},
+        "NetworkingConfig": {"EndpointsConfig": {network: endpoint}},
+    }
+    connect = {"Container": "ww", "EndpointConfig": endpoint}
+    try:
+        for path, sent in (("/containers/create", body), ("/networks/own/connect", connect)):
+            with pytest.raises(Refused) as refused:
+                api.call("POST", path, sent)
+            assert refused.value.status == 400, refused.value
+    finally:
+        sh.docker("rm", "-f", "ww")
+        sh.docker("network", "rm", "own")
+
+
+def test_a_body_that_is_cut_off_is_the_clients_mistake(daemon: DaemonProcess) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(20)
+        client.connect(str(daemon.socket))
+        client.sendall(
+            b"POST /v1.47/containers/create HTTP/1.1\r\nHost: d\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{"
+        )
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(4096)
+    # An answer, or, when the end is seen first, none: the client has gone for all that is known.
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in daemon.tail()

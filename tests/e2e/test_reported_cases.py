@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from sampan.testing.clients import Shell
 from sampan.testing.lab.engine import Api
+from sampan.testing.place import wait_until
 
 CLASSIC = {"DOCKER_BUILDKIT": "0"}
 
@@ -178,3 +180,56 @@ def test_the_start_of_an_exec_says_how_it_is_framed(sh: Shell) -> None:
         framed = b"" if start_tty else b"\x01\0\0\0\0\0\0\x04"
         assert said == framed + b"hi\r\n"
     sh.docker("rm", "-f", "target")
+
+
+@pytest.mark.parametrize("etc", ["a link to nowhere", "a link out", "a file"])
+def test_an_image_with_an_odd_etc_ends_in_a_sentence(
+    sh: Shell, busybox_tar: Path, tmp_path: Path, etc: str
+) -> None:
+    root = tmp_path / "root.tar"
+    with tarfile.open(busybox_tar) as source, tarfile.open(root, "w") as tar:
+        for member in source:
+            if not member.name.startswith("etc"):
+                file = source.extractfile(member) if member.isfile() else None
+                tar.addfile(member, file)
+        odd = tarfile.TarInfo("etc")
+        if etc != "a file":
+            odd.type, odd.linkname = (
+                tarfile.SYMTYPE,
+                "/no/where" if "nowhere" in etc else "../../tmp",
+            )
+        tar.addfile(odd, io.BytesIO())
+        mark = tarfile.TarInfo(".dockerenv")
+        mark.type, mark.linkname = tarfile.SYMTYPE, "/no/where"
+        tar.addfile(mark)
+    sh.docker("import", str(root), "odd")
+    done = sh.docker("run", "--rm", "odd", "/bin/busybox", "true", ok=False)
+    assert "internal error" not in done.stderr
+    assert "Traceback" not in sh.daemon.tail()
+    assert not Path("/tmp/mtab").is_symlink()
+
+
+def test_containers_are_committed_side_by_side(sh: Shell) -> None:
+    names = [f"c{n}" for n in range(8)]
+    for name in names:
+        sh.docker("run", "-d", "--name", name, "busybox", "sleep", "100")
+    commits = [
+        subprocess.Popen(["docker", "commit", name, f"i{name}"], env=sh.daemon.environment)
+        for name in names
+    ]
+    said = sh.docker("exec", "c0", "echo", "not frozen").stdout
+    assert [commit.wait(60) for commit in commits] == [0] * len(names)
+    assert said == "not frozen\n"
+    sh.docker("rm", "-f", *names)
+
+
+def test_a_load_that_is_cut_off_leaves_nothing(sh: Shell, tmp_path: Path) -> None:
+    tmp = sh.daemon.root / "tmp"
+    for pause in range(6):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(sh.daemon.socket))
+            client.sendall(
+                b"POST /v1.47/images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 3000000\r\n\r\n"
+            )
+            client.sendall(bytes(200_000 * (pause + 1)))
+    assert wait_until(lambda: not list(tmp.glob("load-*")), 20), list(tmp.iterdir())

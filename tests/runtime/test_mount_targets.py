@@ -117,6 +117,19 @@ def test_a_link_of_a_volume_counts_once_it_is_mounted(root: Path, tmp_path: Path
     )
 
 
+def test_what_a_later_mount_covers_counts_no_more(root: Path, tmp_path: Path) -> None:
+    deep, above = tmp_path / "deep", tmp_path / "above"
+    (deep / "d/sys").mkdir(parents=True)
+    (above / "b/c").mkdir(parents=True)
+    (above / "b/c/d").symlink_to("/proc")
+    (root / "a/b/c").mkdir(parents=True)
+    (root / "q").symlink_to("/a")
+    mounts = [volume("/a/b/c", str(deep)), volume("/q", str(above)), volume("/a/b/c/d/sys")]
+    check_resolved(root, [mounts[0], mounts[2]])
+    with pytest.raises(InvalidArgument, match="leads to /proc/sys"):
+        check_resolved(root, mounts)
+
+
 def test_links_in_a_circle_end(root: Path) -> None:
     with pytest.raises(InvalidArgument, match="too many levels"):
         check_resolved(root, [volume("/round")])

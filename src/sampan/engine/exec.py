@@ -107,7 +107,11 @@ class Execs:
         item = self._get(exec_id)
         if item.started:
             raise Conflict(f"exec {exec_id} has already run: create another")
-        container = self._joinable(item.state.container_id)
+        async with self._in_flight.locks.hold(item.state.container_id):
+            # What freezes the container for a moment (a commit) has let it go.
+            container = self._joinable(item.state.container_id)
+        if item.started:
+            raise Conflict(f"exec {exec_id} has already run: create another")
         item.started = True
         item.state = replace(item.state, running=True)
         try:

@@ -73,7 +73,8 @@ class HttpServer(web.Server, Generic[C]):
         assert isinstance(conn, Connection)
         try:
             if conn.ended and not request.content.is_eof():
-                raise ConnectionResetError("the client ended its side within a body")
+                # It may still read: whoever shuts its sending side waits for an answer.
+                raise MalformedRequest("the connection ends before the body does")
             return await self._dispatch(request, conn)
         except ConnectionError:
             raise  # the client is gone; aiohttp closes our side

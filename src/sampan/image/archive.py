@@ -22,7 +22,7 @@ from sampan.image.archive_index import ArchiveIndex
 from sampan.image.canonical import OCI_CONFIG, canonical_manifest
 from sampan.image.config import chain_id, chain_ids, parse_config
 from sampan.image.contract import BadLayer, Progress, Reference, Report
-from sampan.image.deferred_delete import discard
+from sampan.image.deferred_delete import DISCARD_S, discard
 from sampan.image.image_index import ImageIndex
 from sampan.image.layers import LayerStore
 from sampan.image.reference import parse
@@ -169,8 +169,8 @@ async def load(
         BadLayer: no such archive, or one that contradicts itself. Exhausted: the disk is full.
     """
     scratch = paths.tmp / f"load-{secrets.token_hex(8)}"
-    await shielded(in_thread(scratch.mkdir))
     try:
+        await shielded(in_thread(scratch.mkdir))
         spool = await ArchiveIndex.fill(scratch / "archive.tar", archive)
         found = await in_thread(_described, spool)
         if not found:
@@ -183,7 +183,7 @@ async def load(
             names += await _load_image(one, spool, index, layers, report)
         return names
     finally:
-        await in_thread(discard, scratch)
+        await shielded(in_thread(discard, scratch), deadline_s=DISCARD_S)
 
 
 async def _load_image(

@@ -11,6 +11,9 @@ from typing import Any
 
 from sampan.aio import Tasks, in_thread
 
+DISCARD_S = 600.0
+"""How long a cleanup may take whose caller is gone: a large tree on a slow disk."""
+
 
 class DeferredDelete:
     """Deletes in the background. ``close`` waits until all of it is gone."""

@@ -25,7 +25,7 @@ from sampan.config import Paths
 from sampan.errors import Exhausted
 from sampan.image.config import chain_ids
 from sampan.image.contract import BadLayer
-from sampan.image.deferred_delete import DeferredDelete, discard
+from sampan.image.deferred_delete import DISCARD_S, DeferredDelete, discard
 from sampan.image.tar_split import tar_bytes
 from sampan.image.worker import pack_to_tar_split
 from sampan.image.workers import FileSlice, Packed, Unpacked, WorkerPool
@@ -57,7 +57,9 @@ class LayerStore:
         self._store = store
         self._pool = pool
         # Whoever takes a layer sets the pace: a slow one must not keep a pull or a build waiting.
-        self._outgoing = outgoing or pool
+        self.outgoing = outgoing or pool
+        """Workers that read layers and write none. Whoever unpacks what another worker packs takes
+        that one from here: out of one pool, each could wait for a turn that the others hold."""
         self._deferred = trash
         self._held: Counter[str] = Counter()
 
@@ -112,7 +114,7 @@ class LayerStore:
 
     async def tar(self, layer: Layer) -> AsyncGenerator[bytes, None]:
         """The layer's tar, exactly as its diff ID says. Close it where it is left early."""
-        stream = self._outgoing.assemble(
+        stream = self.outgoing.assemble(
             self.directory(layer.cache_id), self.tar_split(layer.cache_id), layer.diff_id
         )
         async with aclosing(stream):
@@ -169,7 +171,7 @@ class LayerStore:
             blob = found.digest if digest else ""
             return await self._publish(scratch, found.diff_id, parent, found.size, blob)
         finally:
-            await in_thread(discard, scratch)
+            await shielded(in_thread(discard, scratch), deadline_s=DISCARD_S)
 
     async def _unpack_into(self, scratch: Path, data: AsyncIterator[bytes] | FileSlice) -> Unpacked:
         try:
@@ -198,7 +200,7 @@ class LayerStore:
             await in_thread(_replace_directory, upper, scratch / "diff")
             return await self._publish(scratch, packed.diff_id, parent, packed.size, "")
         finally:
-            await in_thread(discard, scratch)
+            await shielded(in_thread(discard, scratch), deadline_s=DISCARD_S)
 
     def alias(self, known: Layer, parent: str) -> Layer:
         """The layer ``known`` over another parent: a row, no new directory."""
@@ -237,7 +239,7 @@ class LayerStore:
         except BaseException:
             await shielded(in_thread(discard, place), deadline_s=PUBLISH_S)
             raise
-        await in_thread(discard, place)
+        await shielded(in_thread(discard, place), deadline_s=DISCARD_S)
         return self.alias(known, parent)
 
     def _put(self, diff_id: str, parent: str, size: int, blob: str, cache_id: str) -> Layer:

@@ -16,12 +16,12 @@ from typing import Any
 
 from isal import isal_zlib
 
-from sampan.aio import in_thread
+from sampan.aio import in_thread, shielded
 from sampan.config import Paths
 from sampan.errors import Forbidden
 from sampan.image.config import chain_id
 from sampan.image.contract import Credentials, Progress, Reference, RegistryFailed, Report
-from sampan.image.deferred_delete import discard
+from sampan.image.deferred_delete import DISCARD_S, discard
 from sampan.image.layers import LayerStore
 from sampan.image.manifest import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST
 from sampan.image.registry import AccessDenied, RegistryClient, RepositorySession, error_codes
@@ -81,7 +81,7 @@ class Pusher:
                 report(Progress("Pushed", id=short))
             return {"mediaType": DOCKER_LAYER, "size": size, "digest": digest}
         finally:
-            await in_thread(discard, scratch)
+            await shielded(in_thread(discard, scratch), deadline_s=DISCARD_S)
 
     async def _compress(self, layer: Layer, scratch: Path) -> tuple[str, int]:
         zip_ = isal_zlib.compressobj(LEVEL, wbits=31)

@@ -142,7 +142,7 @@ class SnapshotDriver(ABC):
         parent = self.parent(key)
         with self._layers.hold([parent]):
             async with self._written(key) as upper:
-                tar = self._pool.pack_stream(upper, skip)
+                tar = self._layers.outgoing.pack_stream(upper, skip)
                 layer = await self._layers.unpack(tar, parent=parent)
         return layer.chain_id, layer.diff_id
 

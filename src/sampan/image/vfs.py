@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sampan.aio import in_thread
-from sampan.image.deferred_delete import discard
+from sampan.aio import in_thread, shielded
+from sampan.image.deferred_delete import DISCARD_S, discard
 from sampan.image.pack import usage
 from sampan.image.snapshots import SnapshotDriver
 from sampan.image.unpack import OPAQUE_XATTR
@@ -44,7 +44,7 @@ class VfsSnapshots(SnapshotDriver):
         try:
             return await in_thread(usage, str(changes))
         finally:
-            await in_thread(discard, changes)
+            await shielded(in_thread(discard, changes), deadline_s=DISCARD_S)
 
     async def commit(self, key: str, *, comment: str = "") -> tuple[str, str]:
         parent = self.parent(key)
@@ -53,7 +53,7 @@ class VfsSnapshots(SnapshotDriver):
             try:
                 layer = await self._layers.adopt(changes, parent)
             finally:
-                await in_thread(discard, changes)
+                await shielded(in_thread(discard, changes), deadline_s=DISCARD_S)
             await self.remove(key)
         return layer.chain_id, layer.diff_id
 
@@ -66,20 +66,20 @@ class VfsSnapshots(SnapshotDriver):
         try:
             yield found
         finally:
-            await in_thread(discard, found)
+            await shielded(in_thread(discard, found), deadline_s=DISCARD_S)
 
     async def _diff(self, changes: Path) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._pool.pack_stream(changes):
                 yield chunk
         finally:
-            await in_thread(discard, changes)
+            await shielded(in_thread(discard, changes), deadline_s=DISCARD_S)
 
     async def _changes(self, key: str) -> Path:
         """An overlay directory that holds what was changed, beside the snapshot."""
         lower = self._layers.directories(self.parent(key))
         changes = self.home(key) / "changes"
-        await in_thread(discard, changes)
+        await shielded(in_thread(discard, changes), deadline_s=DISCARD_S)
         await in_thread(_compare, lower, self.home(key) / "diff", changes)
         return changes
 

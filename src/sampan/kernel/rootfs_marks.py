@@ -31,12 +31,12 @@ def mark(rootfs: Path) -> None:
         os.close(os.open(rootfs / MARK.lstrip("/"), flags, 0o755))
     directory, _, name = MTAB.rpartition("/")
     try:
-        etc = open_in(rootfs, directory, os.O_PATH | os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno != errno.ENOENT:
-            return  # an image that has something else there, which is its own affair
         make_directories_in(rootfs, directory)
         etc = open_in(rootfs, directory, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return  # a file, or a link to nowhere: what an image has there is its own affair
     try:
         with suppress(FileExistsError):
             os.symlink(MOUNTS, name, dir_fd=etc)

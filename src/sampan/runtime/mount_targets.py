@@ -122,6 +122,8 @@ class _View:
     somebody's making."""
 
     def mount(self, path: str, source: Path | None) -> None:
+        for known in [one for one in self._mounts if one.startswith(path.rstrip("/") + "/")]:
+            del self._mounts[known]  # it is covered from now on
         self._mounts[path] = source
 
     def resolve(self, path: str) -> str:

@@ -67,6 +67,8 @@ def _targets(spec: BundleSpec) -> Iterable[Target]:
     yield from (Target(mount.type, mount.source, mount.target) for mount in spec.mounts)
     yield from (Target(TMPFS, "", target) for target in spec.host.tmpfs)
     yield from (Target(BIND, str(path), target) for target, path in spec.etc_files.items())
+    if spec.host.init:
+        yield Target(BIND, INIT_TARGET, INIT_TARGET)
 
 
 def _depth(path: str) -> int:

@@ -9,7 +9,11 @@ import msgspec
 from sampan.engine.cluster_networks import SCOPE, ClusterNetworks
 from sampan.engine.container_index import ContainerIndex
 from sampan.engine.contract import NotRunning
-from sampan.engine.spec.validate_names import validate_aliases
+from sampan.engine.spec.validate_names import (
+    validate_address,
+    validate_aliases,
+    validate_links,
+)
 from sampan.errors import InvalidArgument
 from sampan.lookup import by_prefix
 from sampan.network.contract import NoSuchNetwork
@@ -135,6 +139,10 @@ def bound_to(network: Network, settings: EndpointSettings | None) -> EndpointSet
     """
     settings = settings or EndpointSettings(network_id=network.id, network_name=network.name)
     validate_aliases(settings.aliases)
+    validate_links(settings.links)
+    for wanted, version in ((settings.ipv4_wanted, 4), (settings.ipv6_wanted, 6)):
+        if wanted:
+            validate_address(wanted, version)
     if settings.mac_wanted:
         checked_mac(settings.mac_wanted)
     if network.predefined and (settings.ipv4_wanted or settings.ipv6_wanted):

@@ -66,6 +66,8 @@ def _host(host: HostConfig, config: DaemonConfig) -> None:
             "a bounded size (`volume create -o type=tmpfs -o device=tmpfs -o o=size=10m`)"
         )
     check_written(Target(TMPFS, "", target) for target in host.tmpfs)
+    for target, options in host.tmpfs.items():
+        _tmpfs_options(target, options)
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
     if not -1000 <= host.oom_score_adj <= 1000:
@@ -128,8 +130,16 @@ def _mount(mount: Mount) -> None:
         if not mount.create_source and not os.path.lexists(mount.source):
             raise InvalidArgument(prefix + f"bind source path does not exist: {mount.source}")
         _recursion(mount, prefix)
+    if mount.type == "tmpfs":
+        _tmpfs_options(mount.target, mount.tmpfs_options)
     if mount.type == "tmpfs" and mount.source:
         raise InvalidArgument(prefix + "field Source must not be specified")
+
+
+def _tmpfs_options(target: str, options: str) -> None:
+    """``tmpcopyup``, of runtimes and not of Docker, would bring the links of an image along."""
+    if "tmpcopyup" in options.split(","):
+        raise InvalidArgument(f"invalid tmpfs option for {target}: tmpcopyup: leave it out")
 
 
 def _recursion(mount: Mount, prefix: str) -> None:

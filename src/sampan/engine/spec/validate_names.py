@@ -11,7 +11,7 @@ import ipaddress
 import re
 
 from sampan.errors import InvalidArgument
-from sampan.store.records import ContainerSpec, HostConfig
+from sampan.store.records import ContainerSpec
 
 HOSTNAME_MOST = 63
 """Characters: the kernel's limit is 64 with the end."""
@@ -31,7 +31,7 @@ def validate_names(spec: ContainerSpec) -> None:
     _word("domainname", spec.domainname, at_most=DOMAIN_MOST)
     validate_resolver(spec.host.dns, spec.host.dns_search, spec.host.dns_options)
     validate_extra_hosts(spec.host.extra_hosts)
-    _links(spec.host)
+    validate_links(spec.host.links)
 
 
 def validate_resolver(
@@ -68,10 +68,24 @@ def validate_aliases(aliases: tuple[str, ...]) -> None:
         _word("network alias", alias, at_most=DOMAIN_MOST)
 
 
-def _links(host: HostConfig) -> None:
-    for link in host.links:
-        _, _, alias = link.partition(":")
+def validate_links(links: tuple[str, ...]) -> None:
+    """``CONTAINER[:ALIAS]``. Raises InvalidArgument."""
+    for link in links:
+        name, _, alias = link.partition(":")
+        _word("link", name)
         _word("link alias", alias, at_most=DOMAIN_MOST)
+        if ":" in alias or "=" in alias:
+            raise InvalidArgument(f"invalid link {link[:80]!r}: write it as CONTAINER:ALIAS")
+
+
+def validate_address(wanted: str, version: int) -> None:
+    """An address of IP ``version`` (4 or 6) that a container wishes for. Raises InvalidArgument."""
+    try:
+        good = ipaddress.ip_address(wanted).version == version
+    except ValueError:
+        good = False
+    if not good or not _WORD.fullmatch(wanted):
+        raise InvalidArgument(f"invalid address {wanted[:80]!r}: it is not an IPv{version} address")
 
 
 def _word(what: str, value: str, *, at_most: int = 255) -> None:

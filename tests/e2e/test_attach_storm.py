@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -60,3 +61,17 @@ def test_all_of_a_crowd_see_all_of_it(sh: Shell, tmp_path: Path) -> None:
     seen = [client.communicate(timeout=60)[0].partition(b"begin\n")[2] for client in crowd]
     sh.docker("wait", "counts")
     assert [one == wanted for one in seen] == [True] * CROWD
+
+
+def test_a_client_that_stands_still_keeps_no_container_alive(sh: Shell) -> None:
+    sh.docker("run", "-d", "--name", "chatty", "busybox", "sh", "-c", CHATTY)
+    client = attached(sh, "chatty")
+    try:
+        assert client.stdout
+        client.stdout.readline()
+        os.kill(client.pid, signal.SIGSTOP)
+        sh.docker("rm", "-f", "chatty")
+    finally:
+        client.kill()
+        client.communicate()
+    assert sh.docker("ps", "-aq").stdout == ""

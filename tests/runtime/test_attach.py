@@ -218,3 +218,18 @@ async def test_the_next_run_has_a_connection_of_its_own(monitor: Monitor, tmp_pa
     assert await everything(before) == b"last words"
     assert await everything(after) == b"first words"
     following.close()
+
+
+async def test_a_killed_run_waits_for_no_reader(monitor: Monitor) -> None:
+    connections = MonitorConnections(SystemClock())
+    stalled = await connections.attach("run", monitor.directory, half_close=False)
+    end = monitor.accept()
+    end.settimeout(0.2)
+    with suppress(TimeoutError):
+        while True:
+            await send(end, bytes(32_768))
+    connections.hurry("run")
+    end.settimeout(5)
+    with pytest.raises(ConnectionError):  # it is let go, and was the last: nobody is written to
+        await send(end, bytes(32_768))
+    assert await everything(stalled) == b""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -222,4 +223,45 @@ def test_the_reserve_comes_back_with_the_space(small_disk: Path) -> None:
         store.transact(lambda tx, big=big: tx.volumes.put(big), frees=True)
         store.transact(lambda tx: tx.volumes.delete("big"))
     assert set(store.volumes) >= kept
+    store.close()
+
+
+def torn_apart(path: Path, count: int) -> tuple[Path, bytes]:
+    """A database whose daemon was killed, and its log of ``count`` transactions."""
+    store = open_store(path)
+    for number in range(count):
+        store.transact(lambda tx, n=number: tx.volumes.put(volume(f"v{n}")))  # type: ignore[misc]
+    copy = path.with_name("killed")
+    copy.mkdir()
+    for file in path.parent.iterdir():
+        if file.is_file():
+            shutil.copy(file, copy / file.name)
+    store.close()
+    (log,) = copy.glob("*.redo-*")
+    return copy / path.name, log.read_bytes()
+
+
+@pytest.mark.parametrize("part", [0.0, 0.002, 0.1, 0.4, 0.8])
+def test_a_damaged_log_is_not_taken_for_one_that_ends(path: Path, part: float) -> None:
+    database, log = torn_apart(path, 20)
+    used = len(log.rstrip(b"\0"))
+    at = 12 if part == 0.0 else int(used * part)
+    damaged = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
+    (file,) = database.parent.glob("*.redo-*")
+    file.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(Internal, match="is damaged: transactions from"):
+            open_store(database)
+        assert file.read_bytes() == damaged, "nothing is changed"
+    file.unlink()
+    open_store(database).close()
+
+
+def test_a_log_that_was_cut_off_ends_there(path: Path) -> None:
+    database, log = torn_apart(path, 20)
+    used = len(log.rstrip(b"\0"))
+    (file,) = database.parent.glob("*.redo-*")
+    file.write_bytes(log[: used - 3] + bytes(4096))
+    store = open_store(database)
+    assert len(store.volumes) == 19
     store.close()

@@ -82,7 +82,7 @@ class MonitorConnection:
         self._stalled_s = stalled_s
         self._writer = packet_writer(connection, _PACKET)
         self._clients: list[MonitorAttachment] = []
-        self._paused = False
+        self._paused = self._ends = False
         self._patience: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._fd, self._readable)
 
@@ -108,6 +108,14 @@ class MonitorConnection:
         """To stdin. Raises BrokenPipeError."""
         await self._writer.write(data)
 
+    def hurry(self) -> None:
+        """The run is killed, and its monitor ends once it has said all: nobody who does not read
+        holds that up any longer."""
+        self._ends = True
+        for client in [one for one in self._clients if one.feed.size > HIGH_WATER]:
+            self.leave(client)
+        self._took()
+
     def close_stdin(self) -> None:
         """For all: the container's stdin ends, if it can."""
         if self._half_close and not self._writer.closed:
@@ -129,7 +137,11 @@ class MonitorConnection:
         data = packet[1:]
         for client in self._clients:
             client.feed.put(stream, data)
-        if not self._paused and any(one.feed.size > HIGH_WATER for one in self._clients):
+        full = [one for one in self._clients if one.feed.size > HIGH_WATER]
+        if full and self._ends:
+            for client in full:
+                self.leave(client)
+        elif full and not self._paused:
             self._paused = True
             self._loop.remove_reader(self._fd)
             self._have_patience()
@@ -214,6 +226,11 @@ class MonitorConnections:
         )
         self._open[run_id] = made
         return made.join()
+
+    def hurry(self, run_id: str) -> None:
+        """See ``MonitorConnection.hurry``."""
+        if (known := self._open.get(run_id)) is not None:
+            known.hurry()
 
     def forget(self, run_id: str) -> None:
         """The run is over: its place may be another's. Who is attached still gets the rest."""

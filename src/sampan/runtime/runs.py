@@ -265,6 +265,8 @@ class LinuxRuns:
                 raise NoSuchRun(f"run {run_id} has ended already")
         elif not process.send_signal(record.pid, record.pid_started, signal):
             raise NoSuchRun(f"run {run_id} has ended already")
+        if signal == signals.SIGKILL:
+            self._attached.hurry(run_id)
 
     async def pause(self, run_id: str) -> None:
         self._living(run_id)

@@ -163,6 +163,13 @@ class Checkpoint:
                 fresh = True
                 self.committed = number
                 self._missing.update({(table, key): document for table, key, document in changes})
+            if behind := redo.whole_record_behind(segment, self.identity, self.committed):
+                raise Internal(
+                    f"{segment.name} is damaged: transactions from {self.committed + 1} on cannot "
+                    f"be read, and {behind} is whole behind them. Nothing is changed. Restore the "
+                    "file from a copy; or move it away to go on without what it holds, and what "
+                    "only it knows of is removed"
+                )
             if fresh:
                 # The next segment, which is not made yet, needs it on a full disk.
                 redo.give_up_allocated(segment)

@@ -46,6 +46,8 @@ _OPENING = struct.Struct("<8s16sI")
 _HEAD = struct.Struct("<IIQ")
 _SUFFIX = ".redo-"
 _ASIDE = ".unread-"
+_LOOKED_FOR = 64
+"""Numbers that the first whole record behind a damaged place may have."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Change]).decode
 
@@ -240,6 +242,25 @@ def _records(path: Path, identity: bytes) -> Iterator[tuple[int, bytes]]:
             return
         yield number, payload
         at += _HEAD.size + length
+
+
+def whole_record_behind(path: Path, identity: bytes, committed: int) -> int:
+    """The number of a whole record of the segment that comes behind one that is not, of those after
+    ``committed``; 0: there is none. A log that ends in the middle of a record was cut off; one that
+    goes on behind it is damaged."""
+    data = path.read_bytes()
+    at, head = 0, opening(identity)
+    if data[: len(head)] == head:
+        at = len(head) + sum(_HEAD.size + len(payload) for _, payload in _records(path, identity))
+    rest = data[at:].rstrip(b"\0") + b"\0"  # no record ends with a zero
+    for number in range(committed + 1, committed + 1 + _LOOKED_FOR):
+        word, found = number.to_bytes(8, "little"), 7
+        while (found := rest.find(word, found + 1)) >= 0:
+            length, checksum, _ = _HEAD.unpack_from(rest, found - 8)
+            payload = rest[found + 8 : found + 8 + length]
+            if len(payload) == length and _checksum(number, payload) == checksum:
+                return number
+    return 0
 
 
 def give_up_allocated(path: Path) -> None:

@@ -24,7 +24,6 @@ from sampan.build.sandboxes import BuildSandbox
 from sampan.build.scoped import resolve
 from sampan.build.screen import Channel
 from sampan.build.state import StageState, digest
-from sampan.kernel import rootfs_marks
 from sampan.runtime.contract import AttachStream, BundleSpec, CommandNotExecutable, CommandNotFound
 from sampan.runtime.users import home_of
 from sampan.store.records import HostConfig, MountPoint, Resources
@@ -34,7 +33,6 @@ DRAIN_DEADLINE_S = 2.0
 SCRIPT_DIR = "/dev/pipes"
 """Where a ``RUN <<EOF`` script with a #! line appears: on the run's own tmpfs, leaving no trace."""
 _MOUNT_POINTS = (
-    *rootfs_marks.NAMES,
     "/etc/hosts",
     "/etc/hostname",
     "/etc/resolv.conf",
@@ -231,5 +229,5 @@ def _tidy(root: str, absent: list[str]) -> None:
         with contextlib.suppress(OSError):
             if os.path.isdir(path) and not os.path.islink(path):
                 os.rmdir(path)
-            elif os.lstat(path).st_size == 0 or rootfs_marks.is_mark(path):
+            elif os.lstat(path).st_size == 0:
                 os.unlink(path)

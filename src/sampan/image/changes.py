@@ -9,7 +9,6 @@ from pathlib import Path
 
 from sampan.image.contract import Change
 from sampan.image.unpack import OPAQUE_XATTR
-from sampan.kernel.rootfs_marks import is_mark
 
 
 def changes(upper: Path, lower: Sequence[Path], skip: frozenset[str]) -> list[Change]:
@@ -40,7 +39,7 @@ def _directory(upper: str, lower: list[str], below: str, skip: frozenset[str]) -
         if not stat.S_ISDIR(found.st_mode):
             if before is not None:
                 yield Change("modified", path)
-            elif path not in skip or (found.st_size and not is_mark(entry.path)):
+            elif found.st_size or path not in skip:
                 yield Change("added", path)
             continue
         inner = list(_directory(entry.path, covered, path, skip))

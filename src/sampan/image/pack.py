@@ -26,7 +26,6 @@ from sampan.image.tar import (
     padding,
 )
 from sampan.image.unpack import OPAQUE, OPAQUE_XATTR, WHITEOUT
-from sampan.kernel.rootfs_marks import is_mark
 
 _CHUNK = 1 << 20
 
@@ -116,7 +115,7 @@ def _walk(
 
 def _is_empty(path: bytes, name: bytes, status: os.stat_result, skip: frozenset[bytes]) -> bool:
     if not stat.S_ISDIR(status.st_mode):
-        return (stat.S_ISREG(status.st_mode) and not status.st_size) or is_mark(path)
+        return stat.S_ISREG(status.st_mode) and not status.st_size
     return all(name + b"/" + inside in skip for inside in os.listdir(path))
 
 

@@ -25,7 +25,6 @@ from sampan.config import DaemonConfig
 from sampan.drivers import Registry
 from sampan.errors import Conflict, Internal, InvalidArgument
 from sampan.kernel import cgroup, dynmods, inroot, process, usage
-from sampan.kernel.rootfs_marks import mark
 from sampan.runtime import capabilities, execs, facts, files, monitor, rotate, spec, users
 from sampan.runtime.attach import MonitorConnections
 from sampan.runtime.contract import (
@@ -428,7 +427,6 @@ def _write_files(
     made.append(at)
     if spec_.working_dir:
         _make_working_dir(spec_.rootfs, spec_.working_dir)
-    mark(spec_.rootfs)
     at.config.write_bytes(bundle.config)
     at.process.write_bytes(bundle.process)
     if spec_.log_path is not None:

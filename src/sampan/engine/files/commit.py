@@ -14,14 +14,13 @@ from sampan.engine.observe.emit_events import EventEmitter
 from sampan.engine.parts import Parts
 from sampan.errors import Conflict
 from sampan.image.contract import Change, ImageConfig
-from sampan.kernel import rootfs_marks
 from sampan.runtime.contract import NoSuchRun
 from sampan.store.records import Container, ContainerSpec, Healthcheck, Image
 
 RUNTIMES_OWN = frozenset(
     (
-        *rootfs_marks.NAMES, "/dev", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc",
-        "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys", "/sys/fs",
+        "/dev", "/dev/console", "/dev/mqueue", "/dev/pts", "/dev/shm", "/etc", "/etc/hostname",
+        "/etc/hosts", "/etc/mtab", "/etc/resolv.conf", "/proc", "/sys", "/sys/fs",
         "/sys/fs/cgroup",
     )
 )  # fmt: skip

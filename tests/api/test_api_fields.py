@@ -158,10 +158,8 @@ def outcome(body: dict[str, Any]) -> tuple[object, list[str]]:
     return request, [*said, *warnings_of(request.spec)]
 
 
-@pytest.mark.parametrize("path", sorted(FIELDS))
+@pytest.mark.parametrize("path", sorted(FIELDS.keys() - NOTHING_TO_DO.keys()))
 def test_a_field_is_not_dropped(path: str) -> None:
-    if path in NOTHING_TO_DO:
-        pytest.skip(NOTHING_TO_DO[path])
     without, filled = body_with(path, FIELDS[path])
     try:
         before, _ = outcome(without)  # with the object that the field is in

@@ -15,7 +15,7 @@ from sampan.errors import Unavailable
 from sampan.runtime.attach import MonitorAttachment, MonitorConnections
 from sampan.runtime.contract import NoSuchRun
 from sampan.runtime.streams import HIGH_WATER
-from sampan.testing.clock import FakeClock
+from sampan.testing.clock import FakeClock, settle
 
 OUT, ERR = b"\x02", b"\x03"
 
@@ -158,25 +158,26 @@ async def test_nobody_waits_for_one_that_has_stalled(monitor: Monitor) -> None:
 
 async def test_a_full_backlog_is_tried_again(tmp_path: Path) -> None:
     monitor = Monitor(tmp_path, backlog=0)
-    connections = MonitorConnections(SystemClock())
-    others = []
-    for _ in range(2):
-        other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        other.setblocking(False)
-        others.append(other)
-        try:
-            other.connect(str(tmp_path / "attach"))
-        except BlockingIOError:
-            break
-    tasks = Tasks()
-    joining = tasks.spawn(connections.attach("run", tmp_path, half_close=False), name="join")
-    await asyncio.sleep(0.02)
-    assert not joining.done()
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other.connect(str(tmp_path / "attach"))
+    clock = FakeClock()
+    connections, tasks = MonitorConnections(clock), Tasks()
+    joining = [
+        tasks.spawn(connections.attach("run", tmp_path, half_close=True), name="join")
+        for _ in range(3)
+    ]
+    await settle()
+    assert len(clock.pauses) == 3, "all of them wait"
     monitor.accept()
-    client = await joining
-    await client.close()
-    for other in others:
-        other.close()
+    await clock.advance(1)
+    clients = [await one for one in joining]
+    end = monitor.accept()
+    with pytest.raises(BlockingIOError):
+        monitor.accept()  # nobody has made a second one, whose end would be that of stdin
+    await clients[2].write(b"in")
+    assert end.recv(10) == b"in"
+    connections.close()
+    other.close()
     monitor.close()
 
 

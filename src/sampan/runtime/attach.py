@@ -206,12 +206,22 @@ class MonitorConnections:
             NoSuchRun: the monitor is gone.
             Unavailable: it takes nobody in.
         """
-        if (known := self._open.get(run_id)) is not None:
-            return known.join()
-        connection = await self._connect(directory)
-        if (known := self._open.get(run_id)) is not None:
-            connection.close()  # somebody else has connected while we waited
-            return known.join()
+        deadline = self._clock.monotonic() + _FULL_S
+        while True:
+            # Nothing suspends between this look and the entry below: a second connection would
+            # have to be closed again, which is the end of stdin to the monitor.
+            if (known := self._open.get(run_id)) is not None:
+                return known.join()
+            try:
+                connection = _connected(directory)
+                break
+            except BlockingIOError:
+                if self._clock.monotonic() > deadline:
+                    raise Unavailable(
+                        "the container's monitor takes in nobody: too many want to attach at once. "
+                        "Try again"
+                    ) from None
+            await self._clock.sleep(_AGAIN_S)
 
         def ended() -> None:
             if self._open.get(run_id) is made:
@@ -240,19 +250,6 @@ class MonitorConnections:
         """The daemon goes."""
         for connection in list(self._open.values()):
             connection.close()
-
-    async def _connect(self, directory: Path) -> socket.socket:
-        deadline = self._clock.monotonic() + _FULL_S
-        while True:
-            try:
-                return _connected(directory)
-            except BlockingIOError:
-                if self._clock.monotonic() > deadline:
-                    raise Unavailable(
-                        "the container's monitor takes in nobody: too many want to attach at once. "
-                        "Try again"
-                    ) from None
-            await self._clock.sleep(_AGAIN_S)
 
 
 def _connected(directory: Path) -> socket.socket:
